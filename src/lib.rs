@@ -1,1 +1,17 @@
-//! Surgetank.
+//! Surgetank: telemetry in, durable before it is acknowledged, into the database as fast as it can bear.
+//!
+//! The picture of the data path is in `docs/architecture.md`. Dependencies point inward: [`actors`] know
+//! [`protocol`], [`flow`], the [`log`] and [`store`] traits and [`supervision`]; `protocol` and `flow` know nothing of
+//! the rest, hold no clock and do no I/O.
+
+pub mod actors;
+pub mod cli;
+pub mod config;
+pub mod flow;
+pub mod http;
+pub mod log;
+pub mod protocol;
+pub mod simulate;
+pub mod store;
+pub mod supervision;
+pub mod telemetry;

@@ -1,0 +1,282 @@
+//! The durable log between the edge and the database: one trait, two rooms (`kafka`, `embedded`).
+//!
+//! Only a completed append makes an acknowledgement, and only a commit moves what a restart reads again. Nothing here
+//! knows of devices, messages or rows: a record is a key and a value.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number, from 0.
+    pub partition: u32,
+}
+
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A topic that the log must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// The topic's name.
+    pub name: Arc<str>,
+    /// How many partitions it has.
+    pub num_partitions: u32,
+}
+
+/// Records of one key that are appended together: one buffer for all values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendBatch {
+    /// The key of every record: the device id. It also decides the partition, by murmur2.
+    pub key: Bytes,
+    /// The values, one after the other.
+    pub values: Bytes,
+    /// Where each value ends in `values`, in bytes, ascending.
+    pub ends: Vec<u32>,
+}
+
+impl AppendBatch {
+    /// How many records there are.
+    pub fn num_records(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The values in order, as slices of the shared buffer.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0usize;
+        self.ends.iter().map(move |end| {
+            let value = self.values.get(start..*end as usize).unwrap_or_default();
+            start = *end as usize;
+            value
+        })
+    }
+}
+
+/// Why an append was not confirmed. Whether the records are in the log is then unknown: the sender sends them again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The log could not be reached or did not confirm in time.
+    #[error("log unavailable: {0}")]
+    Unavailable(String),
+    /// The log's disk budget is used up by records that nobody has read yet.
+    #[error("log full: {0}")]
+    Full(String),
+    /// The log will never take this record, whoever asks: too large, or refused as invalid.
+    #[error("record refused by the log: {0}")]
+    Refused(String),
+    /// The work was dropped before the log answered.
+    #[error("append abandoned before the log answered")]
+    Abandoned,
+}
+
+/// Called exactly once with the outcome of an append; dropping it unused reports [`AppendError::Abandoned`], so that
+/// the default outcome is "not delivered".
+pub struct Completion(Option<Box<dyn FnOnce(Result<(), AppendError>) + Send>>);
+
+impl Completion {
+    /// Wraps what is to be done with the outcome. It runs on the log's own thread: it must be short and never block.
+    pub fn new(on_outcome: impl FnOnce(Result<(), AppendError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(on_outcome)))
+    }
+
+    /// Reports the outcome.
+    pub fn complete(mut self, outcome: Result<(), AppendError>) {
+        if let Some(on_outcome) = self.0.take() {
+            on_outcome(outcome);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(on_outcome) = self.0.take() {
+            on_outcome(Err(AppendError::Abandoned));
+        }
+    }
+}
+
+/// Records read from one partition: one buffer for all of them, in offset order.
+#[derive(Debug, Clone, Default)]
+pub struct RecordBatch {
+    /// Keys and values; records point into it.
+    pub data: Bytes,
+    /// The records, ascending by offset.
+    pub records: Vec<RecordRef>,
+    /// The offset that follows the last record. Equal to the last record's offset + 1 or more (logs may skip offsets).
+    pub next_offset: u64,
+}
+
+/// Where one record lies in [`RecordBatch::data`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef {
+    /// The record's offset in its partition.
+    pub offset: u64,
+    /// Start of the key; it ends where the value starts.
+    pub key_start: u32,
+    /// Start of the value.
+    pub value_start: u32,
+    /// One past the end of the value.
+    pub value_end: u32,
+}
+
+impl RecordRef {
+    /// The record's key: the device id.
+    pub fn key<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        data.get(self.key_start as usize..self.value_start as usize).unwrap_or_default()
+    }
+
+    /// The record's value.
+    pub fn value<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        data.get(self.value_start as usize..self.value_end as usize).unwrap_or_default()
+    }
+}
+
+/// How much one read may return.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// At most this many records.
+    pub max_records: usize,
+    /// At most about this many bytes of keys and values (at least one record is returned).
+    pub max_bytes: usize,
+}
+
+/// Why a read or a commit failed. Reading again later is always right.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The log could not be reached, or reading from its disk failed.
+    #[error("cannot read {partition}: {reason}")]
+    Unavailable {
+        /// Which partition.
+        partition: TopicPartition,
+        /// What the log said.
+        reason: String,
+    },
+    /// The partition is no longer ours.
+    #[error("{0} is no longer assigned to this process")]
+    Revoked(TopicPartition),
+}
+
+/// Reads one assigned partition. Dropping it gives the partition's queue up.
+pub trait PartitionReader: Send {
+    /// Which partition it reads.
+    fn partition(&self) -> &TopicPartition;
+
+    /// Waits until a record is there, then returns everything at hand up to the limit, without waiting for more.
+    /// Cancel-safe: dropping the future loses no record.
+    fn read(&mut self, limit: ReadLimit) -> BoxFuture<'_, Result<RecordBatch, ReadError>>;
+
+    /// Goes back to the committed offset (or the start), so that everything not committed is read again.
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>>;
+
+    /// Says that everything below `next_offset` is done. Cheap, does not block; the log persists it soon (well within a
+    /// second, and always before a revoke or [`Subscription::close`] returns). Losing the newest commits in a crash is
+    /// harmless: records are read again. Never goes backwards.
+    fn commit(&self, next_offset: u64);
+
+    /// How many records lie between the committed offset and the end, as far as is known without asking a server.
+    fn lag(&self) -> u64;
+}
+
+/// What happens to the set of partitions that this process reads.
+pub enum AssignmentEvent {
+    /// These partitions are now ours.
+    Assigned(Vec<Box<dyn PartitionReader>>),
+    /// These partitions are being taken away. Finish what is in flight, commit, drop the readers, then answer `done`;
+    /// the log waits for the answer up to its own deadline.
+    Revoked {
+        /// Which partitions.
+        partitions: Vec<TopicPartition>,
+        /// Answered (or dropped) when nothing of theirs is in flight any more.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// A running consumption of topics.
+pub trait Subscription: Send + Sync {
+    /// Persists all commits and leaves the group so that others take over at once. Call it after all readers are
+    /// dropped.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Why the log could not be opened or prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another process has the data directory open.
+    #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
+    Locked {
+        /// The directory.
+        path: String,
+    },
+    /// A topic that is needed does not exist.
+    #[error("topic {0} does not exist: run `surgetank apply`, or set log.apply_on_start = true")]
+    MissingTopic(String),
+    /// A topic exists with another number of partitions.
+    #[error(
+        "topic {topic} has {actual} partitions but the config says {expected}: change the config (keys would move between partitions)"
+    )]
+    PartitionCount {
+        /// Which topic.
+        topic: String,
+        /// What the log has.
+        actual: u32,
+        /// What the config says.
+        expected: u32,
+    },
+    /// Anything else, with what was tried.
+    #[error("{context}: {reason}")]
+    Failed {
+        /// What was tried.
+        context: String,
+        /// What the log said.
+        reason: String,
+    },
+}
+
+/// The log: appends with durable receipts, consumption with commits, and the writer schemas kept beside the records.
+pub trait Log: Send + Sync {
+    /// Appends a batch. Never blocks and never waits for a batch to fill; batches of one partition are stored in call
+    /// order. `done` gets `Ok` only when every record is durable (Kafka: acks=all; embedded: flushed to disk). The
+    /// caller bounds what is in flight.
+    fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion);
+
+    /// Starts consuming. Events arrive on the returned channel in order; there is one subscription per log.
+    fn subscribe(
+        &self,
+        topics: &[TopicSpec],
+    ) -> Result<(Box<dyn Subscription>, mpsc::UnboundedReceiver<AssignmentEvent>), LogError>;
+
+    /// Creates what is missing among the topics (and the log's own schema topic), checks partition counts, and says
+    /// what it did, one line per change; nothing to do gives an empty list.
+    fn apply(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<String>, LogError>>;
+
+    /// Like [`Log::apply`], but only checks: the first missing or different topic is the error.
+    fn check(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// Keeps a writer schema (Avro JSON) under its fingerprint, durably. Doing so again changes nothing.
+    fn put_schema(&self, fingerprint: [u8; 8], schema_json: String) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// All writer schemas ever kept, in the order they were first put.
+    fn schemas(&self) -> BoxFuture<'_, Result<Vec<([u8; 8], String)>, LogError>>;
+
+    /// `Ok` while the log can take appends; otherwise why not. Answers from what is known, within milliseconds.
+    fn health(&self) -> Result<(), String>;
+
+    /// Reads a whole topic from its start to its present end, once, outside of any group: for ledgers and checks.
+    fn scan(
+        &self,
+        topic: &TopicSpec,
+        visit: &mut (dyn FnMut(&TopicPartition, u64, &[u8], &[u8]) + Send),
+    ) -> Result<(), LogError>;
+
+    /// Flushes and stops the log's threads; appends after this fail.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

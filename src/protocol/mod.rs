@@ -1,0 +1,9 @@
+//! The device protocol and the record formats behind it: pure functions, no I/O, no actors, no clock.
+//!
+//! Three layers that never mix: `frame` moves bytes to frames, `package` and `receipt` know the wire format of what
+//! frames carry, `layout` and `avro` know what a message means. `docs/protocol.md` is the full text.
+
+pub mod avro;
+pub mod layout;
+pub mod message;
+pub mod row;

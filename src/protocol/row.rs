@@ -1,0 +1,146 @@
+//! Rows: what a record becomes on its way into a table.
+//!
+//! A table is derived from a message type's layouts; cells are decoded from Avro once and point into the buffer that
+//! the record was read into, so that a row costs no allocation of its own. Stores turn cells into their own format.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// The columns that every table starts with, in this order: `device_id`, `bucket`, `event_time`, `sequence`,
+/// `received_at`, `version`. The first four are the primary key, `((device_id, bucket), event_time, sequence)`.
+pub const NUM_IDENTITY_COLUMNS: usize = 6;
+
+/// A table of one message type: the identity columns, then one column per field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The message type's name, which is also the table's.
+    pub name: String,
+    /// All columns; cells of a row come in this order.
+    pub columns: Vec<Column>,
+}
+
+/// One column of a [`Table`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Lower-case name; fields of nested groups are joined with `_`.
+    pub name: String,
+    /// What the column holds.
+    pub kind: ColumnKind,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// One value.
+    Scalar(ScalarKind),
+    /// A list of values of one kind.
+    List(ScalarKind),
+    /// JSON text: arrays whose items are groups or arrays.
+    Json,
+}
+
+/// The kinds of single values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScalarKind {
+    /// True or false.
+    Bool,
+    /// A signed 32-bit integer.
+    Int,
+    /// A signed 64-bit integer.
+    Long,
+    /// An unsigned 64-bit integer that may not fit a [`ScalarKind::Long`].
+    Unsigned,
+    /// A 32-bit float.
+    Float,
+    /// A 64-bit float.
+    Double,
+    /// Text, also the symbols of enums.
+    Text,
+    /// Bytes.
+    Bytes,
+    /// A point in time, in milliseconds since the Unix epoch.
+    Timestamp,
+}
+
+/// A part of [`RowGroup::data`], in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The bytes that this span names. Empty if the span does not lie within `data`.
+    pub fn of<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        data.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// The text that this span names. Spans of [`Cell::Text`] were checked to be UTF-8 when the cell was decoded.
+    pub fn text_of<'a>(&self, data: &'a [u8]) -> &'a str {
+        std::str::from_utf8(self.of(data)).unwrap_or_default()
+    }
+}
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// No value.
+    Null,
+    /// For [`ScalarKind::Bool`].
+    Bool(bool),
+    /// For [`ScalarKind::Int`].
+    Int(i32),
+    /// For [`ScalarKind::Long`].
+    Long(i64),
+    /// For [`ScalarKind::Unsigned`].
+    Unsigned(u64),
+    /// For [`ScalarKind::Float`].
+    Float(f32),
+    /// For [`ScalarKind::Double`].
+    Double(f64),
+    /// For [`ScalarKind::Text`]: UTF-8 in the group's data.
+    Text(Span),
+    /// For [`ScalarKind::Bytes`]: bytes in the group's data.
+    Bytes(Span),
+    /// For [`ScalarKind::Timestamp`], in milliseconds since the Unix epoch.
+    Timestamp(i64),
+    /// For [`ColumnKind::List`]: scalar cells of the list's kind.
+    List(Vec<Cell>),
+    /// For [`ColumnKind::Json`].
+    Json(String),
+}
+
+/// Rows of one table that travel to the store as one write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowGroup {
+    /// Where the rows go.
+    pub table: Arc<Table>,
+    /// The bytes that spans point into: the buffer that the records were read into, shared, not copied.
+    pub data: Bytes,
+    /// Cells, row after row, `table.columns.len()` to each.
+    pub cells: Vec<Cell>,
+}
+
+impl RowGroup {
+    /// How many rows there are.
+    pub fn num_rows(&self) -> usize {
+        self.cells.len() / self.table.columns.len()
+    }
+
+    /// The rows, each as one cell per column.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[Cell]> {
+        self.cells.chunks_exact(self.table.columns.len())
+    }
+
+    /// The write timestamp of a row in microseconds since the Unix epoch: its event time, so that it is the same
+    /// whenever and however often the row is written.
+    pub fn write_timestamp_us(row: &[Cell]) -> i64 {
+        match row.get(2) {
+            Some(Cell::Timestamp(event_time_ms)) => event_time_ms.saturating_mul(1000),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The database: one trait, two rooms (`cassandra`, `embedded`).
+//!
+//! Writes are idempotent by construction: keys and write timestamps come from the rows. Nothing here retries or
+//! limits; the writer and the gate do.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::protocol::row::{RowGroup, Table};
+
+/// How rows want to be grouped for this store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    /// One group holds rows of one table and one database partition (`device_id`, `bucket`), up to these bounds.
+    ByPartition {
+        /// Most rows in a group.
+        max_rows: usize,
+        /// Most bytes of records in a group (one row may exceed it alone).
+        max_bytes: usize,
+    },
+    /// One group holds rows of one table, up to this many: a local store wants long transactions.
+    ByTable {
+        /// Most rows in a group.
+        max_rows: usize,
+    },
+}
+
+/// Why rows were not written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// May work later: timeout, overload, too few replicas, connection lost, disk full. Write the same group again.
+    #[error("store unavailable: {0}")]
+    Transient(String),
+    /// Will never work: the store refused the rows as invalid. With several rows, at least one of them is at fault.
+    #[error("rows refused by the store: {0}")]
+    Invalid(String),
+}
+
+/// Why the store could not be opened, prepared or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A table is missing or lacks columns.
+    #[error("{what} is missing: run `surgetank apply`, or set store.apply_on_start = true")]
+    Missing {
+        /// The keyspace, table or column.
+        what: String,
+    },
+    /// Something exists with another shape than the layouts ask for.
+    #[error("{what} is {actual} but the layouts need {expected}")]
+    Conflict {
+        /// The table or column.
+        what: String,
+        /// What the database has.
+        actual: String,
+        /// What is needed.
+        expected: String,
+    },
+    /// Another process has the database file open for writing.
+    #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
+    Locked {
+        /// The file.
+        path: String,
+    },
+    /// Anything else, with what was tried.
+    #[error("{context}: {reason}")]
+    Failed {
+        /// What was tried.
+        context: String,
+        /// What the store said.
+        reason: String,
+    },
+}
+
+/// The key of a stored row, for ledgers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey {
+    /// The device.
+    pub device_id: String,
+    /// Event time in milliseconds since the Unix epoch.
+    pub event_time_ms: u64,
+    /// The device's sequence number.
+    pub sequence: u32,
+}
+
+/// The database behind the writers.
+pub trait Store: Send + Sync {
+    /// How groups are to be formed.
+    fn grouping(&self) -> Grouping;
+
+    /// Writes one group; `Ok` only when the store has confirmed every row. The future is driven by the store's own
+    /// threads: dropping it does not take the write back. The caller bounds what is in flight.
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>>;
+
+    /// Creates what is missing (keyspace, tables, columns) and says what it did, one line per change.
+    fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+
+    /// Prepares for writing these tables; the first missing or different thing is the error.
+    fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// `Ok` while the store answers; otherwise why not. Bounded by a short time limit.
+    fn health(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Visits the key of every row of a table once, for ledgers and checks.
+    fn scan<'a>(
+        &'a self,
+        table: &'a Table,
+        visit: &'a mut (dyn FnMut(RowKey) + Send),
+    ) -> BoxFuture<'a, Result<u64, StoreError>>;
+
+    /// Finishes what is under way and closes.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
