@@ -83,6 +83,12 @@ impl Credits {
         tokio::time::timeout(max_wait, self.take()).await.ok()
     }
 
+    /// Waits until every credit is back: nothing is queued or in flight at that moment.
+    pub async fn all_returned(&self) {
+        // Never closed, see `take`.
+        let _ = self.shared.semaphore.acquire_many(self.shared.bound).await;
+    }
+
     /// The edge as it is now.
     pub fn snapshot(&self) -> EdgeSnapshot {
         let free = self.shared.semaphore.available_permits() as u32;

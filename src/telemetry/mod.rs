@@ -4,6 +4,7 @@
 
 pub mod counters;
 pub mod histogram;
+pub mod logging;
 
 pub use counters::{Counters, CountersSnapshot};
 pub use histogram::{Quantiles, Recorder, Stage, StageSnapshot};
