@@ -40,6 +40,11 @@ impl<A: Actor> ActorRef<A> {
         self.current.store(Some(Arc::new(addr)));
     }
 
+    /// The incarnation that is alive right now, for a request whose answer is awaited.
+    pub fn current(&self) -> Option<Addr<A>> {
+        self.current.load().as_ref().map(|addr| Addr::clone(addr)).filter(Addr::connected)
+    }
+
     /// Whether an incarnation is alive right now.
     pub fn is_up(&self) -> bool {
         self.current.load().as_ref().is_some_and(|addr| addr.connected())

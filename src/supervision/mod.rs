@@ -16,6 +16,7 @@ mod tree;
 pub use actor_ref::ActorRef;
 pub use exit::Exit;
 pub use lifeline::Lifeline;
+pub(crate) use restart::jitter;
 pub use restart::{Decision, RestartHistory, RestartPolicy};
 pub use supervisor::{ChildSpec, GaveUp, Supervisor};
 pub use tree::{Crowd, CrowdMember, GroupSnapshot, Node, NodeSnapshot, NodeState, Tree};
