@@ -33,14 +33,15 @@ package_available() { apt-cache show "$1" >/dev/null 2>&1; }
 
 refresh_package_lists() {
     [[ -z ${PACKAGE_LISTS_FRESH:-} ]] || return 0
-    quietly as_root apt-get update -q
+    quietly as_root apt-get update -q || die "cannot refresh the package lists"
     PACKAGE_LISTS_FRESH=1
 }
 
 install_packages() {
     say "installing $*"
     refresh_package_lists
-    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" ||
+        die "cannot install $*"
 }
 
 ensure_packages() {
