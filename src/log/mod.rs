@@ -3,6 +3,9 @@
 //! Only a completed append makes an acknowledgement, and only a commit moves what a restart reads again. Nothing here
 //! knows of devices, messages or rows: a record is a key and a value.
 
+pub mod embedded;
+pub mod partitioner;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,7 +54,7 @@ impl AppendBatch {
     }
 
     /// The values in order, as slices of the shared buffer.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let mut start = 0usize;
         self.ends.iter().map(move |end| {
             let value = self.values.get(start..*end as usize).unwrap_or_default();
@@ -78,9 +81,11 @@ pub enum AppendError {
     Abandoned,
 }
 
+type OnOutcome = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+
 /// Called exactly once with the outcome of an append; dropping it unused reports [`AppendError::Abandoned`], so that
 /// the default outcome is "not delivered".
-pub struct Completion(Option<Box<dyn FnOnce(Result<(), AppendError>) + Send>>);
+pub struct Completion(Option<OnOutcome>);
 
 impl Completion {
     /// Wraps what is to be done with the outcome. It runs on the log's own thread: it must be short and never block.

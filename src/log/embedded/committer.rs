@@ -1,0 +1,197 @@
+//! The one thread that writes records: it takes whatever appends are waiting, writes them as one group with one flush
+//! to disk, and only then completes their receipts and shows them to readers.
+//!
+//! While a flush runs the next appends gather, so that groups grow with load and no timer is needed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fjall::{Database, PersistMode};
+
+use super::entry::EntryBuilder;
+use super::failure::{Condition, Failure};
+use super::partition::Partition;
+use super::topics::Topics;
+use crate::log::{AppendBatch, AppendError, Completion};
+
+/// A group is written at this size even if more is waiting: it bounds the memory of a group and the time of a flush.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+
+/// What the committer is told.
+pub(super) enum Order {
+    /// Write these records.
+    Append {
+        /// Where to.
+        partition: Arc<Partition>,
+        /// What.
+        batch: AppendBatch,
+        /// Whom to tell.
+        done: Completion,
+    },
+    /// Write what came before, then end.
+    Stop,
+}
+
+/// The committer's state.
+pub(super) struct Committer {
+    database: Database,
+    topics: Arc<Topics>,
+    condition: Arc<Condition>,
+    num_groups: Arc<AtomicU64>,
+    /// Memtables are sent to disk when they hold half of the write buffer: the other half is for those on their way.
+    max_memtable_bytes: u64,
+    num_memtable_bytes: u64,
+    group: Group,
+}
+
+/// The appends of one group commit.
+#[derive(Default)]
+struct Group {
+    /// By partition index; `None` for partitions without records in this group.
+    entries: Vec<Option<(Arc<Partition>, EntryBuilder)>>,
+    receipts: Vec<Completion>,
+    num_bytes: usize,
+}
+
+/// Breaks the log when the committer ends by a panic: its silence must not look like slowness.
+struct BreakOnPanic(Arc<Condition>);
+
+impl Drop for BreakOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.break_down("the committer thread panicked");
+        }
+    }
+}
+
+// === impl Committer ===
+
+impl Committer {
+    /// A committer that has not started.
+    pub(super) fn new(
+        database: Database,
+        topics: Arc<Topics>,
+        condition: Arc<Condition>,
+        num_groups: Arc<AtomicU64>,
+        write_buffer: u64,
+    ) -> Self {
+        let num_memtable_bytes = database.write_buffer_size();
+        let max_memtable_bytes = write_buffer / 2;
+        Self {
+            database,
+            topics,
+            condition,
+            num_groups,
+            max_memtable_bytes,
+            num_memtable_bytes,
+            group: Group::default(),
+        }
+    }
+
+    /// Works until told to stop, or until nobody can send orders any more.
+    pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        let _guard = BreakOnPanic(self.condition.clone());
+        while let Ok(order) = orders.recv() {
+            let mut next = Some(order);
+            let mut is_stopping = false;
+            while let Some(order) = next {
+                match order {
+                    Order::Append { partition, batch, done } => self.group.push(partition, &batch, done),
+                    Order::Stop => is_stopping = true,
+                }
+                let is_full = self.group.num_bytes >= MAX_GROUP_BYTES;
+                next = if is_stopping || is_full { None } else { orders.try_recv().ok() };
+            }
+            self.commit_group();
+            if is_stopping {
+                break;
+            }
+        }
+    }
+
+    fn commit_group(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        // A full log still takes what was already on its way: the bound on that is the caller's.
+        if let Err(error @ AppendError::Unavailable(_)) = self.condition.check() {
+            return group.fail(&error);
+        }
+        match self.write(&group_parts(group.entries)) {
+            Ok(()) => group.receipts.into_iter().for_each(|done| done.complete(Ok(()))),
+            Err(failure) => {
+                self.condition.break_down(format!("writing to the log failed: {failure}"));
+                let error = AppendError::Unavailable(failure.to_string());
+                group.receipts.into_iter().for_each(|done| done.complete(Err(error.clone())));
+            }
+        }
+    }
+
+    fn write(&mut self, parts: &[Part]) -> Result<(), Failure> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for part in parts {
+            // The value is shared with the memtable, not copied.
+            batch.insert(&part.partition.entries, part.partition.end().to_be_bytes(), part.bytes.clone());
+        }
+        batch.commit()?;
+        self.num_groups.fetch_add(1, Ordering::Relaxed);
+        for part in parts {
+            self.num_memtable_bytes += part.bytes.len() as u64;
+            part.partition.publish(part.num_records, part.bytes.clone());
+        }
+        self.condition.set_unread_bytes(self.topics.num_unread_bytes());
+        if self.num_memtable_bytes >= self.max_memtable_bytes {
+            self.num_memtable_bytes = 0;
+            for partition in self.topics.partitions() {
+                partition.entries.rotate_memtable()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A finished entry of the group.
+struct Part {
+    partition: Arc<Partition>,
+    num_records: u32,
+    bytes: Bytes,
+}
+
+fn group_parts(entries: Vec<Option<(Arc<Partition>, EntryBuilder)>>) -> Vec<Part> {
+    let now = now_ms();
+    let parts = entries.into_iter().flatten().map(|(partition, builder)| {
+        let num_records = builder.num_records();
+        let bytes = builder.finish(partition.end_position(), now).into();
+        Part { partition, num_records, bytes }
+    });
+    parts.collect()
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+// === impl Group ===
+
+impl Group {
+    fn push(&mut self, partition: Arc<Partition>, batch: &AppendBatch, done: Completion) {
+        if self.entries.len() <= partition.index {
+            self.entries.resize_with(partition.index + 1, || None);
+        }
+        if let Some(slot) = self.entries.get_mut(partition.index) {
+            let (_, builder) = slot.get_or_insert_with(|| (partition, EntryBuilder::new()));
+            let before = builder.len();
+            builder.push(batch);
+            self.num_bytes += builder.len() - before;
+        }
+        self.receipts.push(done);
+    }
+
+    fn fail(self, error: &AppendError) {
+        self.receipts.into_iter().for_each(|done| done.complete(Err(error.clone())));
+    }
+}

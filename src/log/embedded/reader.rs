@@ -1,0 +1,82 @@
+//! Reads one partition of the embedded log: from memory while it keeps up, from disk otherwise.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::partition::Partition;
+use crate::log::{PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
+
+/// The reader of one partition.
+pub(super) struct EmbeddedReader {
+    partition: Arc<Partition>,
+    end: watch::Receiver<u64>,
+    /// The next offset to read. Moves only when a batch is handed out, so that a dropped future loses nothing.
+    next_offset: u64,
+}
+
+// === impl EmbeddedReader ===
+
+impl EmbeddedReader {
+    /// Starts at the committed offset.
+    pub(super) fn new(partition: Arc<Partition>) -> Self {
+        Self { end: partition.watch_end(), next_offset: partition.committed(), partition }
+    }
+
+    async fn read_next(&mut self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
+        loop {
+            let from = self.next_offset;
+            // The partition holds the sender, so waiting ends only when there is something to read.
+            if self.end.wait_for(|end| *end > from).await.is_err() {
+                return Err(self.unavailable("the log is closed"));
+            }
+            let batch = match self.partition.read_tail(from, limit).map_err(|failure| self.failed(&failure))? {
+                Some(batch) => batch,
+                None => {
+                    let partition = self.partition.clone();
+                    let reading = tokio::task::spawn_blocking(move || partition.read_disk(from, limit));
+                    let result = reading.await.map_err(|error| self.unavailable(&error.to_string()))?;
+                    result.map_err(|failure| self.failed(&failure))?
+                }
+            };
+            self.next_offset = batch.next_offset;
+            if !batch.records.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> ReadError {
+        self.unavailable(&failure.to_string())
+    }
+
+    fn unavailable(&self, reason: &str) -> ReadError {
+        ReadError::Unavailable { partition: self.partition.id.clone(), reason: reason.to_owned() }
+    }
+}
+
+impl PartitionReader for EmbeddedReader {
+    fn partition(&self) -> &TopicPartition {
+        &self.partition.id
+    }
+
+    fn read(&mut self, limit: ReadLimit) -> BoxFuture<'_, Result<RecordBatch, ReadError>> {
+        self.read_next(limit).boxed()
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.next_offset = self.partition.committed();
+        futures_util::future::ready(Ok(())).boxed()
+    }
+
+    fn commit(&self, next_offset: u64) {
+        self.partition.commit(next_offset);
+    }
+
+    fn lag(&self) -> u64 {
+        self.partition.end().saturating_sub(self.partition.committed())
+    }
+}

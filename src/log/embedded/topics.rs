@@ -1,0 +1,199 @@
+//! Which topics and partitions the embedded log has, and where their commits and writer schemas are kept.
+//!
+//! Keyspaces: `topics` (name → number of partitions), `commits` (partition → offset), `schemas` (fingerprint → text),
+//! and one `records.<topic>.<partition>` each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use parking_lot::Mutex;
+
+use super::failure::Failure;
+use super::partition::Partition;
+use crate::log::{LogError, TopicPartition, TopicSpec};
+
+/// All topics of the log.
+pub(super) struct Topics {
+    database: Database,
+    topics: Keyspace,
+    commits: Keyspace,
+    schemas: Keyspace,
+    partitions: ArcSwap<HashMap<TopicPartition, Arc<Partition>>>,
+    tail_cache: usize,
+    /// Held while topics or schemas are added, which is rare.
+    change: Mutex<()>,
+}
+
+// === impl Topics ===
+
+impl Topics {
+    /// Takes up all topics that the database has.
+    pub(super) fn recover(database: Database, tail_cache: usize) -> Result<Self, Failure> {
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let recovered = Self {
+            topics: keyspace("topics")?,
+            commits: keyspace("commits")?,
+            schemas: keyspace("schemas")?,
+            partitions: ArcSwap::default(),
+            change: Mutex::new(()),
+            tail_cache,
+            database,
+        };
+        for spec in recovered.existing()? {
+            recovered.add_partitions(&spec)?;
+        }
+        Ok(recovered)
+    }
+
+    /// A partition, if it exists.
+    pub(super) fn partition(&self, id: &TopicPartition) -> Option<Arc<Partition>> {
+        self.partitions.load().get(id).cloned()
+    }
+
+    /// All partitions.
+    pub(super) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.partitions.load().values().cloned().collect()
+    }
+
+    /// The partitions of these topics, each of which must exist.
+    pub(super) fn partitions_of(&self, topics: &[TopicSpec]) -> Result<Vec<Arc<Partition>>, LogError> {
+        let ids = topics.iter().flat_map(|topic| {
+            (0..topic.num_partitions).map(|partition| TopicPartition { topic: topic.name.clone(), partition })
+        });
+        ids.map(|id| self.partition(&id).ok_or_else(|| LogError::MissingTopic(id.topic.to_string()))).collect()
+    }
+
+    /// Bytes over all partitions that nobody has read yet.
+    pub(super) fn num_unread_bytes(&self) -> u64 {
+        self.partitions.load().values().map(|partition| partition.num_unread_bytes()).sum()
+    }
+
+    /// Creates what is missing and says what it did. A different number of partitions is an error, because keys would
+    /// move between partitions.
+    pub(super) fn apply(&self, wanted: &[TopicSpec]) -> Result<Vec<String>, LogError> {
+        let _change = self.change.lock();
+        let mut changes = Vec::new();
+        for spec in wanted {
+            match self.check_one(spec) {
+                Ok(()) => {}
+                Err(LogError::MissingTopic(_)) => {
+                    self.create(spec)?;
+                    changes.push(format!("created topic {} with {} partitions", spec.name, spec.num_partitions));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The first missing or different topic is the error.
+    pub(super) fn check(&self, wanted: &[TopicSpec]) -> Result<(), LogError> {
+        wanted.iter().try_for_each(|spec| self.check_one(spec))
+    }
+
+    fn check_one(&self, wanted: &TopicSpec) -> Result<(), LogError> {
+        let existing = self.existing().map_err(|failure| failed("reading the list of topics", &failure))?;
+        match existing.into_iter().find(|spec| spec.name == wanted.name) {
+            None => Err(LogError::MissingTopic(wanted.name.to_string())),
+            Some(spec) if spec.num_partitions != wanted.num_partitions => Err(LogError::PartitionCount {
+                topic: wanted.name.to_string(),
+                actual: spec.num_partitions,
+                expected: wanted.num_partitions,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn create(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        let context = format!("creating topic {}", spec.name);
+        // A file system and fjall allow names up to 255 bytes, and ours carry a prefix and the partition's number.
+        if spec.name.is_empty() || spec.name.len() > 200 || spec.num_partitions == 0 {
+            let reason = "a topic needs a name of 1 to 200 bytes and at least one partition".to_owned();
+            return Err(LogError::Failed { context, reason });
+        }
+        // Partitions first: a topic that is in the list has them all, after a crash too.
+        self.add_partitions(spec).map_err(|failure| failed(&context, &failure))?;
+        self.topics
+            .insert(spec.name.as_bytes(), spec.num_partitions.to_le_bytes())
+            .and_then(|()| self.database.persist(PersistMode::SyncAll))
+            .map_err(|error| failed(&context, &error.into()))
+    }
+
+    fn add_partitions(&self, spec: &TopicSpec) -> Result<(), Failure> {
+        let mut partitions = HashMap::clone(&self.partitions.load());
+        for partition in 0..spec.num_partitions {
+            let id = TopicPartition { topic: spec.name.clone(), partition };
+            let name = format!("records.{}.{partition}", spec.name);
+            let entries = self.database.keyspace(&name, records_options)?;
+            let committed = self.commits.get(id.to_string())?;
+            let committed =
+                committed.and_then(|bytes| bytes.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)));
+            let recovered = Partition::recover(id.clone(), partitions.len(), entries, committed, self.tail_cache)?;
+            partitions.insert(id, Arc::new(recovered));
+        }
+        self.partitions.store(Arc::new(partitions));
+        Ok(())
+    }
+
+    fn existing(&self) -> Result<Vec<TopicSpec>, Failure> {
+        let specs = self.topics.iter().map(|guard| {
+            let (name, count) = guard.into_inner()?;
+            let num_partitions = count.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            Ok(TopicSpec { name: String::from_utf8_lossy(&name).into(), num_partitions })
+        });
+        specs.collect()
+    }
+
+    /// Writes commits to the engine's journal without a flush of their own: the next group's flush carries them. The
+    /// journal keeps the order, so a commit never outlives the records it speaks of.
+    pub(super) fn store_commits(&self, commits: &[(Arc<Partition>, u64)]) -> Result<(), Failure> {
+        let mut batch = self.database.batch();
+        for (partition, offset) in commits {
+            batch.insert(&self.commits, partition.id.to_string(), offset.to_le_bytes());
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// Flushes everything written so far.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    /// Keeps a schema, durably; one that is there stays as it is.
+    pub(super) fn put_schema(&self, fingerprint: [u8; 8], schema_json: &str) -> Result<(), Failure> {
+        let _change = self.change.lock();
+        if self.schemas.contains_key(fingerprint)? {
+            return Ok(());
+        }
+        // The number of the schemas before it gives their order back, since keys sort by fingerprint.
+        let order = self.schemas.len()? as u64;
+        let value = [order.to_le_bytes().as_slice(), schema_json.as_bytes()].concat();
+        self.schemas.insert(fingerprint, value)?;
+        self.sync()
+    }
+
+    /// All schemas, oldest first.
+    pub(super) fn schemas(&self) -> Result<Vec<([u8; 8], String)>, Failure> {
+        let mut schemas = Vec::new();
+        for guard in self.schemas.iter() {
+            let (key, value) = guard.into_inner()?;
+            let fingerprint = *key.first_chunk::<8>().ok_or(super::entry::Damaged)?;
+            let (order, text) = value.split_first_chunk::<8>().ok_or(super::entry::Damaged)?;
+            schemas.push((u64::from_le_bytes(*order), fingerprint, String::from_utf8_lossy(text).into_owned()));
+        }
+        schemas.sort_unstable();
+        Ok(schemas.into_iter().map(|(_, fingerprint, text)| (fingerprint, text)).collect())
+    }
+}
+
+/// Settings of the engine for entries: they are found by range, never by exact key, so filters would only cost memory.
+fn records_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().filter_policy(fjall::config::FilterPolicy::disabled())
+}
+
+/// Says what was tried.
+pub(super) fn failed(context: &str, failure: &Failure) -> LogError {
+    LogError::Failed { context: context.to_owned(), reason: failure.to_string() }
+}
