@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::partition_producer::PartitionProducer;
-use crate::log::partitioner::partition_of;
+use crate::log::partitioner::partition_for;
 use crate::protocol::message::TypeId;
 use crate::supervision::ActorRef;
 
@@ -28,6 +28,6 @@ pub struct Routes {
 impl TopicRoute {
     /// The producer of the partition that holds a device's records.
     pub fn producer_of(&self, device_id: &[u8]) -> &ActorRef<PartitionProducer> {
-        &self.partitions[partition_of(device_id, self.partitions.len() as u32) as usize]
+        &self.partitions[partition_for(device_id, self.partitions.len() as u32) as usize]
     }
 }

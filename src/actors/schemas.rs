@@ -11,12 +11,10 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::log::{Log, LogError};
-use crate::protocol::avro::{Bucket, Incompatible, RowPlan, check_reads};
+use crate::protocol::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
 use crate::protocol::layout::Catalog;
+use crate::protocol::message::TypeId;
 use crate::protocol::row::Table;
-
-/// The fingerprint of a writer schema, as in Avro's single-object encoding.
-pub type Fingerprint = [u8; 8];
 
 /// How records of one writer schema become rows of a table.
 pub struct TablePlan {
@@ -79,6 +77,13 @@ impl Schemas {
     /// The plan for a writer schema, if it is known.
     pub fn get(&self, fingerprint: Fingerprint) -> Option<Arc<TablePlan>> {
         self.plans.get(&fingerprint).map(|plan| Arc::clone(&plan))
+    }
+
+    /// The type of a record that some plan reads.
+    pub fn type_id_of(&self, record: &[u8]) -> Option<TypeId> {
+        let (fingerprint, _) = split_single_object(record).ok()?;
+        let plan = self.get(fingerprint)?;
+        self.catalog.by_name(&plan.table.name).map(|message_type| message_type.id)
     }
 
     /// Reads the log's schemas again, for one that was not known. A schema is put into the log before any record is

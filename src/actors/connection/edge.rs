@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
-use crate::log::partitioner::murmur2;
+use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Welcome;
 use crate::supervision::ActorRef;
@@ -99,7 +99,7 @@ impl Edge {
 
     /// A device always meets the same decoder, so that its packages keep their order.
     pub(super) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
-        &self.decoders[murmur2(device_id.as_bytes()) as u32 as usize % self.decoders.len()]
+        &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
     }
 
     /// Notes where a device is connected. An older connection of it, perhaps a dead one on a lost link, has to leave.

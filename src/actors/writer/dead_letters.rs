@@ -42,7 +42,7 @@ impl<'a> DeadLetters<'a> {
                 detail: &reject.detail,
                 origin: &format!("writer {from}@{}", record.offset),
                 at_us: now_us(),
-                type_id: identity.and_then(|identity| self.parts.schemas.type_id_of(value, identity)),
+                type_id: self.parts.schemas.type_id_of(value),
                 version: identity.map(|identity| identity.version),
                 sequence: identity.map(|identity| identity.sequence),
                 event_time_ms: identity.map(|identity| identity.event_time_ms),

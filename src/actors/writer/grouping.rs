@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::actors::schemas::{Fingerprint, Schemas, TablePlan};
+use crate::actors::schemas::{Schemas, TablePlan};
 use crate::log::RecordBatch;
-use crate::protocol::avro::split_single_object;
+use crate::protocol::avro::{Fingerprint, split_single_object};
 use crate::protocol::row::{Cell, RowGroup, Table};
 use crate::store::Grouping;
 
