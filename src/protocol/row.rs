@@ -103,6 +103,8 @@ pub enum Cell {
     Double(f64),
     /// For [`ScalarKind::Text`]: UTF-8 in the group's data.
     Text(Span),
+    /// For [`ScalarKind::Text`]: an enum's symbol.
+    Symbol(Arc<str>),
     /// For [`ScalarKind::Bytes`]: bytes in the group's data.
     Bytes(Span),
     /// For [`ScalarKind::Timestamp`], in milliseconds since the Unix epoch.
