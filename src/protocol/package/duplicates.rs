@@ -17,11 +17,11 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug, Default)]
 pub struct Duplicates {
     /// A power of two of them, at least twice the count of messages; none for a package of up to one message.
-    slots: Vec<Option<Slot>>,
+    pub(super) slots: Vec<Option<Slot>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+pub(super) struct Slot {
     crc: u32,
     len: u32,
     offset: usize,

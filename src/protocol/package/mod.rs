@@ -231,3 +231,5 @@ impl<'a> Message<'a> {
     }
 }
 
+#[cfg(test)]
+mod tests;
