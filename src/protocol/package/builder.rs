@@ -37,6 +37,12 @@ impl Builder {
         Self { limits, num_messages: 0, plain: vec![0; COUNT_LEN], encoder: snap::raw::Encoder::new() }
     }
 
+    /// Forgets every message and stays within other limits from now on: those of another connection.
+    pub fn begin(&mut self, limits: PackageLimits) {
+        self.clear();
+        self.limits = limits;
+    }
+
     /// Adds a message.
     pub fn push(&mut self, header: &MessageHeader, body: &[u8]) -> Result<(), PushError> {
         if header.event_time_ms >= EVENT_TIME_END_MS {
