@@ -1,1 +1,18 @@
-//! (being built)
+//! Avro: the schema that all versions of a type share, its evolution, and records decoded into rows.
+//!
+//! `evolution` merges versions into one `shape`, from which `schema` and `table` are written. Records are written by
+//! `layout::Layout::transcode`; `RowPlan` reads them, also those of a newer or older writer.
+
+pub(crate) mod evolution;
+mod registered;
+pub(crate) mod schema;
+pub(crate) mod shape;
+pub(crate) mod single_object;
+pub(crate) mod table;
+pub(crate) mod varint;
+
+pub use evolution::{EvolutionError, merge};
+pub use registered::{Incompatible, check_reads};
+pub use schema::NAMESPACE;
+pub use shape::{EnumShape, FieldShape, RecordShape, Shape};
+pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, fingerprint, split_single_object};
