@@ -223,3 +223,6 @@ impl From<TryGetError> for FrameError {
         Self::Truncated
     }
 }
+
+#[cfg(test)]
+mod tests;

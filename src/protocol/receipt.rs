@@ -317,3 +317,6 @@ impl ReceiptBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

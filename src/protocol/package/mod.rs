@@ -178,7 +178,7 @@ impl<'a> Messages<'a> {
     }
 
     /// How many messages the package says it has: as many outcomes its receipt has.
-    pub fn count(&self) -> u16 {
+    pub fn num_messages(&self) -> u16 {
         self.count
     }
 
