@@ -4,6 +4,7 @@
 //! knows of devices, messages or rows: a record is a key and a value.
 
 pub mod embedded;
+pub mod kafka;
 pub mod partitioner;
 
 use std::sync::Arc;
@@ -252,6 +253,12 @@ pub enum LogError {
     },
 }
 
+/// A writer schema: its fingerprint and its Avro JSON.
+pub type WriterSchema = ([u8; 8], String);
+
+/// Takes the records of a scan: partition, offset, key, value.
+pub type RecordVisitor<'a> = dyn FnMut(&TopicPartition, u64, &[u8], &[u8]) + Send + 'a;
+
 /// The log: appends with durable receipts, consumption with commits, and the writer schemas kept beside the records.
 pub trait Log: Send + Sync {
     /// Appends a batch. Never blocks and never waits for a batch to fill; batches of one partition are stored in call
@@ -276,17 +283,13 @@ pub trait Log: Send + Sync {
     fn put_schema(&self, fingerprint: [u8; 8], schema_json: String) -> BoxFuture<'_, Result<(), LogError>>;
 
     /// All writer schemas ever kept, in the order they were first put.
-    fn schemas(&self) -> BoxFuture<'_, Result<Vec<([u8; 8], String)>, LogError>>;
+    fn schemas(&self) -> BoxFuture<'_, Result<Vec<WriterSchema>, LogError>>;
 
     /// `Ok` while the log can take appends; otherwise why not. Answers from what is known, within milliseconds.
     fn health(&self) -> Result<(), String>;
 
     /// Reads a whole topic from its start to its present end, once, outside of any group: for ledgers and checks.
-    fn scan(
-        &self,
-        topic: &TopicSpec,
-        visit: &mut (dyn FnMut(&TopicPartition, u64, &[u8], &[u8]) + Send),
-    ) -> Result<(), LogError>;
+    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError>;
 
     /// Flushes and stops the log's threads; appends after this fail.
     fn close(&self) -> BoxFuture<'_, ()>;

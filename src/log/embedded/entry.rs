@@ -157,7 +157,7 @@ pub(super) fn decode_into(
 pub(super) fn for_each(
     entry: &[u8],
     base_offset: u64,
-    visit: &mut dyn FnMut(u64, &[u8], &[u8]),
+    mut visit: impl FnMut(u64, &[u8], &[u8]),
 ) -> Result<(), Damaged> {
     let mut batches = Batches(entry.get(HEADER_BYTES..).ok_or(Damaged)?);
     let mut offset = base_offset;
@@ -276,7 +276,7 @@ mod tests {
         fn test_damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let (mut data, mut out) = (Vec::new(), RecordBatch::default());
             let _ = decode_into(&bytes, 0, 0, 100, 10_000, &mut data, &mut out);
-            let _ = for_each(&bytes, 0, &mut |_, _, _| {});
+            let _ = for_each(&bytes, 0, |_, _, _| {});
         }
     }
 

@@ -31,7 +31,8 @@ use self::housekeeper::{Housekeeper, Retention};
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, Subscription, TopicPartition, TopicSpec,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
+    TopicSpec, WriterSchema,
 };
 
 /// A batch above this is refused: one entry must stay readable in one piece.
@@ -198,7 +199,7 @@ impl Log for EmbeddedLog {
         })
     }
 
-    fn schemas(&self) -> BoxFuture<'_, Result<Vec<([u8; 8], String)>, LogError>> {
+    fn schemas(&self) -> BoxFuture<'_, Result<Vec<WriterSchema>, LogError>> {
         let own = self.topics.clone();
         let context = "reading the writer schemas";
         blocking(context, move || own.schemas().map_err(|failure| failed(context, &failure)))
@@ -208,18 +209,14 @@ impl Log for EmbeddedLog {
         self.condition.check().map_err(|error| error.to_string())
     }
 
-    fn scan(
-        &self,
-        topic: &TopicSpec,
-        visit: &mut (dyn FnMut(&TopicPartition, u64, &[u8], &[u8]) + Send),
-    ) -> Result<(), LogError> {
+    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
         let context = format!("reading topic {}", topic.name);
         for partition in self.topics.partitions_of(std::slice::from_ref(topic))? {
             for guard in partition.entries.iter() {
                 partition::decode_guard(guard)
                     .and_then(|(base_offset, bytes)| {
-                        let mut each = |offset, key: &[u8], value: &[u8]| visit(&partition.id, offset, key, value);
-                        Ok(entry::for_each(&bytes, base_offset, &mut each)?)
+                        let each = |offset, key: &[u8], value: &[u8]| visit(&partition.id, offset, key, value);
+                        Ok(entry::for_each(&bytes, base_offset, each)?)
                     })
                     .map_err(|failure| failed(&context, &failure))?;
             }

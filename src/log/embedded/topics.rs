@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::failure::Failure;
 use super::partition::Partition;
-use crate::log::{LogError, TopicPartition, TopicSpec};
+use crate::log::{LogError, TopicPartition, TopicSpec, WriterSchema};
 
 /// All topics of the log.
 pub(super) struct Topics {
@@ -175,7 +175,7 @@ impl Topics {
     }
 
     /// All schemas, oldest first.
-    pub(super) fn schemas(&self) -> Result<Vec<([u8; 8], String)>, Failure> {
+    pub(super) fn schemas(&self) -> Result<Vec<WriterSchema>, Failure> {
         let mut schemas = Vec::new();
         for guard in self.schemas.iter() {
             let (key, value) = guard.into_inner()?;

@@ -1,0 +1,165 @@
+//! Whether any broker can be reached, and where partitions end, told by librdkafka's once-a-second statistics, so that
+//! nobody has to ask a server.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::Deserialize;
+
+/// What is known of the brokers.
+#[derive(Default)]
+pub(super) struct Brokers {
+    /// A broker answered since the last time that all were down.
+    is_up: AtomicBool,
+    /// The last confirmation that was due did not come.
+    is_failing: AtomicBool,
+    last_error: RwLock<String>,
+    broken: OnceLock<String>,
+}
+
+/// The part of the statistics that we read.
+#[derive(Deserialize)]
+pub(super) struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
+    /// By topic name.
+    #[serde(default)]
+    pub topics: HashMap<String, TopicStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    state: String,
+    source: String,
+}
+
+/// A topic's part.
+#[derive(Deserialize)]
+pub(super) struct TopicStatistics {
+    /// By partition number; "-1" is librdkafka's own.
+    pub partitions: HashMap<String, PartitionStatistics>,
+}
+
+/// A partition's part. Negative: not known.
+#[derive(Deserialize)]
+pub(super) struct PartitionStatistics {
+    /// The offset after the last record.
+    pub hi_offset: i64,
+    /// What the group has committed.
+    pub committed_offset: i64,
+}
+
+// === impl Brokers ===
+
+impl Brokers {
+    /// Takes in an error that concerns no single record.
+    pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
+        *self.last_error.write() = reason.to_owned();
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.is_up.store(false, Ordering::Release);
+        }
+        tracing::warn!(%error, reason, "kafka client error");
+    }
+
+    /// Takes in a report.
+    pub(super) fn on_statistics(&self, statistics: &Statistics) {
+        // Idle connections are closed by brokers in the normal course, so only an error says that all are down.
+        if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.source != "logical") {
+            self.is_up.store(true, Ordering::Release);
+        }
+    }
+
+    /// Takes in whether a record was confirmed.
+    pub(super) fn on_delivery(&self, is_confirmed: bool) {
+        if self.is_failing.load(Ordering::Relaxed) == is_confirmed {
+            self.is_failing.store(!is_confirmed, Ordering::Release);
+        }
+        if is_confirmed && !self.is_up.load(Ordering::Relaxed) {
+            self.is_up.store(true, Ordering::Release);
+        }
+    }
+
+    /// Forgets a missing confirmation: it is long past and nothing has been tried since.
+    pub(super) fn forgive(&self) {
+        self.is_failing.store(false, Ordering::Release);
+    }
+
+    /// Something has ended that only a restart brings back.
+    pub(super) fn break_down(&self, reason: &str) {
+        if self.broken.set(reason.to_owned()).is_ok() {
+            tracing::error!(reason, "the kafka client needs a restart");
+        }
+    }
+
+    /// `Ok` while appends can be expected to be confirmed.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(reason) = self.broken.get() {
+            return Err(reason.clone());
+        }
+        if !self.is_up.load(Ordering::Acquire) {
+            return Err(format!("no kafka broker can be reached: {}", self.last_error.read()));
+        }
+        if self.is_failing.load(Ordering::Acquire) {
+            return Err("kafka does not confirm appends in time".to_owned());
+        }
+        Ok(())
+    }
+}
+
+// === impl Statistics ===
+
+impl Statistics {
+    /// Reads a report; one that cannot be read is skipped, the next comes in a second.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).inspect_err(|error| tracing::debug!(%error, "unreadable kafka statistics")).ok()
+    }
+}
+
+/// Passes librdkafka's own log on.
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(state: &str) -> Statistics {
+        let json =
+            format!(r#"{{"brokers":{{"a":{{"state":"{state}","source":"configured","nodeid":1}}}},"topics":{{}}}}"#);
+        Statistics::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn test_up_needs_a_broker_and_only_an_error_takes_it_back() {
+        let brokers = Brokers::default();
+        assert!(brokers.check().is_err());
+        brokers.on_statistics(&report("UP"));
+        assert!(brokers.check().is_ok());
+        brokers.on_statistics(&report("DOWN"));
+        assert!(brokers.check().is_ok());
+        brokers.on_error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert!(brokers.check().unwrap_err().contains("1/1 brokers"));
+    }
+
+    #[test]
+    fn test_missing_confirmation_shows_until_the_next_one_comes() {
+        let brokers = Brokers::default();
+        brokers.on_delivery(true);
+        brokers.on_delivery(false);
+        assert!(brokers.check().is_err());
+        brokers.on_delivery(true);
+        assert!(brokers.check().is_ok());
+    }
+}

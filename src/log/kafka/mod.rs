@@ -1,0 +1,170 @@
+//! The log on Kafka: appends by one idempotent producer ([`producer`]), consumption as a static member of a group with
+//! one queue per partition ([`subscription`], [`group`], [`reader`]).
+//!
+//! librdkafka calls back inside its poll calls, so each client has a thread of its own here and never borrows one of
+//! the runtime's. Nothing outside of this folder sees a Kafka type.
+
+mod admin;
+mod assignment;
+mod brokers;
+mod group;
+mod producer;
+mod reader;
+mod scan;
+mod settings;
+mod subscription;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use self::brokers::Brokers;
+use self::producer::BatchProducer;
+pub use self::settings::KafkaLogSettings;
+use self::subscription::KafkaSubscription;
+use super::{
+    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
+    TopicSpec, WriterSchema,
+};
+
+/// The log on a Kafka cluster.
+pub struct KafkaLog {
+    settings: KafkaLogSettings,
+    brokers: Arc<Brokers>,
+    producer: Arc<BatchProducer>,
+    is_subscribed: Arc<AtomicBool>,
+}
+
+// === impl KafkaLog ===
+
+impl KafkaLog {
+    /// Starts the producer. It connects in its own time: a cluster that cannot be reached shows in [`Log::health`] and
+    /// in the errors of [`Log::apply`] and [`Log::check`], not here.
+    pub fn open(settings: KafkaLogSettings) -> Result<Self, LogError> {
+        let brokers = Arc::new(Brokers::default());
+        let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
+        Ok(Self { settings, brokers, producer, is_subscribed: Arc::new(AtomicBool::new(false)) })
+    }
+
+    fn schema_topic(&self) -> TopicSpec {
+        TopicSpec { name: self.settings.schema_topic.as_str().into(), num_partitions: 1 }
+    }
+}
+
+impl Log for KafkaLog {
+    fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion) {
+        self.producer.append(to, &batch, done);
+    }
+
+    fn subscribe(
+        &self,
+        topics: &[TopicSpec],
+    ) -> Result<(Box<dyn Subscription>, mpsc::UnboundedReceiver<AssignmentEvent>), LogError> {
+        if self.is_subscribed.swap(true, Ordering::AcqRel) {
+            return Err(failed("subscribing", &"there is a subscription already"));
+        }
+        let started =
+            KafkaSubscription::start(&self.settings, topics, self.brokers.clone(), self.is_subscribed.clone());
+        match started {
+            Ok((subscription, events)) => Ok((Box::new(subscription), events)),
+            Err(error) => {
+                self.is_subscribed.store(false, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+
+    fn apply(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        admin::apply(self.settings.clone(), topics.to_vec()).boxed()
+    }
+
+    fn check(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<(), LogError>> {
+        admin::check(self.settings.clone(), topics.to_vec()).boxed()
+    }
+
+    fn put_schema(&self, fingerprint: [u8; 8], schema_json: String) -> BoxFuture<'_, Result<(), LogError>> {
+        async move {
+            // Compaction keeps the newest record of a key: writing a schema again would change the order.
+            if self.schemas().await?.iter().any(|(known, _)| *known == fingerprint) {
+                return Ok(());
+            }
+            let context = "keeping a writer schema";
+            let batch = AppendBatch {
+                key: hex(fingerprint).into(),
+                ends: vec![schema_json.len() as u32],
+                values: schema_json.into(),
+            };
+            let (answer, confirmed) = oneshot::channel();
+            // If the caller has gone, there is nobody to tell.
+            let done = Completion::new(move |outcome| drop(answer.send(outcome)));
+            let to = TopicPartition { topic: self.schema_topic().name, partition: 0 };
+            self.append(&to, batch, done);
+            let outcome = confirmed.await.unwrap_or(Err(AppendError::Abandoned));
+            outcome.map_err(|error| failed(context, &error))
+        }
+        .boxed()
+    }
+
+    fn schemas(&self) -> BoxFuture<'_, Result<Vec<WriterSchema>, LogError>> {
+        let (settings, topic) = (self.settings.clone(), self.schema_topic());
+        let reading = move || {
+            let mut schemas: Vec<WriterSchema> = Vec::new();
+            scan::scan(&settings, &topic, |_, _, key, value| {
+                let Some(fingerprint) = unhex(key) else { return };
+                if schemas.iter().all(|(known, _)| *known != fingerprint) {
+                    schemas.push((fingerprint, String::from_utf8_lossy(value).into_owned()));
+                }
+            })?;
+            Ok(schemas)
+        };
+        async {
+            let joined = tokio::task::spawn_blocking(reading).await;
+            joined.unwrap_or_else(|error| Err(failed("reading the writer schemas", &error)))
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.producer.check()
+    }
+
+    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
+        scan::scan(&self.settings, topic, visit)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let producer = self.producer.clone();
+        // A panic in there has already been reported; closing has nothing to add.
+        tokio::task::spawn_blocking(move || producer.close()).map(|_| ()).boxed()
+    }
+}
+
+/// Says what was tried.
+fn failed(context: &str, reason: &dyn std::fmt::Display) -> LogError {
+    LogError::Failed { context: context.to_owned(), reason: reason.to_string() }
+}
+
+fn hex(fingerprint: [u8; 8]) -> String {
+    format!("{:016x}", u64::from_be_bytes(fingerprint))
+}
+
+fn unhex(key: &[u8]) -> Option<[u8; 8]> {
+    let text = std::str::from_utf8(key).ok().filter(|text| text.len() == 16)?;
+    u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_fingerprint_reads_back_from_its_key() {
+        let fingerprint = [0, 1, 2, 0xab, 0xff, 5, 6, 7];
+        assert_eq!(hex(fingerprint), "000102abff050607");
+        assert_eq!(unhex(hex(fingerprint).as_bytes()), Some(fingerprint));
+        assert_eq!(unhex(b"not a fingerprint"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads one assigned partition from its own librdkafka queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::Message;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::assignment::Assigned;
+use super::group::GroupContext;
+use crate::log::{PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
+
+/// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The reader of one assignment of one partition.
+pub(super) struct KafkaReader {
+    assigned: Arc<Assigned>,
+    // Declared before the consumer: librdkafka wants its queues gone first.
+    queue: PartitionQueue<GroupContext>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+}
+
+// === impl KafkaReader ===
+
+impl KafkaReader {
+    /// Splits the partition's queue off. Has to happen before fetching starts, or the first records go elsewhere.
+    pub(super) fn split(consumer: &Arc<BaseConsumer<GroupContext>>, assigned: Arc<Assigned>) -> Option<Self> {
+        let mut queue = consumer.split_partition_queue(&assigned.id.topic, assigned.id.partition as i32)?;
+        let waker = assigned.clone();
+        queue.set_nonempty_callback(move || waker.wake.notify_one());
+        Some(Self { assigned, queue, consumer: consumer.clone() })
+    }
+
+    async fn read_next(&mut self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
+        loop {
+            if self.assigned.is_revoked() {
+                return Err(ReadError::Revoked(self.assigned.id.clone()));
+            }
+            let batch = self.drain(limit)?;
+            if !batch.records.is_empty() {
+                return Ok(batch);
+            }
+            // Running out only means that it is time to look again.
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.assigned.wake.notified()).await;
+        }
+    }
+
+    /// Takes what is at hand. Never waits, so that no record is between two owners when the caller's future is dropped.
+    fn drain(&self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
+        let mut data = Vec::new();
+        let mut batch = RecordBatch::default();
+        while batch.records.len() < limit.max_records && (batch.records.is_empty() || data.len() < limit.max_bytes) {
+            match self.queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    self.assigned.note_first_read(message.offset());
+                    let offset = message.offset() as u64;
+                    let key_start = data.len() as u32;
+                    data.extend_from_slice(message.key().unwrap_or_default());
+                    let value_start = data.len() as u32;
+                    data.extend_from_slice(message.payload().unwrap_or_default());
+                    batch.records.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
+                    batch.next_offset = offset + 1;
+                }
+                // What has been read is handed out first; an error that lasts will be there again.
+                Some(Err(error)) if batch.records.is_empty() => return Err(self.unavailable(&error)),
+                Some(Err(error)) => {
+                    tracing::warn!(partition = %self.assigned.id, %error, "reading was interrupted");
+                    break;
+                }
+            }
+        }
+        batch.data = data.into();
+        Ok(batch)
+    }
+
+    fn unavailable(&self, reason: &dyn std::fmt::Display) -> ReadError {
+        ReadError::Unavailable { partition: self.assigned.id.clone(), reason: reason.to_string() }
+    }
+
+    async fn seek_back(&mut self) -> Result<(), ReadError> {
+        if self.assigned.is_revoked() {
+            return Err(ReadError::Revoked(self.assigned.id.clone()));
+        }
+        let Some(offset) = self.assigned.rewind_offset() else { return Ok(()) };
+        let (consumer, id) = (self.consumer.clone(), self.assigned.id.clone());
+        let seeking =
+            move || consumer.seek(&id.topic, id.partition as i32, rdkafka::Offset::Offset(offset), SEEK_TIMEOUT);
+        match tokio::task::spawn_blocking(seeking).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.unavailable(&error)),
+            Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+}
+
+impl PartitionReader for KafkaReader {
+    fn partition(&self) -> &TopicPartition {
+        &self.assigned.id
+    }
+
+    fn read(&mut self, limit: ReadLimit) -> BoxFuture<'_, Result<RecordBatch, ReadError>> {
+        self.read_next(limit).boxed()
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.seek_back().boxed()
+    }
+
+    fn commit(&self, next_offset: u64) {
+        self.assigned.commit(next_offset);
+    }
+
+    fn lag(&self) -> u64 {
+        self.assigned.lag()
+    }
+}

@@ -1,0 +1,127 @@
+//! How the Kafka room is set up, and what that means in librdkafka's own settings.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+/// The longest that a revoke waits for the consumers of the partitions to finish.
+pub(super) const REVOKE_DEADLINE: Duration = Duration::from_secs(20);
+/// How often librdkafka reports broker states and high watermarks.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+/// The group coordinator waits this long for members that do not answer a rebalance. Longer than a revoke may take.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// What the producer may hold. The caller bounds what is in flight far below, so that its queue is never full.
+const MAX_QUEUED_MESSAGES: usize = 2_000_000;
+const MAX_QUEUED_KIB: usize = 512 << 10;
+
+/// How the Kafka log is set up. Every value is checked by the configuration.
+#[derive(Debug, Clone)]
+pub struct KafkaLogSettings {
+    /// Addresses of some brokers, `host:port`.
+    pub brokers: Vec<String>,
+    /// The consumer group: all pods of one installation share it.
+    pub group: String,
+    /// A name that this pod keeps over restarts. With it a restart gets its partitions back at once instead of after
+    /// the session timeout; two pods must never share one. Empty: a member like any other.
+    pub instance_id: String,
+    /// Copies of each topic that is created.
+    pub replication_factor: u16,
+    /// How many copies must have a record before it is confirmed, for topics that are created.
+    pub min_insync_replicas: u16,
+    /// After this time without a sign of life the group gives a pod's partitions to others.
+    pub session_timeout: Duration,
+    /// After this time an append that is not confirmed counts as failed.
+    pub delivery_timeout: Duration,
+    /// How long a record waits for others to share a request with.
+    pub linger: Duration,
+    /// `none`, `lz4`, `gzip`, `snappy` or `zstd`, as far as the build has them.
+    pub compression: String,
+    /// Memory for records that were fetched and not yet read, for each assigned partition.
+    pub fetch_buffer_bytes: u64,
+    /// The compacted topic that keeps the writer schemas.
+    pub schema_topic: String,
+    /// Further librdkafka settings for every client, such as those of TLS and SASL. They win over ours.
+    pub properties: Vec<(String, String)>,
+}
+
+// === impl KafkaLogSettings ===
+
+impl KafkaLogSettings {
+    fn client(&self, own: &[(&str, String)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers.join(","));
+        config.set("client.id", "surgetank");
+        // The first attempts come quickly, so that a restarted broker is found again within a second or so.
+        config.set("reconnect.backoff.max.ms", "1000");
+        config.set("socket.keepalive.enable", "true");
+        for (name, value) in own {
+            config.set(*name, value.as_str());
+        }
+        for (name, value) in &self.properties {
+            config.set(name.as_str(), value.as_str());
+        }
+        config
+    }
+
+    /// The producer: idempotent, so that a retry of librdkafka's neither doubles nor reorders records.
+    pub(super) fn producer(&self) -> ClientConfig {
+        self.client(&[
+            ("acks", "all".to_owned()),
+            ("enable.idempotence", "true".to_owned()),
+            ("delivery.timeout.ms", millis(self.delivery_timeout)),
+            // A request must end before its records do, or a broker that hangs is noticed by nobody.
+            ("request.timeout.ms", millis(self.delivery_timeout / 2)),
+            ("linger.ms", millis(self.linger)),
+            ("compression.type", self.compression.clone()),
+            ("queue.buffering.max.messages", MAX_QUEUED_MESSAGES.to_string()),
+            ("queue.buffering.max.kbytes", MAX_QUEUED_KIB.to_string()),
+            ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
+        ])
+    }
+
+    /// The member of the group. The classic protocol with static membership gives partitions back within 100 ms of a
+    /// restart, where the newer protocol takes until the session ends.
+    pub(super) fn group_consumer(&self) -> ClientConfig {
+        let mut own = vec![
+            ("group.id", self.group.clone()),
+            ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+            ("session.timeout.ms", millis(self.session_timeout)),
+            ("heartbeat.interval.ms", millis(self.session_timeout / 5)),
+            ("max.poll.interval.ms", millis(MAX_POLL_INTERVAL.max(self.session_timeout))),
+            ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
+            // The default pause of a second after a full buffer would let a fast reader starve.
+            ("fetch.queue.backoff.ms", "10".to_owned()),
+        ];
+        if !self.instance_id.is_empty() {
+            own.push(("group.instance.id", self.instance_id.clone()));
+        }
+        own.extend(self.reading());
+        self.client(&own)
+    }
+
+    /// A reader outside of any group. librdkafka wants a group's name to assign partitions by hand; nothing joins it.
+    pub(super) fn scanner(&self) -> ClientConfig {
+        let mut own = vec![("group.id", format!("{}.scan", self.group)), ("enable.partition.eof", "true".to_owned())];
+        own.extend(self.reading());
+        self.client(&own)
+    }
+
+    fn reading(&self) -> [(&'static str, String); 4] {
+        [
+            ("enable.auto.commit", "false".to_owned()),
+            ("enable.auto.offset.store", "false".to_owned()),
+            ("auto.offset.reset", "earliest".to_owned()),
+            // With one queue per partition this bound holds for each of them.
+            ("queued.max.messages.kbytes", (self.fetch_buffer_bytes / 1024).max(1).to_string()),
+        ]
+    }
+
+    /// The client that creates and looks at topics.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.client(&[])
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
