@@ -33,6 +33,9 @@ fn limits(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
     at_most(check, devices.max_frame <= devices.max_package, "devices.max_frame", "devices.max_package");
     let gate = &config.gate;
+    if devices.listen == config.http.listen && devices.listen.port() != 0 {
+        check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");
+    }
     let partition_fits = gate.max_writes_per_partition <= gate.max_writes;
     at_most(check, partition_fits, "gate.max_writes_per_partition", "gate.max_writes");
 }
@@ -52,7 +55,8 @@ fn times(check: &mut Checker<'_>, config: &Config) {
     }
     if let LogKind::Kafka(log) = &config.log.kind {
         at_most(check, log.delivery_timeout <= drain, "log.kafka.delivery_timeout", "shutdown.drain_timeout");
-        // The group must have heard of progress before it may give the partitions to somebody else.
+        // Otherwise a member may be given up before it has ever told its progress. The drain time needs no such
+        // bound: a member that drains still sends its heartbeats.
         let commits_first = config.consumer.commit_interval < log.session_timeout;
         below(check, commits_first, "consumer.commit_interval", "log.kafka.session_timeout");
     }
