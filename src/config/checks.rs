@@ -49,10 +49,15 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whether the value of a key has been found wrong.
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
+        self.faulty.contains(key)
+    }
+
     /// Reports that two values do not go together, at the first of them that somebody has set. Silent when one of
     /// them is wrong in itself: then the other cannot be blamed.
     pub(super) fn conflict(&mut self, left: &str, relation: &str, right: &str, remedy: &str) {
-        if self.faulty.contains(left) || self.faulty.contains(right) {
+        if self.is_faulty(left) || self.is_faulty(right) {
             return;
         }
         let at = if self.sources.is_set(left) || !self.sources.is_set(right) { left } else { right };

@@ -90,9 +90,15 @@ fn names(check: &mut Checker<'_>, config: &Config) {
     if let LogKind::Kafka(log) = &config.log.kind {
         others.push(("log.kafka.schema_topic", &log.schema_topic));
     }
-    for (key, name) in others {
+    // A name that was refused is empty here.
+    for (key, name) in others.into_iter().filter(|(_, name)| !name.is_empty()) {
         match owners.get(name) {
-            Some(owner) => check.fault(key, &format!("is the name of {owner} too; rename one of them")),
+            Some(owner) => {
+                let at = if check.sources.is_set(key) { key } else { owner };
+                let shown = check.sources.shown(key);
+                let text = format!("{key} = {shown} is the name of {owner} too; rename one of them");
+                check.problems.push(check.sources.problem_at(at, &text));
+            }
             None => {
                 owners.insert(name, key.to_owned());
             }
@@ -103,7 +109,9 @@ fn names(check: &mut Checker<'_>, config: &Config) {
 /// An address that others can reach needs a token, so that nobody opens an engine to the world without meaning to.
 fn exposure(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
-    if devices.token.is_some() || devices.insecure {
+    // Whoever has misspelt the token meant to set one.
+    let is_meant = check.is_faulty("devices.token") || check.is_faulty("devices.insecure");
+    if devices.token.is_some() || devices.insecure || is_meant {
         return;
     }
     for (key, address) in [("devices.listen", devices.listen), ("http.listen", config.http.listen)] {
