@@ -32,9 +32,9 @@ pub(super) struct Section<'c, 'a> {
 // === impl Checker ===
 
 impl<'a> Checker<'a> {
-    /// Nothing found yet.
-    pub(super) fn new(sources: &'a Sources) -> Self {
-        Self { sources, problems: Vec::new(), faulty: BTreeSet::new() }
+    /// Nothing found yet but what is wrong with the keys in `faulty`, which are not blamed again.
+    pub(super) fn new(sources: &'a Sources, faulty: BTreeSet<String>) -> Self {
+        Self { sources, problems: Vec::new(), faulty }
     }
 
     /// The section at this path; the empty path is the top of the file.
@@ -42,16 +42,22 @@ impl<'a> Checker<'a> {
         Section { checker: self, path: path.to_owned() }
     }
 
-    /// Reports that the value of a key is wrong.
+    /// Reports that the value of a key is wrong; once for each key, since the rest may follow from the first.
     pub(super) fn fault(&mut self, key: &str, what: &str) {
-        self.problems.push(self.sources.problem(key, what));
-        self.faulty.insert(key.to_owned());
+        if self.faulty.insert(key.to_owned()) {
+            self.problems.push(self.sources.problem(key, what));
+        }
+    }
+
+    /// Whether the value of a key has been found wrong.
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
+        self.faulty.contains(key)
     }
 
     /// Reports that two values do not go together, at the first of them that somebody has set. Silent when one of
     /// them is wrong in itself: then the other cannot be blamed.
     pub(super) fn conflict(&mut self, left: &str, relation: &str, right: &str, remedy: &str) {
-        if self.faulty.contains(left) || self.faulty.contains(right) {
+        if self.is_faulty(left) || self.is_faulty(right) {
             return;
         }
         let at = if self.sources.is_set(left) || !self.sources.is_set(right) { left } else { right };
@@ -66,8 +72,16 @@ impl<'a> Checker<'a> {
 impl Section<'_, '_> {
     /// Reports that the value of a key of this section is wrong.
     pub(super) fn fault(&mut self, name: &str, what: &str) {
-        let key = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        self.checker.fault(&key, what);
+        self.checker.fault(&self.key(name), what);
+    }
+
+    /// Whether an error may tell more of the value than the file shows.
+    pub(super) fn may_show(&self, name: &str) -> bool {
+        !self.checker.sources.is_substituted(&self.key(name))
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// A number of bytes.

@@ -18,22 +18,29 @@ pub(super) struct Document {
     pub values: Map<String, Value>,
     /// Where each key stands.
     pub places: BTreeMap<String, Place>,
-    /// What was wrong, in the order of the file.
+    /// What was wrong with keys and sections.
     pub problems: Vec<Problem>,
+    /// Values whose `${NAME}` could not be replaced: a problem only if the section is used.
+    pub unresolved: Vec<Problem>,
 }
 
-/// Reads the text of a file. `variables` are for `${NAME}` in its values.
-pub(super) fn read(name: &str, text: &str, schema: &Schema, variables: &BTreeMap<String, String>) -> Document {
+/// Reads the text of a file; `variables` are for `${NAME}` in its values. An error holds what is not TOML: what could
+/// be made of the rest would be a guess, and its problems noise.
+pub(super) fn read(
+    name: &str,
+    text: &str,
+    schema: &Schema,
+    variables: &BTreeMap<String, String>,
+) -> Result<Document, Vec<Problem>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What could be made of the rest is a guess: its problems would be noise.
-        let problems = errors.iter().map(|error| syntax_problem(name, text, error)).collect();
-        return Document { problems, ..Document::default() };
+        return Err(errors.iter().map(|error| syntax_problem(name, text, error)).collect());
     }
     let sources = Sources { file: name.to_owned(), ..Sources::default() };
-    let mut reader = Reader { text, schema, variables, sources, problems: Vec::new() };
+    let mut reader = Reader { text, schema, variables, sources, problems: Vec::new(), unresolved: Vec::new() };
     let values = reader.table("", tree.get_ref());
-    Document { values, places: reader.sources.places, problems: reader.problems }
+    let Reader { sources, problems, unresolved, .. } = reader;
+    Ok(Document { values, places: sources.places, problems, unresolved })
 }
 
 struct Reader<'a> {
@@ -42,6 +49,7 @@ struct Reader<'a> {
     variables: &'a BTreeMap<String, String>,
     sources: Sources,
     problems: Vec<Problem>,
+    unresolved: Vec<Problem>,
 }
 
 impl Reader<'_> {
@@ -105,7 +113,7 @@ impl Reader<'_> {
 
     fn substituted(&mut self, key: &str, text: &str) -> String {
         substitute(text, self.variables).unwrap_or_else(|what| {
-            self.problems.push(self.sources.problem_at(key, &format!("{key}: {what}")));
+            self.unresolved.push(self.sources.problem_at(key, &format!("{key}: {what}")));
             String::new()
         })
     }

@@ -10,7 +10,7 @@ use super::schema::{Kind, Schema};
 use super::sources::Variable;
 
 /// What every override starts with.
-const PREFIX: &str = "SURGETANK__";
+pub(super) const PREFIX: &str = "SURGETANK__";
 
 /// The overrides by key, and what was wrong with others. `has_topic` says which topics there are to override: a
 /// misspelt name must not make a new topic.

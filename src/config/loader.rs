@@ -1,6 +1,6 @@
 //! The way from a file and the environment to a checked configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use config::{ConfigError, Environment, Map, Source, Value};
@@ -9,6 +9,7 @@ use super::document::{self, Document};
 use super::environment;
 use super::problem::{ConfigErrors, Problem};
 use super::raw::RawConfig;
+use super::rooms::{LogKind, StoreKind};
 use super::schema::Schema;
 use super::sources::{Sources, Variable};
 use super::types::Config;
@@ -18,9 +19,20 @@ impl Config {
     /// Reads the file, then the environment over it, and checks everything. Without a file, the defaults take its
     /// place. All problems are reported together.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
-        // A variable that is not UTF-8 cannot be meant for us, unless its name says so: then its value is refused.
-        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        Self::load_with(path, std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))))
+        // Variables that are not text are left out: whoever names one is told that it is not set. An override would
+        // be left out in silence, so it is refused.
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => variables.push((name, value)),
+                (Ok(name), Err(_)) if name.starts_with(environment::PREFIX) => {
+                    let text = format!("environment variable {name}: its value is not UTF-8 text; set it anew");
+                    return Err(ConfigErrors(vec![Problem::general(text)]));
+                }
+                _ => {}
+            }
+        }
+        Self::load_with(path, variables)
     }
 
     /// [`Config::load`] with an environment that the caller names.
@@ -42,7 +54,7 @@ impl Config {
 impl Default for Config {
     /// What the shipped file says. A test holds the two together.
     fn default() -> Self {
-        validate(&RawConfig::default(), &Sources::default(), &Surroundings::default()).0
+        validate(&RawConfig::default(), &Sources::default(), &Surroundings::default(), BTreeSet::new()).0
     }
 }
 
@@ -54,22 +66,37 @@ pub(super) fn load_text(
     variables: &BTreeMap<String, String>,
 ) -> Result<Config, ConfigErrors> {
     let schema = Schema::new().map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
-    let document = document::read(name, text, &schema, variables);
+    let document = document::read(name, text, &schema, variables).map_err(ConfigErrors)?;
     let has_topic = |topic: &str| has_topic(&document, &schema, topic);
     let (overrides, mut problems) = environment::overrides(variables, &schema, has_topic);
-    let Document { values, places, problems: in_file } = document;
+    let Document { values, places, problems: in_file, unresolved } = document;
     problems.extend(in_file);
     let raw = merge(values, &overrides).map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
 
     let sources = Sources { file: name.to_owned(), places, variables: overrides, defaults: schema.defaults().clone() };
     let surroundings = Surroundings { directory: directory.to_owned(), pod_name: pod_name(variables) };
-    let (config, found) = validate(&raw, &sources, &surroundings);
+    let faulty = problems.iter().chain(&unresolved).map(|problem| problem.key.clone()).collect();
+    let (config, found) = validate(&raw, &sources, &surroundings, faulty);
     problems.extend(found);
+    problems.extend(unresolved.into_iter().filter(|problem| is_in_use(&problem.key, &sources, &config)));
     if problems.is_empty() {
         return Ok(config);
     }
     problems.sort();
     Err(ConfigErrors(problems))
+}
+
+/// Whether a key can matter: it is neither overridden nor in the section of a room that is not chosen.
+fn is_in_use(key: &str, sources: &Sources, config: &Config) -> bool {
+    let unused_log = match config.log.kind {
+        LogKind::Embedded(_) => "log.kafka.",
+        LogKind::Kafka(_) => "log.embedded.",
+    };
+    let unused_store = match config.store.kind {
+        StoreKind::Embedded(_) => "store.cassandra.",
+        StoreKind::Cassandra(_) => "store.embedded.",
+    };
+    !sources.variables.contains_key(key) && !key.starts_with(unused_log) && !key.starts_with(unused_store)
 }
 
 /// The file's values with the environment's over them, as raw structs. Only known keys come here: the merge would

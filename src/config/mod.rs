@@ -17,6 +17,8 @@ mod schema;
 mod secret;
 mod sources;
 mod substitute;
+#[cfg(test)]
+mod tests;
 mod types;
 mod units;
 mod validate;

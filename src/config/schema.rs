@@ -50,7 +50,10 @@ impl Schema {
             Some((distance, known)) if distance * 3 <= name.chars().count().max(3) => {
                 format!("did you mean {known:?}?")
             }
-            _ => format!("remove it (known here: {})", names.join(", ")),
+            _ => match self.home_of(name, "", &self.root) {
+                Some(home) => format!("it belongs to {home}"),
+                None => format!("remove it (known here: {})", names.join(", ")),
+            },
         }
     }
 
@@ -60,6 +63,18 @@ impl Schema {
             .and_then(serde_json::Value::as_object)
             .map(|table| table.keys().map(String::as_str).collect())
             .unwrap_or_default()
+    }
+
+    /// The section below `table` that has a key of this name.
+    fn home_of(&self, name: &str, path: &str, table: &serde_json::Value) -> Option<String> {
+        let table = table.as_object()?;
+        if table.get(name).is_some_and(|value| !value.is_object()) {
+            return Some(if path.is_empty() { "the top of the file".to_owned() } else { format!("[{path}]") });
+        }
+        table.iter().find_map(|(section, value)| {
+            let path = if path.is_empty() { section.clone() } else { format!("{path}.{section}") };
+            self.home_of(name, &path, value)
+        })
     }
 
     fn section(&self, path: &str) -> Option<&serde_json::Value> {

@@ -47,13 +47,15 @@ impl Sources {
 
     /// A problem that tells itself what is wrong; the key says only where.
     pub(super) fn problem_at(&self, key: &str, text: &str) -> Problem {
-        let line = self.places.get(key).map_or(usize::MAX, |place| place.line);
-        let origin = match (self.variables.get(key), self.places.get(key)) {
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        let place = self.places.get(key).or_else(|| self.places.get(section));
+        let line = place.map_or(usize::MAX, |place| place.line);
+        let origin = match (self.variables.get(key), place) {
             (Some(variable), _) => format!("environment variable {}", variable.name),
             (None, Some(place)) => format!("{}:{}", self.file, place.line),
             (None, None) => "built-in default".to_owned(),
         };
-        Problem { line, key: key.to_owned(), text: format!("{origin}: {text}") }
+        Problem { line, key: key.to_owned(), text: printable(&format!("{origin}: {text}")) }
     }
 
     /// The value of a key as an error may show it.
@@ -74,14 +76,25 @@ impl Sources {
         self.variables.contains_key(key) || self.places.contains_key(key)
     }
 
+    /// Whether the value of this key came from a `${NAME}` in part, so that it may be a secret whatever the key.
+    pub(super) fn is_substituted(&self, key: &str) -> bool {
+        !self.variables.contains_key(key) && self.places.get(key).is_some_and(|place| place.shown.contains("${"))
+    }
+
     fn default_of(&self, key: &str) -> String {
         let value = key.split('.').try_fold(&self.defaults, |table, name| table.get(name));
         value.map_or_else(|| "(nothing)".to_owned(), ToString::to_string)
     }
 }
 
+/// The text without control characters: a key may hold them, and a terminal would obey them.
+fn printable(text: &str) -> String {
+    let escape = |letter: char| if letter.is_control() { letter.escape_unicode().to_string() } else { letter.into() };
+    text.chars().map(escape).collect()
+}
+
 /// One line of at most 80 characters: a message stays readable whatever the value was.
-pub(super) fn shorten(text: &str) -> String {
+fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MAX_CHARS) {

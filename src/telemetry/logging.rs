@@ -38,3 +38,21 @@ pub fn init(logging: &Logging) -> Result<(), LoggingError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logging_is_set_up_once() {
+        let logging = Logging { level: "off,surgetank::log=error".to_owned(), format: LoggingFormat::Json };
+        assert!(init(&logging).is_ok());
+        assert!(matches!(init(&logging), Err(LoggingError::AlreadySet(_))));
+    }
+
+    #[test]
+    fn levels_that_are_no_filter_are_refused() {
+        let logging = Logging { level: "a=b=c".to_owned(), format: LoggingFormat::Human };
+        assert!(matches!(init(&logging), Err(LoggingError::Level { .. })));
+    }
+}

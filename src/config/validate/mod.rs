@@ -7,6 +7,7 @@ mod relations;
 mod rooms;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,9 +46,15 @@ pub(super) struct Surroundings {
     pub pod_name: Option<String>,
 }
 
-/// Applies every rule. The configuration is to be used only if there is no problem.
-pub(super) fn validate(raw: &RawConfig, sources: &Sources, surroundings: &Surroundings) -> (Config, Vec<Problem>) {
-    let mut checker = Checker::new(sources);
+/// Applies every rule. The configuration is to be used only if there is no problem. `faulty` are keys whose problem
+/// is known already.
+pub(super) fn validate(
+    raw: &RawConfig,
+    sources: &Sources,
+    surroundings: &Surroundings,
+    faulty: BTreeSet<String>,
+) -> (Config, Vec<Problem>) {
+    let mut checker = Checker::new(sources, faulty);
     let check = &mut checker;
     let config = Config {
         data_dir: data_dir(&mut check.section(""), &raw.data_dir),

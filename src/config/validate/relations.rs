@@ -33,6 +33,9 @@ fn limits(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
     at_most(check, devices.max_frame <= devices.max_package, "devices.max_frame", "devices.max_package");
     let gate = &config.gate;
+    if devices.listen == config.http.listen && devices.listen.port() != 0 {
+        check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");
+    }
     let partition_fits = gate.max_writes_per_partition <= gate.max_writes;
     at_most(check, partition_fits, "gate.max_writes_per_partition", "gate.max_writes");
 }
@@ -52,7 +55,8 @@ fn times(check: &mut Checker<'_>, config: &Config) {
     }
     if let LogKind::Kafka(log) = &config.log.kind {
         at_most(check, log.delivery_timeout <= drain, "log.kafka.delivery_timeout", "shutdown.drain_timeout");
-        // The group must have heard of progress before it may give the partitions to somebody else.
+        // Otherwise a member may be given up before it has ever told its progress. The drain time needs no such
+        // bound: a member that drains still sends its heartbeats.
         let commits_first = config.consumer.commit_interval < log.session_timeout;
         below(check, commits_first, "consumer.commit_interval", "log.kafka.session_timeout");
     }
@@ -86,9 +90,15 @@ fn names(check: &mut Checker<'_>, config: &Config) {
     if let LogKind::Kafka(log) = &config.log.kind {
         others.push(("log.kafka.schema_topic", &log.schema_topic));
     }
-    for (key, name) in others {
+    // A name that was refused is empty here.
+    for (key, name) in others.into_iter().filter(|(_, name)| !name.is_empty()) {
         match owners.get(name) {
-            Some(owner) => check.fault(key, &format!("is the name of {owner} too; rename one of them")),
+            Some(owner) => {
+                let at = if check.sources.is_set(key) { key } else { owner };
+                let shown = check.sources.shown(key);
+                let text = format!("{key} = {shown} is the name of {owner} too; rename one of them");
+                check.problems.push(check.sources.problem_at(at, &text));
+            }
             None => {
                 owners.insert(name, key.to_owned());
             }
@@ -99,7 +109,9 @@ fn names(check: &mut Checker<'_>, config: &Config) {
 /// An address that others can reach needs a token, so that nobody opens an engine to the world without meaning to.
 fn exposure(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
-    if devices.token.is_some() || devices.insecure {
+    // Whoever has misspelt the token meant to set one.
+    let is_meant = check.is_faulty("devices.token") || check.is_faulty("devices.insecure");
+    if devices.token.is_some() || devices.insecure || is_meant {
         return;
     }
     for (key, address) in [("devices.listen", devices.listen), ("http.listen", config.http.listen)] {

@@ -1,6 +1,8 @@
 //! The rules of the log and the store. Only the chosen room is checked: a section that is not used may wait, half
 //! filled in, for the day it is.
 
+use std::time::Duration;
+
 use super::super::checks::{Checker, Section};
 use super::super::entry::Entry;
 use super::super::raw_rooms::{RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawStore};
@@ -70,17 +72,24 @@ pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore) -> Store {
     let mut section = check.section("store");
     let rooms = [("embedded", Room::Embedded), ("cassandra", Room::Remote)];
     let buckets = [("hour", Bucket::Hour), ("day", Bucket::Day)];
-    // 20 years is the longest that Cassandra takes.
-    let ttl = section.duration("ttl", &raw.ttl, seconds(0)..=DAY * 7300);
     Store {
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
         bucket: section.choice("bucket", &raw.bucket, &buckets, Bucket::Day),
-        ttl: if ttl.is_zero() { None } else { Some(section.duration("ttl", &raw.ttl, minutes(1)..=DAY * 7300)) },
+        ttl: ttl(&mut section, &raw.ttl),
         kind: match section.choice("kind", &raw.kind, &rooms, Room::Embedded) {
             Room::Embedded => StoreKind::Embedded(embedded_store(&mut check.section("store.embedded"), &raw.embedded)),
             Room::Remote => StoreKind::Cassandra(cassandra(&mut check.section("store.cassandra"), &raw.cassandra)),
         },
     }
+}
+
+fn ttl(section: &mut Section<'_, '_>, entry: &Entry) -> Option<Duration> {
+    // 20 years is the longest that Cassandra takes.
+    let ttl = section.duration("ttl", entry, seconds(0)..=DAY * 7300);
+    if !ttl.is_zero() && ttl < minutes(1) {
+        section.fault("ttl", "is too small; raise it (allowed: 0 s for ever, or 1 min to 7300 days)");
+    }
+    (!ttl.is_zero()).then_some(ttl)
 }
 
 fn embedded_store(section: &mut Section<'_, '_>, raw: &RawEmbeddedStore) -> EmbeddedStore {
@@ -117,7 +126,9 @@ fn cassandra(section: &mut Section<'_, '_>, raw: &RawCassandraStore) -> Cassandr
 
 fn credentials(section: &mut Section<'_, '_>, username: &Entry, password: &Entry) -> Option<Credentials> {
     let username = section.text("username", username, |_| true, "any text, or empty for no login");
-    let password = section.text("password", password, |_| true, "any text, or empty for no login");
+    // Not trimmed as other texts are: blanks may be part of a password.
+    section.text("password", password, |_| true, "any text, or empty for no login");
+    let password = if let Entry::Text(text) = password { text.clone() } else { String::new() };
     match (username.is_empty(), password.is_empty()) {
         (true, true) => return None,
         (true, false) => section.fault("username", "is empty but there is a password; set both or neither"),

@@ -14,6 +14,10 @@ const ALLOWED_NAMES: &str = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', but no
 /// Checks every topic by itself and the types across them. That names differ from those of the other sections is for
 /// `relations` to say.
 pub(super) fn topics(check: &mut Checker<'_>, raw: &BTreeMap<String, RawTopic>) -> Vec<Topic> {
+    if raw.is_empty() {
+        let text = "topics: there is no topic; add one, such as [topics.telemetry]";
+        check.problems.push(check.sources.problem_at("topics", text));
+    }
     let mut topics = Vec::with_capacity(raw.len());
     // Which topic named a type first; `*` stands for the rest.
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
@@ -30,7 +34,8 @@ pub(super) fn topics(check: &mut Checker<'_>, raw: &BTreeMap<String, RawTopic>) 
         let types = types(&mut section, &topic.types);
         for type_name in &types {
             if let Some(owner) = owners.get(type_name) {
-                let what = format!("names {type_name:?}, which topics.{owner} has already; leave it to one of them");
+                let shown = if section.may_show("types") { format!("{type_name:?}") } else { "a type".to_owned() };
+                let what = format!("names {shown}, which topics.{owner} has already; leave it to one of them");
                 section.fault("types", &what);
             } else {
                 owners.insert(type_name.clone(), name);
