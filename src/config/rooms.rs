@@ -3,6 +3,9 @@
 //! The file may hold the sections of both rooms; only the chosen one becomes a value here, and only its values are
 //! checked.
 
+pub use crate::protocol::avro::Bucket;
+pub use crate::store::cassandra::Consistency;
+
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
@@ -82,6 +85,18 @@ pub enum Compression {
     Lz4,
 }
 
+impl Compression {
+    /// The name that Kafka clients know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+        }
+    }
+}
+
 /// The database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Store {
@@ -95,14 +110,6 @@ pub struct Store {
     pub kind: StoreKind,
 }
 
-/// How much time of one device makes a database partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bucket {
-    /// An hour of UTC.
-    Hour,
-    /// A day of UTC.
-    Day,
-}
 
 /// The rooms of the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,23 +161,3 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// How many replicas must confirm a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consistency {
-    /// One replica.
-    One,
-    /// Two replicas.
-    Two,
-    /// Three replicas.
-    Three,
-    /// More than half of all replicas.
-    Quorum,
-    /// All replicas.
-    All,
-    /// One replica in this data centre.
-    LocalOne,
-    /// More than half of the replicas in this data centre.
-    LocalQuorum,
-    /// More than half of the replicas in every data centre.
-    EachQuorum,
-}

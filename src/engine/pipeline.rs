@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::rooms::{Rooms, bucket, dead_letter_topic, open_log, open_store, record_topics, tables};
+use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
 use super::status::{Phase, Status};
 use super::{EngineError, Started, View};
 use crate::actors::connection::{Edge, EdgeLimits};
@@ -154,7 +154,7 @@ impl Run {
         waiting("the schemas in the log");
         let schemas = until_there(remote_log, view, async || {
             let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
-            Ok(Arc::new(Schemas::open(log, catalog, bucket(&self.config)).await?))
+            Ok(Arc::new(Schemas::open(log, catalog, self.config.store.bucket).await?))
         })
         .await?;
 

@@ -8,7 +8,6 @@ use crate::config::{self, Config, LogKind, StoreKind};
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings};
 use crate::log::{Log, LogError, TopicSpec};
-use crate::protocol::avro::Bucket;
 use crate::protocol::layout::{Catalog, CatalogError};
 use crate::protocol::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -55,14 +54,6 @@ pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
     catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
 }
 
-/// How rows are spread over database partitions.
-pub fn bucket(config: &Config) -> Bucket {
-    match config.store.bucket {
-        config::Bucket::Hour => Bucket::Hour,
-        config::Bucket::Day => Bucket::Day,
-    }
-}
-
 /// Opens the log.
 pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
     let mut topics = record_topics(config);
@@ -84,15 +75,16 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
         LogKind::Kafka(kafka) => Arc::new(KafkaLog::open(KafkaLogSettings {
             brokers: kafka.brokers.clone(),
             group: kafka.group.clone(),
-            instance_id: kafka.instance_id.clone(),
+            instance_id: kafka.instance_id.clone().unwrap_or_default(),
             replication_factor: kafka.replication_factor.get(),
             min_insync_replicas: kafka.min_insync_replicas.get(),
             session_timeout: kafka.session_timeout,
             delivery_timeout: kafka.delivery_timeout,
             linger: kafka.linger,
-            compression: kafka.compression.as_str().to_owned(),
-            fetch_buffer_bytes: kafka.fetch_buffer,
+            compression: kafka.compression.name().to_owned(),
+            fetch_buffer_bytes: kafka.fetch_buffer as u64,
             schema_topic: kafka.schema_topic.clone(),
+            properties: Vec::new(),
         })?),
     })
 }
@@ -111,7 +103,22 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
             })?)
         }
         StoreKind::Cassandra(store) => {
-            let settings = CassandraSettings::from_config(store, config.store.ttl);
+            let settings = CassandraSettings {
+                nodes: store.nodes.clone(),
+                datacenter: None,
+                keyspace: store.keyspace.clone(),
+                replication: store.replication.clone(),
+                consistency: store.consistency,
+                credentials: store
+                    .credentials
+                    .as_ref()
+                    .map(|login| (login.username.clone(), login.password.expose().to_owned())),
+                request_timeout: store.request_timeout,
+                connections_per_node: store.connections_per_node.get(),
+                batch_rows: store.batch_rows.get(),
+                batch_bytes: store.batch_bytes,
+                ttl: config.store.ttl,
+            };
             Arc::new(CassandraStore::connect(settings, driver).await?)
         }
     })

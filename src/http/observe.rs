@@ -10,13 +10,13 @@ use crate::telemetry::StageSnapshot;
 
 /// The process is there and answers: restart it if this fails.
 #[get("/health/live")]
-async fn live() -> HttpResponse {
+pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"live": true}))
 }
 
 /// The engine takes messages and can make them durable: send it no devices while this fails.
 #[get("/health/ready")]
-async fn ready(view: web::Data<View>) -> HttpResponse {
+pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     let reasons = view.status.not_ready();
     let body = json!({"ready": reasons.is_empty(), "reasons": reasons, "state": view.status.phase()});
     if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
@@ -24,7 +24,7 @@ async fn ready(view: web::Data<View>) -> HttpResponse {
 
 /// Latencies by stage, counters of confirmed work, and lag.
 #[get("/histograms")]
-async fn histograms(view: web::Data<View>) -> HttpResponse {
+pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
     let stages: BTreeMap<&str, Value> = view
         .telemetry
         .stages()
@@ -42,7 +42,7 @@ async fn histograms(view: web::Data<View>) -> HttpResponse {
 
 /// The tree of actors: state, restarts, queue depth and bound, time that senders spent waiting.
 #[get("/actors")]
-async fn actors(view: web::Data<View>) -> HttpResponse {
+pub(super) async fn actors(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.supervisor.tree().snapshot())
 }
 

@@ -79,7 +79,7 @@ impl Unpacker {
     ) -> Result<Unpacked, PackageError> {
         decompress(package.block, rules.limits, &mut self.plain)?;
         let messages = Messages::new(&self.plain, rules.limits)?;
-        let num_messages = Messages::count(&messages);
+        let num_messages = messages.num_messages();
         self.duplicates.begin(num_messages);
         let mut topics: Vec<Destined> = Vec::new();
         topics.resize_with(num_topics, Destined::default);
