@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 use crate::supervision::{GaveUp, Supervisor};
 use crate::telemetry::Telemetry;
 
-pub use rooms::{Rooms, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+pub use rooms::{Rooms, STORE_FILE, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
 pub use status::{Phase, Status};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
