@@ -19,6 +19,10 @@ mod message_type;
 mod plan;
 mod scale;
 mod source;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod transcode;
 mod unpack;
 mod value;
