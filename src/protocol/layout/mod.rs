@@ -8,6 +8,8 @@
 mod bits;
 mod body_error;
 mod catalog;
+#[cfg(test)]
+mod catalog_tests;
 mod check;
 mod check_kind;
 mod compile;
