@@ -165,7 +165,7 @@ impl Welcome {
 
 impl Refused {
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        let text = &self.text[..self.text.floor_char_boundary(MAX_REFUSAL_TEXT_LEN)];
+        let text = cut(&self.text, MAX_REFUSAL_TEXT_LEN);
         out.put_u8(self.reason.code());
         out.put_u32(self.retry_after_ms);
         out.put_u16(text.len() as u16);
@@ -207,6 +207,12 @@ impl Goodbye {
         let reason = GoodbyeReason::from_code(payload.try_get_u8()?).ok_or(FrameError::NoReason)?;
         Ok(Self { reason, reconnect_after_ms: payload.try_get_u32()? })
     }
+}
+
+/// The longest start of `text` of at most `max_len` bytes that ends between characters.
+fn cut(text: &str, max_len: usize) -> &str {
+    let end = (0..=max_len.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 fn take(payload: &mut Bytes, len: usize) -> Result<Bytes, FrameError> {

@@ -3,6 +3,8 @@
 //!
 //! A byte that a later server added reads as `Other`, so that an old client keeps working.
 
+use super::layout::{BodyError, UnknownLayout};
+
 /// Why a message, or a whole package, was rejected. It will be rejected again however often it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -125,6 +127,27 @@ impl RejectReason {
             Self::MalformedPackage => "malformed_package",
             Self::Internal => "internal",
             Self::Other => "other",
+        }
+    }
+}
+
+impl From<&BodyError> for RejectReason {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::OutOfRange { .. } | BodyError::UnknownSymbol { .. } => Self::OutOfRange,
+            BodyError::TooShort { .. }
+            | BodyError::TrailingBytes { .. }
+            | BodyError::BadText { .. }
+            | BodyError::TooLong { .. } => Self::Undecodable,
+        }
+    }
+}
+
+impl From<UnknownLayout> for RejectReason {
+    fn from(unknown: UnknownLayout) -> Self {
+        match unknown {
+            UnknownLayout::Type(_) => Self::UnknownType,
+            UnknownLayout::Version(..) => Self::UnknownVersion,
         }
     }
 }

@@ -162,12 +162,24 @@ fn fill(field: &Field, value: &mut Value, rng: &mut SmallRng, motion: &Motion, n
             });
         }
         Kind::Bytes { max, .. } => {
-            let bytes = motion.firmware.to_be_bytes();
-            *value = Value::Bytes(bytes.iter().copied().cycle().take((*max).min(16) as usize).collect());
+            let mut bytes = match std::mem::replace(value, Value::Null) {
+                Value::Bytes(bytes) => bytes,
+                _ => Vec::new(),
+            };
+            bytes.clear();
+            bytes.extend(motion.firmware.to_be_bytes().into_iter().cycle().take((*max).min(16) as usize));
+            *value = Value::Bytes(bytes);
         }
         Kind::Text { max, .. } => {
-            let text = typical::text(&field.name, motion.firmware);
-            *value = Value::Text(text.chars().take(*max as usize).collect());
+            let mut text = match std::mem::replace(value, Value::Null) {
+                Value::Text(text) => text,
+                _ => String::new(),
+            };
+            text.clear();
+            typical::write_text(&field.name, motion.firmware, &mut text);
+            // ASCII: any byte is a boundary.
+            text.truncate(*max as usize);
+            *value = Value::Text(text);
         }
         Kind::Group { fields } => {
             let mut values = match std::mem::replace(value, Value::Null) {

@@ -1,5 +1,7 @@
 //! What fields of these names usually hold. Names that are not here get any value of their declared range.
 
+use std::fmt::Write;
+
 /// The usual lowest and highest value of a number.
 pub(super) fn range(name: &str) -> Option<(f64, f64)> {
     Some(match name {
@@ -40,11 +42,12 @@ pub(super) fn max_items(name: &str, otherwise: u32) -> u32 {
     if name == "trouble_codes" { 2 } else { otherwise }
 }
 
-/// A text, the same for the same device.
-pub(super) fn text(name: &str, device: usize) -> String {
-    match name {
-        "driver" => format!("card-{device:05}"),
-        "firmware" => format!("4.{}.{}", device % 7, device % 13),
-        _ => format!("P0{:03}", device % 500),
-    }
+/// Appends a text in ASCII, the same for the same device.
+pub(super) fn write_text(name: &str, device: usize, out: &mut String) {
+    // Writing into a `String` cannot fail.
+    let _ = match name {
+        "driver" => write!(out, "card-{device:05}"),
+        "firmware" => write!(out, "4.{}.{}", device % 7, device % 13),
+        _ => write!(out, "P0{:03}", device % 500),
+    };
 }

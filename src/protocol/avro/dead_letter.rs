@@ -86,8 +86,7 @@ pub enum NotDeadLetter {
 /// The fingerprint of [`SCHEMA_JSON`], worked out once. Zeros if it were no schema, which a test rules out.
 pub fn dead_letter_fingerprint() -> Fingerprint {
     static FINGERPRINT: OnceLock<Fingerprint> = OnceLock::new();
-    *FINGERPRINT
-        .get_or_init(|| Schema::parse_str(SCHEMA_JSON).map(|schema| fingerprint(&schema)).unwrap_or_default())
+    *FINGERPRINT.get_or_init(|| Schema::parse_str(SCHEMA_JSON).map(|schema| fingerprint(&schema)).unwrap_or_default())
 }
 
 // === impl DeadLetter ===
@@ -202,7 +201,7 @@ mod tests {
         let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
         let mut bytes = Vec::new();
         LETTER.encode(&mut bytes);
-        let reader = apache_avro::GenericSingleObjectReader::builder(schema).build().unwrap();
+        let reader = apache_avro::GenericSingleObjectReader::builder().schema(schema).build().unwrap();
         let Value::Record(fields) = reader.read_value(&mut bytes.as_slice()).unwrap() else { panic!("no record") };
         assert_eq!(fields[4].1, Value::TimestampMicros(1_760_000_000_000_000));
         assert_eq!(fields[9].1, Value::Bytes(vec![0, 255, 1]));

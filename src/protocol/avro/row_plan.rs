@@ -152,7 +152,9 @@ fn column_step(column: usize, node: Node, table: &Table) -> Result<Step, RowPlan
     let wrong = || RowPlanError::WrongKind { column: declared.name.clone(), kind: declared.kind };
     match (declared.kind, node) {
         (ColumnKind::Json, node) => Ok(Step::Json { column, node }),
-        (ColumnKind::List(kind), Node::Array(item)) if fits(&item, kind) => Ok(Step::List { column, item: *item, kind }),
+        (ColumnKind::List(kind), Node::Array(item)) if fits(&item, kind) => {
+            Ok(Step::List { column, item: *item, kind })
+        }
         (ColumnKind::Scalar(kind), node) if fits(&node, kind) => Ok(Step::Scalar { column, node, kind }),
         _ => Err(wrong()),
     }

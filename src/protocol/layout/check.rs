@@ -125,7 +125,8 @@ pub(super) fn check_item(mut source: FieldSource, depth: usize, progress: &mut P
     let refused = [
         ("name", source.name.is_some()),
         ("optional", source.optional.is_some()),
-        ("default", source.default.is_some()),
+        // That of an enum also stands for unknown numbers.
+        ("default", source.default.is_some() && source.kind != "enum"),
     ];
     if let Some((key, _)) = refused.iter().find(|(_, is_set)| *is_set) {
         return Err(Problem::new(format!("an item of an array has no key {key}")));

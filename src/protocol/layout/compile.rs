@@ -36,7 +36,7 @@ fn compile_group(prefix: &str, fields: &[Field], record: &RecordShape, paths: &m
     let mut next = 0;
     for field in fields {
         if let Kind::Reserved { bits } = field.kind {
-            ops.push(Op::Reserved { bits });
+            ops.push(Op::Reserved { field: last_index(paths), bits });
             continue;
         }
         let Some(position) = record.position(&field.name) else { continue };
@@ -56,7 +56,7 @@ fn compile_reordered(prefix: &str, fields: &[Field], record: &RecordShape, paths
     let mut names = Vec::new();
     for field in fields {
         if let Kind::Reserved { bits } = field.kind {
-            ops.push(Op::Reserved { bits });
+            ops.push(Op::Reserved { field: last_index(paths), bits });
             continue;
         }
         let Some(shape) = record.fields.iter().find(|shape| shape.name == field.name) else { continue };
@@ -123,7 +123,7 @@ fn compile_kind(
         }
         Kind::Bytes { length_bits, max } => Op::Bytes { field, length_bits: *length_bits, max: *max },
         Kind::Text { length_bits, max } => Op::Text { field, length_bits: *length_bits, max: *max },
-        Kind::Reserved { bits } => Op::Reserved { bits: *bits },
+        Kind::Reserved { bits } => Op::Reserved { field, bits: *bits },
         Kind::Group { fields } => {
             let Shape::Record(record) = shape else { return };
             let mut inner = compile_group(&format!("{path}."), fields, record, paths);
@@ -148,6 +148,10 @@ fn add_path(path: &str, paths: &mut Vec<Arc<str>>) -> FieldIndex {
     paths.push(path.into());
     // The number of fields of a version is bounded far below, see `check::MAX_FIELDS`.
     (paths.len() - 1) as FieldIndex
+}
+
+fn last_index(paths: &[Arc<str>]) -> FieldIndex {
+    paths.len().saturating_sub(1) as FieldIndex
 }
 
 fn number_type(shape: &Shape) -> NumberType {

@@ -26,7 +26,7 @@ pub(super) fn read_values(ops: &[Op], reader: &mut BitReader<'_>, values: &mut V
                 next = end;
             }
             Op::Array(array) => values.push(read_array(array, reader)?),
-            Op::Reserved { bits } => unpack::reserved(reader, *bits).map_err(|end| (0, end.into()))?,
+            Op::Reserved { field, bits } => unpack::reserved(reader, *bits).map_err(|end| (*field, end.into()))?,
             Op::Emit(_) => {}
             Op::Reordered(group) => read_values(&group.ops, reader, values)?,
             scalar => values.push(read_scalar(scalar, reader)?),

@@ -29,7 +29,7 @@ impl Encoder<'_> {
         while let Some(op) = ops.get(next) {
             next += 1;
             match op {
-                Op::Reserved { bits } => {
+                Op::Reserved { bits, .. } => {
                     for _ in 0..bits / 64 {
                         self.writer.write(0, 64);
                     }

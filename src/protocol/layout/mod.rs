@@ -8,6 +8,8 @@
 mod bits;
 mod body_error;
 mod catalog;
+#[cfg(test)]
+mod catalog_tests;
 mod check;
 mod check_kind;
 mod compile;
@@ -19,6 +21,10 @@ mod message_type;
 mod plan;
 mod scale;
 mod source;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod transcode;
 mod unpack;
 mod value;

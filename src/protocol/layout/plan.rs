@@ -71,7 +71,9 @@ pub(super) enum Op {
         length_bits: u32,
         max: u32,
     },
+    /// `field` is the one before: it is what the body was cut off after.
     Reserved {
+        field: FieldIndex,
         bits: u32,
     },
     /// One presence bit; without it, the next `num_ops` are passed over.

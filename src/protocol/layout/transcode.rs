@@ -75,8 +75,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
                 let start = copy_bytes(reader, *length_bits, *max, out).map_err(|fault| (*field, fault))?;
                 std::str::from_utf8(out.get(start..).unwrap_or_default()).map_err(|_| (*field, Fault::BadText))?;
             }
-            // Reserved bits have no name: the field before the end of the body is the closest there is.
-            Op::Reserved { bits } => unpack::reserved(reader, *bits).map_err(|end| (0, end.into()))?,
+            Op::Reserved { field, bits } => unpack::reserved(reader, *bits).map_err(|end| (*field, end.into()))?,
             Op::Optional { field, num_ops } => {
                 if unpack::bool(reader).map_err(|fault| (*field, fault))? {
                     out.push(VALUE);
