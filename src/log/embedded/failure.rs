@@ -12,6 +12,17 @@ pub(super) enum Failure {
     /// The storage engine reports an error.
     #[error("storage engine: {0}")]
     Engine(#[from] fjall::Error),
+    /// A journal is damaged where records lie that were receipted.
+    #[error(
+        "the journal {path} is damaged at byte {position}, below records that were acknowledged: restore the disk from a copy, \
+         or accept the loss of everything behind that byte by cutting the file off there"
+    )]
+    Journal {
+        /// Which file.
+        path: String,
+        /// Where the damaged batch begins.
+        position: usize,
+    },
     /// An entry cannot be decoded.
     #[error(transparent)]
     Damaged(#[from] Damaged),

@@ -61,7 +61,7 @@ impl Housekeeper {
         Self { topics, condition, retention, stored_commits, oldest: HashMap::new() }
     }
 
-    /// Works until `stop` is closed; commits are stored and flushed by then.
+    /// Works until `stop` is closed; all commits are stored by then.
     pub(super) fn run(mut self, stop: &mpsc::Receiver<()>) {
         let mut retention_at = Instant::now() + RETENTION_INTERVAL;
         let mut is_stopping = false;
@@ -78,9 +78,6 @@ impl Housekeeper {
                     tracing::warn!(%failure, "could not remove old entries from the log");
                 }
             }
-        }
-        if let Err(failure) = self.topics.sync() {
-            self.condition.break_down(format!("flushing commits failed: {failure}"));
         }
     }
 

@@ -8,6 +8,7 @@ mod committer;
 mod entry;
 mod failure;
 mod housekeeper;
+mod journal;
 mod partition;
 mod reader;
 mod subscription;
@@ -233,6 +234,7 @@ impl Log for EmbeddedLog {
 
 fn open_database(settings: &EmbeddedLogSettings) -> Result<Database, Failure> {
     std::fs::create_dir_all(&settings.directory).map_err(fjall::Error::from)?;
+    journal::recover(&settings.directory)?;
     // One worker is enough: entries arrive in key order, so that compaction only moves tables and never rewrites them.
     let database = Database::builder(&settings.directory)
         .worker_threads(1)

@@ -130,6 +130,10 @@ impl Partition {
 
     /// Bytes that must be kept because nobody has read them yet.
     pub(super) fn num_unread_bytes(&self) -> u64 {
+        // Records of a topic that nobody reads are kept by retention alone: they never fill the disk budget.
+        if !self.is_consumed() {
+            return 0;
+        }
         self.end_position().saturating_sub(self.kept_position.load(Ordering::Relaxed))
     }
 
@@ -138,9 +142,7 @@ impl Partition {
         // Read before the end, so that records that arrive meanwhile count as unread and not as gone.
         let end_position = self.end_position();
         let committed = self.committed();
-        // Records of a topic that nobody reads are kept by retention alone: they never fill the disk budget.
-        let is_all_read = !self.is_consumed() || committed >= self.end();
-        let first_unread = if is_all_read { None } else { self.entry_at(committed)? };
+        let first_unread = if committed < self.end() { self.entry_at(committed)? } else { None };
         let kept = match first_unread {
             Some((_, bytes)) => Header::decode(&bytes)?.position,
             None => end_position,

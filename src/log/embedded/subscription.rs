@@ -60,9 +60,7 @@ impl Subscription for EmbeddedSubscription {
     fn close(&self) -> BoxFuture<'_, ()> {
         let (topics, partitions) = (self.topics.clone(), self.partitions.clone());
         let storing = move || {
-            let stored = store_commits(&topics, &partitions)
-                .and_then(|()| topics.sync().map_err(|failure| failed("flushing commits", &failure)));
-            if let Err(error) = stored {
+            if let Err(error) = store_commits(&topics, &partitions) {
                 tracing::warn!(%error, "the newest commits are lost: their records will be read again");
             }
         };

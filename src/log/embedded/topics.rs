@@ -115,10 +115,8 @@ impl Topics {
         }
         // Partitions first: a topic that is in the list has them all, after a crash too.
         self.add_partitions(spec).map_err(|failure| failed(&context, &failure))?;
-        self.topics
-            .insert(spec.name.as_bytes(), spec.num_partitions.to_le_bytes())
-            .and_then(|()| self.database.persist(PersistMode::SyncAll))
-            .map_err(|error| failed(&context, &error.into()))
+        self.store(&self.topics, spec.name.as_bytes(), spec.num_partitions.to_le_bytes().to_vec())
+            .map_err(|failure| failed(&context, &failure))
     }
 
     fn add_partitions(&self, spec: &TopicSpec) -> Result<(), Failure> {
@@ -146,19 +144,21 @@ impl Topics {
         specs.collect()
     }
 
-    /// Writes commits to the engine's journal without a flush of their own: the next group's flush carries them. The
-    /// journal keeps the order, so a commit never outlives the records it speaks of.
+    /// Stores commits. They are flushed like records: if anything unflushed could lie below a group in the journal, a
+    /// torn tail could not be told from damage (see [`super::journal`]). It is five flushes a second at most.
     pub(super) fn store_commits(&self, commits: &[(Arc<Partition>, u64)]) -> Result<(), Failure> {
-        let mut batch = self.database.batch();
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (partition, offset) in commits {
             batch.insert(&self.commits, partition.id.to_string(), offset.to_le_bytes());
         }
         Ok(batch.commit()?)
     }
 
-    /// Flushes everything written so far.
-    pub(super) fn sync(&self) -> Result<(), Failure> {
-        Ok(self.database.persist(PersistMode::SyncData)?)
+    /// Writes one pair, flushed.
+    fn store(&self, keyspace: &Keyspace, key: &[u8], value: Vec<u8>) -> Result<(), Failure> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        batch.insert(keyspace, key, value);
+        Ok(batch.commit()?)
     }
 
     /// Keeps a schema, durably; one that is there stays as it is.
@@ -170,8 +170,7 @@ impl Topics {
         // The number of the schemas before it gives their order back, since keys sort by fingerprint.
         let order = self.schemas.len()? as u64;
         let value = [order.to_le_bytes().as_slice(), schema_json.as_bytes()].concat();
-        self.schemas.insert(fingerprint, value)?;
-        self.sync()
+        self.store(&self.schemas, &fingerprint, value)
     }
 
     /// All schemas, oldest first.
