@@ -13,25 +13,33 @@ pub(super) const NUM_KEYS_PER_CHUNK: usize = 1024;
 /// Chunks that may wait for the visitor.
 const NUM_WAITING_CHUNKS: usize = 8;
 
-/// What the reading side sends: chunks of keys, or the error that ended it.
-pub(super) type Chunk = Result<Vec<RowKey>, StoreError>;
+/// What the reading side sends.
+pub(super) enum Chunk {
+    /// Some keys.
+    Keys(Vec<RowKey>),
+    /// The reading is over. Without this word it has broken off, and the count would be too small.
+    End(Result<(), StoreError>),
+}
 
 /// The two ends between reader and visitor.
 pub(super) fn channel() -> (mpsc::Sender<Chunk>, mpsc::Receiver<Chunk>) {
     mpsc::channel(NUM_WAITING_CHUNKS)
 }
 
-/// Visits all keys until the reading side hangs up; the first error ends the scan. Returns how many there were.
+/// Visits all keys that the reading side sends; its first error ends the scan. Returns how many there were.
 pub(super) async fn visit_all(
     mut chunks: mpsc::Receiver<Chunk>,
     visit: &mut (dyn FnMut(RowKey) + Send),
 ) -> Result<u64, StoreError> {
     let mut num_keys = 0;
     while let Some(chunk) = chunks.recv().await {
-        for key in chunk? {
-            visit(key);
-            num_keys += 1;
+        match chunk {
+            Chunk::Keys(keys) => {
+                num_keys += keys.len() as u64;
+                keys.into_iter().for_each(&mut *visit);
+            }
+            Chunk::End(outcome) => return outcome.map(|()| num_keys),
         }
     }
-    Ok(num_keys)
+    Err(StoreError::Failed { context: "reading keys".to_string(), reason: "the reader has broken off".to_string() })
 }

@@ -26,7 +26,7 @@ pub use query::{QueryError, QueryResult, query};
 
 use self::expiry::Expiry;
 use self::writer::{Job, Shared, Write, Writer};
-use super::scan::{self, NUM_KEYS_PER_CHUNK};
+use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
 use crate::protocol::row::{RowGroup, Table};
 
@@ -144,13 +144,13 @@ impl Store for EmbeddedStore {
             let (chunks, chunk_receiver) = scan::channel();
             let (path, name) = (self.path.clone(), table.name.clone());
             let reader = move || {
-                let sent = database::open_reader(&path).and_then(|connection| {
-                    send_keys(&connection, &name, |chunk| chunks.blocking_send(Ok(chunk)).is_ok())
-                });
-                if let Err(error) = sent {
-                    // A visitor that has hung up needs no error.
-                    let _ = chunks.blocking_send(Err(failed(format!("reading table {name}"), &error)));
-                }
+                let outcome = database::open_reader(&path)
+                    .and_then(|connection| {
+                        send_keys(&connection, &name, |keys| chunks.blocking_send(Chunk::Keys(keys)).is_ok())
+                    })
+                    .map_err(|error| failed(format!("reading table {name}"), &error));
+                // A visitor that has hung up needs no outcome.
+                let _ = chunks.blocking_send(Chunk::End(outcome));
             };
             thread::Builder::new()
                 .name("store-scan".to_string())
@@ -167,11 +167,7 @@ impl Store for EmbeddedStore {
 }
 
 /// Reads all keys of a table and sends them in chunks, until `send` says that nobody listens.
-fn send_keys(
-    connection: &Connection,
-    table: &str,
-    mut send: impl FnMut(Vec<RowKey>) -> bool,
-) -> rusqlite::Result<()> {
+fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowKey>) -> bool) -> rusqlite::Result<()> {
     let sql = format!("SELECT device_id, event_time, sequence FROM {}", schema::quoted(table));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
