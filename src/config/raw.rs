@@ -286,6 +286,6 @@ pub(super) struct RawLogging {
 
 impl Default for RawLogging {
     fn default() -> Self {
-        Self { level: "info".into(), format: "human".into() }
+        Self { level: "warn,surgetank=info".into(), format: "human".into() }
     }
 }

@@ -55,11 +55,13 @@ async fn read_keys(
         while let Some((device_id, event_time, sequence)) =
             rows.try_next().await.map_err(|error| failed(context(), &error))?
         {
-            let out_of_range = |what: &str| failed(context(), &format!("{what} of a row of {device_id} is negative or too large"));
+            let out_of_range =
+                |what: &str| failed(context(), &format!("{what} of a row of {device_id} is negative or too large"));
             let event_time_ms = u64::try_from(event_time.0).map_err(|_| out_of_range("event_time"))?;
             let sequence = u32::try_from(sequence).map_err(|_| out_of_range("sequence"))?;
             chunk.push(RowKey { device_id, event_time_ms, sequence });
-            if chunk.len() == NUM_KEYS_PER_CHUNK && chunks.send(Chunk::Keys(std::mem::take(&mut chunk))).await.is_err() {
+            if chunk.len() == NUM_KEYS_PER_CHUNK && chunks.send(Chunk::Keys(std::mem::take(&mut chunk))).await.is_err()
+            {
                 return Ok(());
             }
         }

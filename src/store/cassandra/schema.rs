@@ -110,12 +110,7 @@ pub(super) async fn check(session: &Session, keyspace: &str, tables: &[Arc<Table
 }
 
 /// Adds a column; false if somebody else has added it meanwhile. `ADD IF NOT EXISTS` is not known to every server.
-async fn add_column(
-    session: &Session,
-    keyspace: &str,
-    table: &Table,
-    column: &Column,
-) -> Result<bool, StoreError> {
+async fn add_column(session: &Session, keyspace: &str, table: &Table, column: &Column) -> Result<bool, StoreError> {
     let (name, cql_type) = (quoted(&column.name), cql_type(column.kind));
     let cql = format!("ALTER TABLE {}.{} ADD {name} {cql_type}", quoted(keyspace), quoted(&table.name));
     let Err(error) = change(session, cql).await else { return Ok(true) };
@@ -126,13 +121,9 @@ async fn add_column(
 }
 
 fn create_cql(settings: &CassandraSettings, table: &Table) -> String {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| format!("{} {}", quoted(&column.name), cql_type(column.kind)))
-        .collect();
-    let keys: Vec<String> =
-        table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
+    let columns: Vec<String> =
+        table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), cql_type(column.kind))).collect();
+    let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
     let (partition, clustering) = keys.split_at(NUM_PARTITION_KEY_COLUMNS.min(keys.len()));
     // Newest first: the usual question is for a device's latest rows, and then it is the head of the partition.
     let order: Vec<String> = clustering.iter().map(|name| format!("{name} DESC")).collect();
@@ -193,20 +184,15 @@ fn check_type(keyspace: &str, table: &Table, column: &Column, found: &ExistingCo
     Err(StoreError::Conflict { what, actual: found.cql_type.clone(), expected })
 }
 
-fn check_key(
-    keyspace: &str,
-    table: &Table,
-    existing: &HashMap<String, ExistingColumn>,
-) -> Result<(), StoreError> {
+fn check_key(keyspace: &str, table: &Table, existing: &HashMap<String, ExistingColumn>) -> Result<(), StoreError> {
     let mut found: Vec<(bool, i32, &str)> = existing
         .iter()
         .filter_map(|(name, column)| column.key_place.map(|(is_late, position)| (is_late, position, name.as_str())))
         .collect();
     found.sort_unstable();
     let needed = table.columns.iter().take(NUM_KEY_COLUMNS).enumerate();
-    let needed: Vec<(bool, &str)> = needed
-        .map(|(position, column)| (position >= NUM_PARTITION_KEY_COLUMNS, column.name.as_str()))
-        .collect();
+    let needed: Vec<(bool, &str)> =
+        needed.map(|(position, column)| (position >= NUM_PARTITION_KEY_COLUMNS, column.name.as_str())).collect();
     let found: Vec<(bool, &str)> = found.into_iter().map(|(is_late, _, name)| (is_late, name)).collect();
     if found == needed {
         return Ok(());

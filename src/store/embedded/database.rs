@@ -80,10 +80,8 @@ pub(super) fn open_writer(path: &Path, page_cache_bytes: u64) -> Result<Connecti
 
 /// Opens the database for reading, while a writer may be at work.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(READ_BUSY_TIMEOUT)?;
     // Also for what SQLite would still write beside a read-only file, such as attached databases.
     connection.pragma_update(None, "query_only", true)?;

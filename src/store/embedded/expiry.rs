@@ -92,8 +92,7 @@ impl Sweep {
         let mut num_deleted = 0;
         for _ in 0..NUM_PARTITIONS_PER_STEP {
             let Some(table) = self.tables.last() else { return Ok(true) };
-            let Some((device_id, bucket, first_ms)) = next_partition(connection, table, self.last_opt.as_ref())?
-            else {
+            let Some((device_id, bucket, first_ms)) = next_partition(connection, table, self.last_opt.as_ref())? else {
                 self.tables.pop();
                 self.last_opt = None;
                 continue;

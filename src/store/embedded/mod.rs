@@ -167,11 +167,7 @@ impl Store for EmbeddedStore {
 }
 
 /// Reads all keys of a table and sends them in chunks, until `send` says that nobody listens.
-fn send_keys(
-    connection: &Connection,
-    table: &str,
-    mut send: impl FnMut(Vec<RowKey>) -> bool,
-) -> rusqlite::Result<()> {
+fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowKey>) -> bool) -> rusqlite::Result<()> {
     let sql = format!("SELECT device_id, event_time, sequence FROM {}", schema::quoted(table));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;

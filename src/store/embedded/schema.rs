@@ -98,8 +98,7 @@ fn create_sql(table: &Table) -> String {
             format!("{} {}{not_null}", quoted(&column.name), declared_type(column.kind))
         })
         .collect();
-    let keys: Vec<String> =
-        table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
+    let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
     format!(
         "CREATE TABLE {}({}, PRIMARY KEY({})) STRICT, WITHOUT ROWID",
         quoted(&table.name),
@@ -133,8 +132,7 @@ fn check_type(table: &Table, column: &Column, found: &ExistingColumn) -> Result<
 }
 
 fn check_key(table: &Table, existing: &HashMap<String, ExistingColumn>) -> Result<(), StoreError> {
-    let needed: Vec<&str> =
-        table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| column.name.as_str()).collect();
+    let needed: Vec<&str> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| column.name.as_str()).collect();
     let mut found: Vec<(usize, &str)> = existing
         .iter()
         .filter(|(_, column)| column.key_position > 0)

@@ -30,11 +30,7 @@ pub(super) struct GroupWriter {
 
 impl GroupWriter {
     /// Writes all groups in one transaction; the outcomes come in the order of the groups. `Ok` rows are on disk.
-    pub(super) fn write(
-        &mut self,
-        connection: &Connection,
-        groups: &[Arc<RowGroup>],
-    ) -> Vec<Result<(), WriteError>> {
+    pub(super) fn write(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), WriteError>> {
         let error = match self.write_together(connection, groups) {
             Ok(()) => return vec![Ok(()); groups.len()],
             Err(error) => write_error(&error),

@@ -78,7 +78,14 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Works until told to close or until the last handle is gone.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
+        // Answered last of all: by then the file is free and the handle knows that the store is closed.
+        if let Some(reply) = self.run_until_closed() {
+            let _ = reply.send(());
+        }
+    }
+
+    fn run_until_closed(mut self) -> Option<oneshot::Sender<()>> {
         let _end_guard = EndGuard(self.shared.clone());
         let mut group_writer = GroupWriter::default();
         let mut next_opt = None;
@@ -91,7 +98,10 @@ impl Writer {
                         self.expire();
                         continue;
                     }
-                    Err(RecvTimeoutError::Disconnected) => return self.finish(),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        self.finish();
+                        return None;
+                    }
                 },
             };
             match job {
@@ -111,8 +121,7 @@ impl Writer {
                 }
                 Job::Close(reply) => {
                     self.finish();
-                    let _ = reply.send(());
-                    return;
+                    return Some(reply);
                 }
             }
         }
