@@ -6,9 +6,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::check::{LayoutError, check_file};
-use super::layout::Layout;
 use super::message_type::{MessageType, TypeError};
 use super::source::FileSource;
+use super::version_layout::Layout;
 use crate::protocol::message::{TypeId, Version};
 
 /// The layouts that the engine ships with.

@@ -6,7 +6,7 @@ use apache_avro::Schema;
 use thiserror::Error;
 
 use super::check::Declaration;
-use super::layout::Layout;
+use super::version_layout::Layout;
 use crate::protocol::avro::schema::record_schema_json;
 use crate::protocol::avro::shape::RecordShape;
 use crate::protocol::avro::single_object::{Fingerprint, fingerprint};
