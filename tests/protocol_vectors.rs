@@ -1,6 +1,9 @@
 //! The vectors of docs/protocol.md, whose bytes come from `tests/vectors/generate.py` and not from our own encoder,
 //! checked in both directions: what is read means what they say, and what is written is the same bytes.
 
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use bytes::{Bytes, BytesMut};
 use serde_json::Value as Json;
 use surgetank::protocol::device_id::DeviceId;
