@@ -56,7 +56,8 @@ struct Consumed {
 impl Lags {
     /// Records behind the end of the log, per partition.
     pub fn read(&self) -> Vec<(TopicPartition, u64)> {
-        let mut lags: Vec<_> = self.0.read().iter().map(|(partition, offsets)| (partition.clone(), offsets.lag())).collect();
+        let mut lags: Vec<_> =
+            self.0.read().iter().map(|(partition, offsets)| (partition.clone(), offsets.lag())).collect();
         lags.sort();
         lags
     }

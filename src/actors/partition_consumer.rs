@@ -121,7 +121,8 @@ impl PartitionConsumer {
     }
 
     fn read_next(&mut self, ctx: &mut Context<Self>) {
-        if self.reading.is_some() || self.draining.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight {
+        if self.reading.is_some() || self.draining.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight
+        {
             return;
         }
         let (slot, limit) = (Arc::clone(&self.parts.reader), self.parts.read_limit);
@@ -157,7 +158,9 @@ impl PartitionConsumer {
 
     /// Sends a batch to a writer, as soon as that has room.
     fn dispatch(&mut self, id: BatchId, ctx: &mut Context<Self>) {
-        let (Some(records), Some(admission)) = (self.in_flight.get(&id).cloned(), self.admission.clone()) else { return };
+        let (Some(records), Some(admission)) = (self.in_flight.get(&id).cloned(), self.admission.clone()) else {
+            return;
+        };
         let num_writers = self.parts.writers.len();
         let candidates = (0..num_writers).map(|i| (self.next_writer + i) % num_writers);
         let Some(index) = candidates.into_iter().find(|index| self.parts.writers[*index].is_up()) else {

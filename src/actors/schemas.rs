@@ -58,10 +58,8 @@ impl Schemas {
         let known = schemas.log.schemas().await?;
         for message_type in schemas.catalog.types() {
             for (_, json) in known.iter().filter(|(_, json)| names(json) == Some(message_type.name.clone())) {
-                check_reads(&message_type.schema, json).map_err(|reason| SchemaError::Incompatible {
-                    message_type: message_type.name.clone(),
-                    reason,
-                })?;
+                check_reads(&message_type.schema, json)
+                    .map_err(|reason| SchemaError::Incompatible { message_type: message_type.name.clone(), reason })?;
             }
             if known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint) {
                 schemas.log.put_schema(message_type.fingerprint, message_type.schema_json.clone()).await?;

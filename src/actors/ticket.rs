@@ -14,8 +14,8 @@ use crate::flow::credit::Credit;
 use crate::log::AppendError;
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
-use crate::telemetry::counters::{Counters, add};
 use crate::telemetry::Telemetry;
+use crate::telemetry::counters::{Counters, add};
 
 /// Tells a connection what became of one of its packages.
 #[derive(Debug, Message)]

@@ -35,7 +35,9 @@ pub(super) fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), Str
     for message_type in catalog.types() {
         if config.topic_of(&message_type.name).is_none() {
             let name = &message_type.name;
-            return Err(format!("no topic takes type {name:?}: name it in topics.NAME.types, or give one topic [\"*\"]"));
+            return Err(format!(
+                "no topic takes type {name:?}: name it in topics.NAME.types, or give one topic [\"*\"]"
+            ));
         }
     }
     Ok(())

@@ -134,7 +134,10 @@ fn print_hint(args: &DemoArgs, data_dir: &Path) {
 fn judge(run: &RunReport, store_side: &StoreSide) -> Outcome {
     let found = &store_side.comparison;
     if found.lost > 0 {
-        return Err(Failure::Job(format!("{} acknowledged messages are lost, such as {:?}", found.lost, found.lost_examples)));
+        return Err(Failure::Job(format!(
+            "{} acknowledged messages are lost, such as {:?}",
+            found.lost, found.lost_examples
+        )));
     }
     if found.duplicate_rows > 0 {
         return Err(Failure::Job(format!("{} rows are stored twice", found.duplicate_rows)));

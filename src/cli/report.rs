@@ -78,11 +78,7 @@ impl RunReport {
         count("acknowledged", self.acked);
         count("duplicates", self.duplicates);
         count("rejected", self.rejected);
-        for (name, value) in [
-            ("stored", self.stored),
-            ("dead-lettered", self.dead_lettered),
-            ("lost", self.lost),
-        ] {
+        for (name, value) in [("stored", self.stored), ("dead-lettered", self.dead_lettered), ("lost", self.lost)] {
             if let Some(value) = value {
                 count(name, value);
             }

@@ -18,7 +18,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
         let log = open_log(&config).map_err(Failure::job)?;
         let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
         store.prepare(&tables(&catalog)).await.map_err(Failure::job)?;
-        let found = reckon(ledger, &catalog, &*log, &dead_letter_topic(&config), &*store).await.map_err(Failure::Job)?;
+        let found =
+            reckon(ledger, &catalog, &*log, &dead_letter_topic(&config), &*store).await.map_err(Failure::Job)?;
         store.close().await;
         log.close().await;
         Ok(found)

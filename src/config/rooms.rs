@@ -110,7 +110,6 @@ pub struct Store {
     pub kind: StoreKind,
 }
 
-
 /// The rooms of the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StoreKind {
@@ -160,4 +159,3 @@ pub struct Credentials {
     /// Its password.
     pub password: Secret,
 }
-

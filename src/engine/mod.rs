@@ -114,7 +114,8 @@ impl Engine {
         let work = move || {
             let run = pipeline::Run { config, catalog, devices, http, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
-            let outcome = ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
+            let outcome =
+                ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
             if let Err(error) = &outcome {
                 error!("{error}");
             }

@@ -172,7 +172,12 @@ impl Run {
         Ok((Rooms { log, store }, schemas))
     }
 
-    fn build(&self, view: &View, (rooms, schemas): (Rooms, Arc<Schemas>), threads: &Threads) -> Result<Pipeline, EngineError> {
+    fn build(
+        &self,
+        view: &View,
+        (rooms, schemas): (Rooms, Arc<Schemas>),
+        threads: &Threads,
+    ) -> Result<Pipeline, EngineError> {
         let config = &self.config;
         let crowd = view.supervisor.tree().add_crowd("connection");
 
@@ -383,7 +388,10 @@ impl Pipeline {
         self.listener.send(StopAccepting);
         self.edge.dismiss_all(|| RECONNECT_SPREAD.mul_f64(jitter()).as_millis() as u32);
         if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
-            warn!(connections = self.crowd.num_alive(), "connections cut off; their devices send again what has no receipt");
+            warn!(
+                connections = self.crowd.num_alive(),
+                "connections cut off; their devices send again what has no receipt"
+            );
         }
         view.supervisor.stop_restarting();
         let _ = self.group_stop.send(());

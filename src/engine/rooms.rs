@@ -39,7 +39,8 @@ pub fn load_catalog(config: &Config) -> Result<Catalog, CatalogError> {
 
 /// The topics that records go to.
 pub fn record_topics(config: &Config) -> Vec<TopicSpec> {
-    let spec = |topic: &config::Topic| TopicSpec { name: topic.name.as_str().into(), num_partitions: topic.partitions.get() };
+    let spec =
+        |topic: &config::Topic| TopicSpec { name: topic.name.as_str().into(), num_partitions: topic.partitions.get() };
     config.topics.iter().map(spec).collect()
 }
 

@@ -167,11 +167,8 @@ impl Task {
             Decision::GiveUp => {
                 node.set_state(NodeState::Stopped);
                 self.restarting = false;
-                let gave_up = GaveUp {
-                    group: node.group,
-                    max_restarts: self.policy.max_restarts,
-                    period: self.policy.period,
-                };
+                let gave_up =
+                    GaveUp { group: node.group, max_restarts: self.policy.max_restarts, period: self.policy.period };
                 error!("{gave_up}");
                 if let Some(tell) = self.gave_up.take() {
                     let _ = tell.send(gave_up);

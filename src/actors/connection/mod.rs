@@ -178,7 +178,13 @@ async fn serve(
 async fn greet(wire: &Wire, edge: &Edge, buffer: &mut BytesMut) -> Result<DeviceId, End> {
     let limits = &edge.limits;
     let hello = match timeout(limits.hello_timeout, wire.next_frame(buffer, HANDSHAKE_FRAME_LIMIT)).await {
-        Err(_) => return Err(End::Refuse(RefusalReason::HelloTimeout, retry_ms(limits.retry_delay), "no hello in time".to_owned())),
+        Err(_) => {
+            return Err(End::Refuse(
+                RefusalReason::HelloTimeout,
+                retry_ms(limits.retry_delay),
+                "no hello in time".to_owned(),
+            ));
+        }
         Ok(Ok(Frame::Hello(hello))) => hello,
         Ok(Ok(_)) => return Err(violation("the first frame must be a hello")),
         Ok(Err(error)) => return Err(end_of(error)),

@@ -80,7 +80,14 @@ impl Decoder {
         Self { parts, unpacker: Unpacker::default(), decode, _lifeline: lifeline }
     }
 
-    fn forward(&self, ctx: &mut Context<Self>, device: &DeviceId, package: &Decode, to: Destination, destined: Destined) {
+    fn forward(
+        &self,
+        ctx: &mut Context<Self>,
+        device: &DeviceId,
+        package: &Decode,
+        to: Destination,
+        destined: Destined,
+    ) {
         let route = match to {
             Destination::Topic(index) => &self.parts.routes.topics[index],
             Destination::DeadLetter | Destination::DeadPackage(_) => &self.parts.routes.dead_letter,

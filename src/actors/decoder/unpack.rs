@@ -98,7 +98,8 @@ impl Unpacker {
                 unpacked.receipt.set_duplicate(message.index, first);
                 continue;
             }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, catalog, topic_of, num_messages) {
+            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, catalog, topic_of, num_messages)
+            {
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, reason, &detail, header, message.raw);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));

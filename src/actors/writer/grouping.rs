@@ -127,7 +127,8 @@ impl<'a> Grouper<'a> {
         plan.plan.decode(datum, base, &mut self.scratch).map_err(|error| error.to_string())?;
         let slot = self.slot_of(&plan.table);
         let open = &mut self.open[slot];
-        if open.records.len() >= self.max_rows || (open.num_bytes + datum.len() > self.max_bytes && !open.records.is_empty())
+        if open.records.len() >= self.max_rows
+            || (open.num_bytes + datum.len() > self.max_bytes && !open.records.is_empty())
         {
             self.full.push(close(open, self.batch));
         }

@@ -34,7 +34,12 @@ impl Work {
     }
 
     /// Returns when every record is confirmed by the store or by the dead-letter topic, however long that takes.
-    pub(super) async fn write_all(self: &Rc<Self>, from: &TopicPartition, batch: &Arc<RecordBatch>, admission: &Admission) {
+    pub(super) async fn write_all(
+        self: &Rc<Self>,
+        from: &TopicPartition,
+        batch: &Arc<RecordBatch>,
+        admission: &Admission,
+    ) {
         let Grouped { writes, mut rejects, unknown_schemas } = self.group(batch).await;
         let mut under_way = JoinSet::new();
         for write in writes {
@@ -153,7 +158,10 @@ impl Work {
 }
 
 fn refused(write: &PendingWrite, index: usize, reason: String) -> Vec<Reject> {
-    error!(table = write.group.table.name, reason, "the store refuses a row for good; it goes to the dead-letter topic");
+    error!(
+        table = write.group.table.name,
+        reason, "the store refuses a row for good; it goes to the dead-letter topic"
+    );
     let record = write.records.get(index).copied();
     record.map(|record| Reject { record, code: "refused_by_store", detail: reason }).into_iter().collect()
 }
