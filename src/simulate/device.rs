@@ -13,12 +13,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::backoff::Backoff;
 use super::ledger::{DeviceLedger, LedgerEntry};
 use super::progress::Progress;
 use super::queue::DeviceQueue;
 use super::session::Session;
 use super::workshop::{Made, Motion, Workshops};
+use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Credential;
 

@@ -1,10 +1,9 @@
 //! Simulated devices, for `surgetank simulate`, `surgetank demo` and tests: a whole fleet in one process, and a
 //! ledger of what the server promised it.
 //!
-//! `queue`, `backoff`, `ledger` and `comparison` are pure; `device` is one device's task and `session` one of its
+//! `queue`, `ledger` and `comparison` are pure; `device` is one device's task and `session` one of its
 //! connections; `workshop`, `fleet` and `typical` make the messages; `run` starts and ends it all.
 
-pub mod backoff;
 pub mod comparison;
 mod device;
 mod fleet;
