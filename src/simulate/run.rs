@@ -9,13 +9,13 @@ use rand::rngs::SmallRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::backoff::Backoff;
 use super::device::{Crew, Device, Phase, unix_ms};
 use super::fleet::Maker;
 use super::ledger::Ledger;
 use super::options::SimulateOptions;
 use super::progress::Progress;
 use super::workshop::{Workshops, new_latency_histogram};
+use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::{BadDeviceId, DeviceId};
 use crate::protocol::hello::{Credential, MAX_CREDENTIAL_LEN};
 use crate::protocol::layout::{Catalog, EncodeError};

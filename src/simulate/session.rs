@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::backoff::Backoff;
 use super::device::{Device, Phase, SessionEnd};
 use super::ledger::LedgerEntry;
+use crate::flow::backoff::Backoff;
 use crate::protocol::frame::{self, Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
 use crate::protocol::hello::{Goodbye, Hello, Pong, Welcome};
 use crate::protocol::package::PackageLimits;
