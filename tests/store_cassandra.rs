@@ -1,6 +1,8 @@
 //! The Cassandra store against a real cluster: the contract of all stores, and what is its own (write timestamps,
 //! native types). Set `SURGETANK_TEST_CASSANDRA=host:port`, otherwise the tests say that they were skipped.
 
+#![allow(clippy::expect_used, reason = "helpers of tests are tests, too")]
+
 mod store_contract;
 
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The embedded store: the contract of all stores, and what is its own (one writer, readers beside it, power cuts,
 //! old rows, `query`).
 
+#![allow(clippy::expect_used, reason = "helpers of tests are tests, too")]
+
 mod store_contract;
 
 use std::path::Path;

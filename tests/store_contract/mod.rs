@@ -2,6 +2,7 @@
 //! means of the test's own.
 
 #![allow(dead_code, reason = "each test target uses its part")]
+#![allow(clippy::expect_used, clippy::type_complexity, reason = "helpers of tests are tests, too")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::failed;
 use crate::store::StoreError;
 
-/// Pages of 8 KiB: half as many levels and page copies per row as with the usual 4 KiB, where rows arrive device by
-/// device.
-const PAGE_BYTES: i64 = 8192;
+/// Rows arrive device by device, so a transaction touches many pages and writes each of them whole, twice (log and
+/// database): small pages write less. Smaller ones than this would move rows above 500 bytes out to overflow pages.
+const PAGE_BYTES: i64 = 4096;
 
 /// The write-ahead log is copied into the database when it has grown to this size, and its file is cut back to it.
 /// Larger means fewer copies of pages that change often; smaller means less disk and a quicker first read.

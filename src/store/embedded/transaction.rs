@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, TransactionB
 
 use super::bind::BoundCell;
 use super::schema::{NUM_KEY_COLUMNS, upsert_sql};
-use crate::protocol::row::{Cell, RowGroup};
+use crate::protocol::row::{Cell, RowGroup, Table};
 use crate::store::WriteError;
 
 /// A row's place: which group, which row of it.
@@ -130,7 +130,7 @@ fn cells(group: &RowGroup, row: u32) -> &[Cell] {
 }
 
 /// Groups of one table mostly share its description; two descriptions of one name may differ after a reload.
-fn same_table(left: &Arc<crate::protocol::row::Table>, right: &Arc<crate::protocol::row::Table>) -> bool {
+fn same_table(left: &Arc<Table>, right: &Arc<Table>) -> bool {
     Arc::ptr_eq(left, right) || left == right
 }
 
