@@ -184,17 +184,11 @@ pub(super) struct RawConsumer {
     pub read_records: Entry,
     pub read_bytes: Entry,
     pub max_batches_in_flight: Entry,
-    pub commit_interval: Entry,
 }
 
 impl Default for RawConsumer {
     fn default() -> Self {
-        Self {
-            read_records: 8192.into(),
-            read_bytes: "2 MiB".into(),
-            max_batches_in_flight: 4.into(),
-            commit_interval: "500 ms".into(),
-        }
+        Self { read_records: 8192.into(), read_bytes: "2 MiB".into(), max_batches_in_flight: 4.into() }
     }
 }
 

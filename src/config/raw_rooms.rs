@@ -118,7 +118,7 @@ pub(super) struct RawEmbeddedStore {
 
 impl Default for RawEmbeddedStore {
     fn default() -> Self {
-        Self { transaction_rows: 4096.into(), page_cache: "32 MiB".into() }
+        Self { transaction_rows: 16384.into(), page_cache: "32 MiB".into() }
     }
 }
 

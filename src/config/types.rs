@@ -150,8 +150,6 @@ pub struct Consumer {
     pub read_bytes: usize,
     /// Most batches read and not yet stored, for each partition.
     pub max_batches_in_flight: NonZeroUsize,
-    /// How often the contiguous prefix of stored offsets is committed.
-    pub commit_interval: Duration,
 }
 
 /// The writer actors.

@@ -89,7 +89,6 @@ pub(super) fn validate(
                 read_records: section.capacity("read_records", &raw.read_records, 1_000_000),
                 read_bytes: section.buffer("read_bytes", &raw.read_bytes, 4 * KIB..=256 * MIB),
                 max_batches_in_flight: section.capacity("max_batches_in_flight", &raw.max_batches_in_flight, 1024),
-                commit_interval: section.duration("commit_interval", &raw.commit_interval, millis(10)..=minutes(1)),
             }
         },
         writer: {
