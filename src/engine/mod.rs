@@ -2,9 +2,12 @@
 //!
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
+mod build;
 mod pipeline;
 mod rooms;
+mod run;
 mod status;
+mod threads;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,9 +20,9 @@ use tracing::{error, info};
 use crate::actors::group::Lags;
 use crate::actors::schemas::SchemaError;
 use crate::config::Config;
-use crate::log::{Log, LogError};
+use crate::log::LogError;
 use crate::protocol::layout::{Catalog, CatalogError};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::supervision::{GaveUp, Supervisor};
 use crate::telemetry::Telemetry;
 
@@ -112,7 +115,7 @@ impl Engine {
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = pipeline::Run { config, catalog, devices, http, started: started_tx };
+            let run = run::Run { config, catalog, devices, http, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome =
                 ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
@@ -155,7 +158,7 @@ impl Engine {
 }
 
 /// Runs the engine on this thread, with a runtime beside it for the database driver.
-fn run_system(run: pipeline::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+fn run_system(run: run::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
     let driver = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(run.config.threads.pipeline.get())
         .thread_name("driver")
@@ -190,8 +193,3 @@ impl std::fmt::Debug for Started {
         f.debug_struct("Started").finish_non_exhaustive()
     }
 }
-
-/// The log and the store as trait objects, for those who only look at the borders.
-pub type LogRef = Arc<dyn Log>;
-/// See [`LogRef`].
-pub type StoreRef = Arc<dyn Store>;

@@ -1,0 +1,207 @@
+//! Builds the data path from the sink upwards: each part receives what it sends to.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use actix::Actor;
+use actix_rt::ArbiterHandle;
+use tokio::sync::oneshot;
+
+use super::pipeline::Pipeline;
+use super::rooms::{Rooms, dead_letter_topic, record_topics};
+use super::threads::{Threads, handles, home};
+use super::{EngineError, View};
+use crate::actors::connection::{Edge, EdgeLimits};
+use crate::actors::decoder::unpack::UnpackRules;
+use crate::actors::decoder::{Decoder, DecoderParts};
+use crate::actors::gate::Gate;
+use crate::actors::group::Group;
+use crate::actors::listener::{Acceptor, Listener};
+use crate::actors::partition_producer::PartitionProducer;
+use crate::actors::routes::{Routes, TopicRoute};
+use crate::actors::schemas::Schemas;
+use crate::actors::writer::{Writer, WriterParts};
+use crate::config::Config;
+use crate::flow::credit::Credits;
+use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
+use crate::protocol::layout::Catalog;
+use crate::protocol::package::PackageLimits;
+use crate::supervision::{ActorRef, ChildSpec, Crowd, Lifeline};
+
+/// What every part is built from.
+struct Parts<'a> {
+    config: &'a Config,
+    catalog: &'a Arc<Catalog>,
+    view: &'a View,
+    threads: &'a Threads,
+}
+
+/// Builds and starts every actor, the sink first.
+pub(super) fn build(
+    config: &Config,
+    catalog: &Arc<Catalog>,
+    socket: TcpListener,
+    view: &View,
+    (rooms, schemas): (Rooms, Arc<Schemas>),
+    threads: &Threads,
+) -> Result<Pipeline, EngineError> {
+    let parts = Parts { config, catalog, view, threads };
+    let crowd = view.supervisor.tree().add_crowd("connection");
+
+    let dead_letter = parts.topic_route(&rooms.log, &dead_letter_topic(config));
+    let writers = parts.writers(&rooms, schemas, &dead_letter);
+    let gate = parts.gate();
+    let (subscription, assignments) = rooms.log.subscribe(&record_topics(config))?;
+    let group = Group {
+        supervisor: view.supervisor.clone(),
+        homes: handles(&threads.pipeline),
+        gate,
+        writers,
+        read_limit: ReadLimit {
+            max_records: config.consumer.read_records.get(),
+            max_bytes: config.consumer.read_bytes,
+        },
+        max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
+        drain_timeout: config.shutdown.drain_timeout / 2,
+        telemetry: Arc::clone(&view.telemetry),
+        lags: view.lags.clone(),
+    };
+    let (group_stop, on_group_stop) = oneshot::channel();
+    let group = tokio::spawn(group.run(assignments, on_group_stop));
+
+    let routes = parts.routes(&rooms.log, dead_letter);
+    let decoders = parts.decoders(routes);
+    let devices = &config.devices;
+    let token = devices.token.as_ref().map(|token| token.expose().to_owned());
+    let limits = EdgeLimits {
+        max_frame: devices.max_frame,
+        max_package: devices.max_package,
+        max_messages: devices.max_messages,
+        max_unacknowledged_packages: devices.max_unacknowledged_packages,
+        hello_timeout: devices.hello_timeout,
+        idle_timeout: devices.idle_timeout,
+        retry_delay: devices.retry_delay,
+    };
+    let edge = Arc::new(Edge::new(limits, token, decoders, Arc::clone(&view.telemetry)));
+    let listener = parts.listener(&edge, &crowd, socket);
+    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, rooms })
+}
+
+// === impl Parts ===
+
+impl Parts<'_> {
+    fn writers(&self, rooms: &Rooms, schemas: Arc<Schemas>, dead_letter: &TopicRoute) -> Vec<ActorRef<Writer>> {
+        let config = &self.config.writer;
+        let parts = Arc::new(WriterParts {
+            store: Arc::clone(&rooms.store),
+            schemas,
+            dead_letter: dead_letter.clone(),
+            retry: (config.retry_min, config.retry_max),
+            telemetry: Arc::clone(&self.view.telemetry),
+            store_down: AtomicBool::new(false),
+        });
+        let start = |index: usize| {
+            let parts = Arc::clone(&parts);
+            let build = move |lifeline| Writer::new(Arc::clone(&parts), lifeline);
+            let home = home(&self.threads.pipeline, index);
+            supervise(self.view, "writer", index.to_string(), home, config.mailbox_batches.get() as u32, build)
+        };
+        (0..config.actors.get()).map(start).collect()
+    }
+
+    fn gate(&self) -> ActorRef<Gate> {
+        let store = Credits::new(self.config.gate.max_writes.get() as u32);
+        let per_partition = self.config.gate.max_writes_per_partition.get() as u32;
+        let gate = ActorRef::new(1);
+        let (reference, credits) = (gate.clone(), store.clone());
+        self.view.supervisor.supervise(ChildSpec {
+            group: "gate",
+            name: "store".to_owned(),
+            home: home(&self.threads.pipeline, 0),
+            edge: Some(store),
+            start: Arc::new(move |lifeline| {
+                reference.point_to(Gate::new(credits.clone(), per_partition, lifeline).start());
+            }),
+        });
+        gate
+    }
+
+    fn topic_route(&self, log: &Arc<dyn Log>, topic: &TopicSpec) -> TopicRoute {
+        let start = |number: u32| {
+            let partition = TopicPartition { topic: Arc::clone(&topic.name), partition: number };
+            let (log, telemetry) = (Arc::clone(log), Arc::clone(&self.view.telemetry));
+            let name = partition.to_string();
+            let build =
+                move |lifeline| PartitionProducer::new(partition.clone(), Arc::clone(&log), &telemetry, lifeline);
+            let home = home(&self.threads.pipeline, number as usize);
+            let bound = self.config.producer.mailbox_batches.get() as u32;
+            supervise(self.view, "partition_producer", name, home, bound, build)
+        };
+        TopicRoute { partitions: (0..topic.num_partitions).map(start).collect() }
+    }
+
+    fn routes(&self, log: &Arc<dyn Log>, dead_letter: TopicRoute) -> Routes {
+        let specs = record_topics(&self.config);
+        let topics = specs.iter().map(|topic| self.topic_route(log, topic)).collect();
+        let mut topic_of = HashMap::new();
+        for message_type in self.catalog.types() {
+            let topic = self.config.topic_of(&message_type.name);
+            if let Some(index) = topic.and_then(|topic| specs.iter().position(|spec| *spec.name == *topic.name)) {
+                topic_of.insert(message_type.id, index);
+            }
+        }
+        Routes { topics, topic_of, dead_letter }
+    }
+
+    fn decoders(&self, routes: Routes) -> Vec<ActorRef<Decoder>> {
+        let devices = &self.config.devices;
+        let parts = Arc::new(DecoderParts {
+            catalog: Arc::clone(&self.catalog),
+            routes,
+            rules: UnpackRules {
+                limits: PackageLimits { max_bytes: devices.max_package as usize, max_messages: devices.max_messages },
+                max_event_time_ahead: devices.max_event_time_ahead,
+            },
+            max_wait: self.config.producer.max_wait,
+            telemetry: Arc::clone(&self.view.telemetry),
+        });
+        let start = |index: usize| {
+            let parts = Arc::clone(&parts);
+            let build = move |lifeline| Decoder::new(Arc::clone(&parts), lifeline);
+            let bound = self.config.decoder.mailbox_packages.get() as u32;
+            supervise(self.view, "decoder", index.to_string(), home(&self.threads.decoders, index), bound, build)
+        };
+        (0..self.config.decoder.actors.get()).map(start).collect()
+    }
+
+    fn listener(&self, edge: &Arc<Edge>, crowd: &Arc<Crowd>, socket: TcpListener) -> ActorRef<Listener> {
+        let acceptor = Arc::new(Acceptor {
+            socket,
+            homes: handles(&self.threads.connections),
+            edge: Arc::clone(edge),
+            crowd: Arc::clone(crowd),
+            room: Credits::new(self.config.devices.max_connections.get() as u32),
+        });
+        let build = move |lifeline| Listener::new(Arc::clone(&acceptor), lifeline);
+        supervise(self.view, "listener", "devices".to_owned(), home(&self.threads.connections, 0), 1, build)
+    }
+}
+
+/// Starts an actor under supervision, with this many credits on the edge into it.
+fn supervise<A: Actor<Context = actix::Context<A>>>(
+    view: &View,
+    group: &'static str,
+    name: String,
+    home: ArbiterHandle,
+    num_credits: u32,
+    build: impl Fn(Lifeline) -> A + Send + Sync + 'static,
+) -> ActorRef<A> {
+    let reference = ActorRef::new(num_credits);
+    let current = reference.clone();
+    let edge = Some(reference.credits().clone());
+    let start = Arc::new(move |lifeline| current.point_to(build(lifeline).start()));
+    view.supervisor.supervise(ChildSpec { group, name, home, edge, start });
+    reference
+}

@@ -1,0 +1,194 @@
+//! One run of the engine: waits for the rooms, builds the data path, waits for the end, takes it down.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use super::build::build;
+use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
+use super::status::{Phase, Status};
+use super::threads::Threads;
+use super::{EngineError, Started, View};
+use crate::actors::group::Lags;
+use crate::actors::schemas::{SchemaError, Schemas};
+use crate::config::{Config, LogKind, StoreKind};
+use crate::flow::backoff::Backoff;
+use crate::http;
+use crate::log::LogError;
+use crate::protocol::layout::Catalog;
+use crate::store::StoreError;
+use crate::supervision::{RestartPolicy, Supervisor, jitter};
+use crate::telemetry::Telemetry;
+
+/// How often histogram intervals end.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the store is asked whether it is there.
+const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Everything that a start needs.
+pub(super) struct Run {
+    pub(super) config: Config,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) devices: TcpListener,
+    pub(super) http: TcpListener,
+    pub(super) started: watch::Sender<Option<Started>>,
+}
+
+// === impl Run ===
+
+impl Run {
+    pub(super) async fn run(self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+        let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
+        let view = View {
+            status: Arc::new(Status::new()),
+            telemetry: Arc::new(Telemetry::default()),
+            supervisor,
+            lags: Lags::default(),
+        };
+        let http = http::serve(self.http.try_clone().map_err(broken)?, view.clone()).map_err(broken)?;
+        let opened = tokio::select! {
+            opened = self.open(&view, driver) => opened?,
+            _ = &mut stop => return Ok(()),
+        };
+        let threads = Threads::start(&self.config);
+        let devices = self.devices.try_clone().map_err(broken)?;
+        let mut pipeline = build(&self.config, &self.catalog, devices, &view, opened, &threads)?;
+        let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
+        view.status.set_phase(Phase::Running);
+        info!("running");
+        let _ = self.started.send(Some(Started {
+            rooms: pipeline.rooms.clone(),
+            catalog: Arc::clone(&self.catalog),
+            view: view.clone(),
+        }));
+        let outcome = tokio::select! {
+            _ = &mut stop => Ok(()),
+            gave_up = &mut gave_up => Err(gave_up.map_or_else(|_| broken("the supervisor ended"), EngineError::from)),
+            ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
+        };
+        view.status.set_phase(Phase::Draining);
+        view.status.clear_log();
+        if outcome.is_ok() {
+            pipeline.drain(&view, self.config.shutdown.drain_timeout).await;
+        }
+        chores.abort();
+        threads.stop();
+        http.stop(false).await;
+        // Says so to whoever waits for the start of an engine that has ended.
+        drop(self.started);
+        outcome
+    }
+
+    fn restart_policy(&self) -> RestartPolicy {
+        let supervision = &self.config.supervision;
+        RestartPolicy {
+            backoff_min: supervision.backoff_min,
+            backoff_max: supervision.backoff_max,
+            max_restarts: supervision.max_restarts.get() as usize,
+            period: supervision.restart_period,
+        }
+    }
+
+    /// Opens the log and the store, creates or checks what they must have, and learns the schemas. What may work
+    /// later is tried until it does.
+    async fn open(&self, view: &View, driver: Handle) -> Result<(Rooms, Arc<Schemas>), EngineError> {
+        let mut topics = record_topics(&self.config);
+        topics.push(dead_letter_topic(&self.config));
+        let waiting = |what: &str| view.status.set_phase(Phase::Starting { waiting_for: what.to_owned() });
+        let (remote_log, remote_store) = (
+            matches!(self.config.log.kind, LogKind::Kafka(_)),
+            matches!(self.config.store.kind, StoreKind::Cassandra(_)),
+        );
+
+        waiting("the log");
+        let log = until_there(remote_log, view, async || {
+            let log = open_log(&self.config)?;
+            match self.config.log.apply_on_start {
+                true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
+                false => log.check(&topics).await?,
+            }
+            Ok(log)
+        })
+        .await?;
+        view.status.set_log(Arc::clone(&log));
+
+        waiting("the schemas in the log");
+        let schemas = until_there(remote_log, view, async || {
+            let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
+            Ok(Arc::new(Schemas::open(log, catalog, self.config.store.bucket).await?))
+        })
+        .await?;
+
+        waiting("the store");
+        let tables = tables(&self.catalog);
+        let store = until_there(remote_store, view, async || {
+            let store = open_store(&self.config, driver.clone()).await?;
+            if self.config.store.apply_on_start {
+                store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
+            }
+            store.prepare(&tables).await?;
+            Ok(store)
+        })
+        .await?;
+        Ok((Rooms { log, store }, schemas))
+    }
+}
+
+/// Ends histogram intervals, and asks the store whether it is there.
+async fn chores(view: View, rooms: Rooms) {
+    let mut rotate = tokio::time::interval(INTERVAL);
+    let mut probe = tokio::time::interval(STORE_PROBE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = rotate.tick() => view.telemetry.rotate(),
+            _ = probe.tick() => {
+                let health = rooms.store.health().await;
+                let said = health.clone();
+                if view.status.set_store(health) {
+                    match said {
+                        Ok(()) => info!("the store answers again"),
+                        Err(reason) => warn!(reason, "the store does not answer"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tries until it works, as long as the error is one that may pass: a server that is not there yet.
+async fn until_there<T>(
+    remote: bool,
+    view: &View,
+    attempt: impl AsyncFn() -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if remote && may_pass(&error) => {
+                view.status.set_phase(Phase::Starting { waiting_for: error.to_string() });
+                warn!(%error, "trying again");
+                tokio::time::sleep(backoff.next_delay(jitter())).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn may_pass(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Log(LogError::Failed { .. })
+            | EngineError::Store(StoreError::Failed { .. })
+            | EngineError::Schema(SchemaError::Log(LogError::Failed { .. }))
+    )
+}
+
+fn broken(reason: impl ToString) -> EngineError {
+    EngineError::Broken(reason.to_string())
+}

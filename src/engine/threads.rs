@@ -1,0 +1,43 @@
+//! The threads that actors run on.
+
+use actix_rt::{Arbiter, ArbiterHandle};
+
+use crate::config::Config;
+
+/// The threads that actors run on.
+pub(super) struct Threads {
+    pub(super) connections: Vec<Arbiter>,
+    pub(super) decoders: Vec<Arbiter>,
+    pub(super) pipeline: Vec<Arbiter>,
+}
+
+// === impl Threads ===
+
+impl Threads {
+    pub(super) fn start(config: &Config) -> Self {
+        let start = |num: usize| (0..num).map(|_| Arbiter::new()).collect();
+        Self {
+            connections: start(config.threads.connections.get()),
+            decoders: start(config.decoder.actors.get()),
+            pipeline: start(config.threads.pipeline.get()),
+        }
+    }
+
+    pub(super) fn stop(self) {
+        for arbiters in [self.connections, self.decoders, self.pipeline] {
+            for arbiter in arbiters {
+                arbiter.stop();
+            }
+        }
+    }
+}
+
+/// All of them.
+pub(super) fn handles(arbiters: &[Arbiter]) -> Vec<ArbiterHandle> {
+    arbiters.iter().map(Arbiter::handle).collect()
+}
+
+/// One of them, in turn.
+pub(super) fn home(arbiters: &[Arbiter], index: usize) -> ArbiterHandle {
+    arbiters[index % arbiters.len()].handle()
+}
