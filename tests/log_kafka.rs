@@ -5,6 +5,8 @@
 #[path = "common/log_contract.rs"]
 mod log_contract;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -170,6 +172,125 @@ async fn restarted_member_gets_its_partitions_back_at_once() {
         until("the log is healthy", || log.health().is_ok()).await;
         log.close().await;
     }
+}
+
+const CHILD_CLUSTER: &str = "SURGETANK_TEST_KAFKA_CHILD";
+
+/// Not a test of its own: the member that gets killed. It says when it has its partitions, and reads on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_is_killed() {
+    let Ok(name) = std::env::var(CHILD_CLUSTER) else { return };
+    let cluster = Cluster { brokers: std::env::var("SURGETANK_TEST_KAFKA").unwrap(), name };
+    let topic = spec(cluster.topic(), 4);
+    let log = cluster.open();
+    let mut consumption = Consumption::start(&*log, &topic).await;
+    let first = read(&mut **consumption.readers.get_mut(&0).unwrap(), 1).await;
+    println!("reading from {}", first.first().unwrap().0);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_killed_with_9_is_back_at_once() {
+    let Some(cluster) = cluster() else { return };
+    let topic = spec(cluster.topic(), 4);
+    let log = cluster.open();
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    outcome(append(&*log, &at(&topic, 0), batch("device", &["v"]))).await.unwrap();
+    for restart in 0..4 {
+        let started = std::time::Instant::now();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_is_killed", "--nocapture"])
+            .env(CHILD_CLUSTER, &cluster.name)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("reading from 0")), "nothing was committed");
+        let took = started.elapsed();
+        println!("start {restart}: first record after {took:?}");
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        assert!(took < Duration::from_secs(3), "took {took:?}");
+    }
+}
+
+/// Needs the broker's process id in `SURGETANK_TEST_KAFKA_PID`, and the broker for itself: freezes it for 15 seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "freezes the broker"]
+async fn broker_that_hangs_loses_nothing_and_no_append_completes_twice() {
+    let Some(cluster) = cluster() else { return };
+    let Ok(pid) = std::env::var("SURGETANK_TEST_KAFKA_PID") else {
+        return println!("skipped: SURGETANK_TEST_KAFKA_PID is not set");
+    };
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    let topic = spec(cluster.topic(), 2);
+    let log = cluster.open();
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let mut consumption = Consumption::start(&*log, &topic).await;
+
+    let started = std::time::Instant::now();
+    let mut outcomes = Vec::new();
+    let mut frozen = None;
+    while started.elapsed() < Duration::from_secs(30) {
+        let number = outcomes.len() as u64;
+        let calls = Arc::new(AtomicU64::new(0));
+        let result = Arc::new(AtomicU64::new(0));
+        let (counted, stored) = (calls.clone(), result.clone());
+        let done = surgetank::log::Completion::new(move |outcome| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            stored.store(if outcome.is_ok() { 1 } else { 2 }, Ordering::SeqCst);
+        });
+        log.append(&at(&topic, (number % 2) as u32), batch("device", &[number.to_string()]), done);
+        outcomes.push((calls, result));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if frozen.is_none() && started.elapsed() > Duration::from_secs(3) {
+            signal("-STOP");
+            frozen = Some(std::time::Instant::now());
+        }
+        if frozen.is_some_and(|at| at.elapsed() > Duration::from_secs(15))
+            && started.elapsed() < Duration::from_secs(19)
+        {
+            signal("-CONT");
+        }
+    }
+    until("every append has an outcome", || outcomes.iter().all(|(calls, _)| calls.load(Ordering::SeqCst) > 0)).await;
+    until("the log is healthy again", || log.health().is_ok()).await;
+    assert!(outcomes.iter().all(|(calls, _)| calls.load(Ordering::SeqCst) == 1), "each exactly once");
+
+    let mut copies = std::collections::HashMap::<u64, u32>::new();
+    let mut last = [None::<u64>; 2];
+    log.scan(&topic, &mut |id, _, _, value| {
+        let number = std::str::from_utf8(value).unwrap().parse().unwrap();
+        *copies.entry(number).or_default() += 1;
+        assert!(last[id.partition as usize] < Some(number), "in call order");
+        last[id.partition as usize] = Some(number);
+    })
+    .unwrap();
+    let confirmed = (0u64..).zip(&outcomes).filter(|(_, (_, result))| result.load(Ordering::SeqCst) == 1);
+    let confirmed: Vec<_> = confirmed.map(|(number, _)| number).collect();
+    assert!(confirmed.iter().all(|number| copies.get(number) == Some(&1)), "every confirmed record is there once");
+    println!(
+        "{} appends, {} confirmed, {} failed, {} of the failed are there all the same",
+        outcomes.len(),
+        confirmed.len(),
+        outcomes.len() - confirmed.len(),
+        copies.len() - confirmed.len(),
+    );
+    // The consumer goes on as well. Its session has ended meanwhile, so its partitions are taken and given again.
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(8), consumption.events.recv()).await {
+        match event {
+            AssignmentEvent::Revoked { partitions, done } => {
+                consumption.readers.retain(|_, reader| !partitions.contains(reader.partition()));
+                drop(done);
+            }
+            AssignmentEvent::Assigned(new) => {
+                consumption.readers.extend(new.into_iter().map(|reader| (reader.partition().partition, reader)));
+            }
+        }
+    }
+    let num_of_partition_0 = copies.keys().filter(|number| *number % 2 == 0).count();
+    read(&mut **consumption.readers.get_mut(&0).unwrap(), num_of_partition_0).await;
+    consumption.close().await;
 }
 
 /// A figure, not a check: `SURGETANK_TEST_KAFKA=… cargo test --release --test log_kafka -- --ignored --nocapture`.

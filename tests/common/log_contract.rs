@@ -28,7 +28,7 @@ pub type Readers = HashMap<u32, Box<dyn PartitionReader>>;
 pub struct Consumption {
     pub subscription: Box<dyn Subscription>,
     pub readers: Readers,
-    _events: mpsc::UnboundedReceiver<AssignmentEvent>,
+    pub events: mpsc::UnboundedReceiver<AssignmentEvent>,
 }
 
 impl Consumption {
@@ -42,7 +42,7 @@ impl Consumption {
                 AssignmentEvent::Revoked { .. } => panic!("there is no other member"),
             }
         }
-        Self { subscription, readers, _events: events }
+        Self { subscription, readers, events }
     }
 
     pub async fn close(self) {
