@@ -2,6 +2,8 @@
 //!
 //! Runs only if `SURGETANK_TEST_KAFKA` says where a broker is (`host:port`); every test then uses names of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "common/log_contract.rs"]
 mod log_contract;
 

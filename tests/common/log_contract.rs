@@ -1,5 +1,8 @@
 //! What every log promises, as tests that both rooms run.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
