@@ -168,7 +168,7 @@ async fn retention_removes_only_what_is_committed() {
     assert_eq!(first_offset(&log), 0, "nothing is committed, so nothing goes");
 
     let num_records = 12 * 16 * 64;
-    reader.commit(num_records / 2);
+    reader.offsets().commit(num_records / 2);
     until("the committed half goes", || first_offset(&log) > num_records / 3).await;
     assert!(first_offset(&log) <= num_records / 2);
     let got = read(&mut **reader, 64).await;
@@ -205,7 +205,7 @@ async fn full_log_refuses_until_it_has_drained() {
     assert!((2 << 20..3 << 20).contains(&unread), "{unread}");
 
     let end = unread / 1_024;
-    consumption.readers[&0].commit(end);
+    consumption.readers[&0].offsets().commit(end);
     until("it takes appends again", || log.health().is_ok()).await;
     outcome(append(&log, &at(&topic(), 0), batch("device", &["v"]))).await.unwrap();
 }

@@ -1,1 +1,16 @@
-//! (being built)
+//! The actors of the data path, one file each, in the order in which a record meets them.
+//!
+//! Actors are thin: they receive, call the pure parts, and carry out. Bounds are credits that ride inside messages
+//! (see [`crate::flow::credit`]); restarts are the [`crate::supervision`] module's.
+
+pub mod connection;
+pub mod decoder;
+pub mod gate;
+pub mod group;
+pub mod listener;
+pub mod partition_consumer;
+pub mod partition_producer;
+pub mod routes;
+pub mod schemas;
+pub mod ticket;
+pub mod writer;

@@ -1,1 +1,35 @@
-//! (being built)
+//! The configuration: one TOML file, the environment over it, checked once.
+//!
+//! Two steps. First the raw structs, which take whatever is written under a known key and hold the defaults; then the
+//! checks, which turn them into the types that are public here. Nothing outside this module re-checks a value, and
+//! nothing outside it reads a variable. `config/surgetank.toml` tells the meaning of every key.
+
+mod checks;
+mod document;
+mod entry;
+mod environment;
+mod loader;
+mod problem;
+mod raw;
+mod raw_rooms;
+mod rooms;
+mod schema;
+mod secret;
+mod sources;
+mod substitute;
+#[cfg(test)]
+mod tests;
+mod types;
+mod units;
+mod validate;
+
+pub use problem::ConfigErrors;
+pub use rooms::{
+    Bucket, CassandraStore, Compression, Consistency, Credentials, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind,
+    Store, StoreKind,
+};
+pub use secret::Secret;
+pub use types::{
+    Config, Consumer, DeadLetter, Decoder, Devices, Gate, Http, Logging, LoggingFormat, Messages, Producer, Shutdown,
+    Supervision, Threads, Topic, TypeSelection, Writer,
+};

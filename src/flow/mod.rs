@@ -1,1 +1,7 @@
-//! (being built)
+//! The rules of flow as plain types: who may send how much, which offsets are done, how many writes may be open.
+//!
+//! No actors, no channels, no I/O. Time and randomness come in as arguments.
+
+pub mod backoff;
+pub mod credit;
+pub mod watermark;

@@ -1,1 +1,29 @@
-//! (being built)
+//! HTTP: health, histograms and actors, as JSON.
+
+mod observe;
+
+use std::net::TcpListener;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+
+use crate::engine::View;
+
+/// Serves HTTP on an open socket until the handle stops it.
+pub fn serve(listener: TcpListener, view: View) -> std::io::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(view.clone()))
+            .service(observe::live)
+            .service(observe::ready)
+            .service(observe::histograms)
+            .service(observe::actors)
+    })
+    .workers(1)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}

@@ -183,9 +183,15 @@ pub trait PartitionReader: Send {
     /// Goes back to the committed offset (or the start), so that everything not committed is read again.
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>>;
 
+    /// The partition's offsets, to commit and to ask about while a read is under way.
+    fn offsets(&self) -> Arc<dyn PartitionOffsets>;
+}
+
+/// The committed offset of one assigned partition.
+pub trait PartitionOffsets: Send + Sync {
     /// Says that everything below `next_offset` is done. Cheap, does not block; the log persists it soon (well within a
     /// second, and always before a revoke or [`Subscription::close`] returns). Losing the newest commits in a crash is
-    /// harmless: records are read again. Never goes backwards.
+    /// harmless: records are read again. Never goes backwards; ignored once the partition is no longer ours.
     fn commit(&self, next_offset: u64);
 
     /// How many records lie between the committed offset and the end, as far as is known without asking a server.

@@ -4,6 +4,12 @@
 //! frames carry, `layout` and `avro` know what a message means. `docs/protocol.md` is the full text.
 
 pub mod avro;
+pub mod device_id;
+pub mod frame;
+pub mod hello;
 pub mod layout;
 pub mod message;
+pub mod package;
+pub mod reason;
+pub mod receipt;
 pub mod row;

@@ -103,6 +103,9 @@ pub enum Cell {
     Double(f64),
     /// For [`ScalarKind::Text`]: UTF-8 in the group's data.
     Text(Span),
+    /// For [`ScalarKind::Text`] too: an enum's symbol, which the schema has and the data has not. Shared, so that a
+    /// cell costs a count and no copy.
+    Symbol(Arc<str>),
     /// For [`ScalarKind::Bytes`]: bytes in the group's data.
     Bytes(Span),
     /// For [`ScalarKind::Timestamp`], in milliseconds since the Unix epoch.

@@ -3,6 +3,10 @@
 //! Writes are idempotent by construction: keys and write timestamps come from the rows. Nothing here retries or
 //! limits; the writer and the gate do.
 
+pub mod cassandra;
+pub mod embedded;
+mod scan;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

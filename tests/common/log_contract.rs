@@ -168,8 +168,8 @@ pub async fn restart_goes_on_at_the_commit(room: &impl Room) {
         let got = read(&mut **reader, num_expected).await;
         assert_eq!(got.first().unwrap().0, first_expected);
         assert_eq!(got.last().unwrap().2, format!("start{start}-99"));
-        reader.commit((start + 1) * 100 - 10);
-        reader.commit(5); // never goes backwards
+        reader.offsets().commit((start + 1) * 100 - 10);
+        reader.offsets().commit(5); // never goes backwards
         consumption.close().await;
         log.close().await;
     }
@@ -185,7 +185,7 @@ pub async fn rewind_reads_again_what_is_not_committed(room: &impl Room) {
     read(&mut **reader, 60).await;
     reader.rewind().await.unwrap();
     assert_eq!(read(&mut **reader, 60).await.first().unwrap().0, 0);
-    reader.commit(42);
+    reader.offsets().commit(42);
     read(&mut **reader, 40).await;
     reader.rewind().await.unwrap();
     let again = read(&mut **reader, 58).await;
@@ -202,11 +202,11 @@ pub async fn lag_falls_to_zero(room: &impl Room) {
     let mut consumption = Consumption::start(&*log, &topic).await;
     let reader = consumption.readers.get_mut(&0).unwrap();
     read(&mut **reader, 100).await;
-    until("the lag shows", || reader.lag() == 100).await;
-    reader.commit(60);
-    until("the lag falls", || reader.lag() == 40).await;
-    reader.commit(100);
-    until("the lag is gone", || reader.lag() == 0).await;
+    until("the lag shows", || reader.offsets().lag() == 100).await;
+    reader.offsets().commit(60);
+    until("the lag falls", || reader.offsets().lag() == 40).await;
+    reader.offsets().commit(100);
+    until("the lag is gone", || reader.offsets().lag() == 0).await;
     consumption.close().await;
     log.close().await;
 }

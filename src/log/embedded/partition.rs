@@ -114,7 +114,7 @@ impl Partition {
     }
 
     /// Moves the committed offset forward, never back and never past the end.
-    pub(super) fn commit(&self, next_offset: u64) {
+    pub(super) fn note_commit(&self, next_offset: u64) {
         self.committed.fetch_max(next_offset.min(self.end()), Ordering::AcqRel);
     }
 

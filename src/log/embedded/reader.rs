@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::failure::Failure;
 use super::partition::Partition;
-use crate::log::{PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
+use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
 
 /// The reader of one partition.
 pub(super) struct EmbeddedReader {
@@ -72,11 +72,17 @@ impl PartitionReader for EmbeddedReader {
         futures_util::future::ready(Ok(())).boxed()
     }
 
+    fn offsets(&self) -> Arc<dyn PartitionOffsets> {
+        Arc::clone(&self.partition) as Arc<dyn PartitionOffsets>
+    }
+}
+
+impl PartitionOffsets for Partition {
     fn commit(&self, next_offset: u64) {
-        self.partition.commit(next_offset);
+        self.note_commit(next_offset);
     }
 
     fn lag(&self) -> u64 {
-        self.partition.end().saturating_sub(self.partition.committed())
+        self.end().saturating_sub(self.committed())
     }
 }

@@ -67,7 +67,7 @@ impl Assigned {
     }
 
     /// Everything below is done. Ignored after the partition was taken away.
-    pub(super) fn commit(&self, next_offset: u64) {
+    pub(super) fn note_commit(&self, next_offset: u64) {
         if !self.is_revoked() {
             self.done.fetch_max(next_offset, Ordering::AcqRel);
         }
@@ -86,7 +86,7 @@ impl Assigned {
     }
 
     /// How many records lie between what is done and the end, as far as is known.
-    pub(super) fn lag(&self) -> u64 {
+    pub(super) fn num_behind(&self) -> u64 {
         let done = self.done.load(Ordering::Acquire) as i64;
         let from = done.max(self.first_read.load(Ordering::Acquire)).max(self.reported.load(Ordering::Acquire)).max(0);
         (self.high.load(Ordering::Acquire) - from).max(0) as u64
@@ -175,8 +175,8 @@ mod tests {
         let assignments = Assignments::default();
         let assigned = assignments.assign(id_of("t", 0));
         assert_eq!(assignments.take_untold().count(), 0);
-        assigned.commit(7);
-        assigned.commit(5);
+        assigned.note_commit(7);
+        assigned.note_commit(5);
         let told = assignments.take_untold();
         assert_eq!(told.find_partition("t", 0).unwrap().offset(), Offset::Offset(7));
         assert_eq!(assignments.take_untold().count(), 0);
@@ -188,13 +188,13 @@ mod tests {
     fn test_late_commit_of_an_earlier_assignment_is_ignored() {
         let assignments = Assignments::default();
         let first = assignments.assign(id_of("t", 0));
-        first.commit(3);
+        first.note_commit(3);
         assert_eq!(assignments.revoke(&[id_of("t", 0)]).count(), 1);
         assert!(first.is_revoked());
         let second = assignments.assign(id_of("t", 0));
-        first.commit(9);
+        first.note_commit(9);
         assert_eq!(assignments.take_untold().count(), 0);
-        second.commit(4);
+        second.note_commit(4);
         assert_eq!(assignments.take_untold().count(), 1);
     }
 
@@ -205,7 +205,7 @@ mod tests {
         assigned.note_first_read(10);
         assigned.note_first_read(20);
         assert_eq!(assigned.rewind_offset(), Some(10));
-        assigned.commit(15);
+        assigned.note_commit(15);
         assert_eq!(assigned.rewind_offset(), Some(15));
     }
 }

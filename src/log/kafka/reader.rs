@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::assignment::Assigned;
 use super::group::GroupContext;
-use crate::log::{PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
+use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -113,11 +113,17 @@ impl PartitionReader for KafkaReader {
         self.seek_back().boxed()
     }
 
+    fn offsets(&self) -> Arc<dyn PartitionOffsets> {
+        Arc::clone(&self.assigned) as Arc<dyn PartitionOffsets>
+    }
+}
+
+impl PartitionOffsets for Assigned {
     fn commit(&self, next_offset: u64) {
-        self.assigned.commit(next_offset);
+        self.note_commit(next_offset);
     }
 
     fn lag(&self) -> u64 {
-        self.assigned.lag()
+        self.num_behind()
     }
 }

@@ -1,0 +1,46 @@
+# Surgetank in a container: built on Debian bookworm, run on its slim sister as an unprivileged user.
+#   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" -t surgetank .
+
+FROM rust:1-bookworm AS builder
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends cmake \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+
+# The dependencies are a layer of their own: it is rebuilt only when the manifest or the lock file changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs && touch build.rs \
+    && mkdir benches && sed -n '/^\[\[bench\]\]/,/^$/s/^name *= *"\(.*\)"/\1/p' Cargo.toml \
+       | while read -r bench; do touch "benches/$bench.rs"; done \
+    && cargo fetch --locked
+
+COPY build.rs ./
+COPY src ./src
+# `surgetank --version` tells it; there is no git repository in here to ask.
+ARG COMMIT=unknown
+ENV SURGETANK_COMMIT=$COMMIT
+RUN cargo build --release --locked --offline --bin surgetank
+
+FROM debian:bookworm-slim
+# What the binary links: OpenSSL and zlib (librdkafka and SQLite are inside it). The build ends here if that has grown.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /var/lib/surgetank --create-home surgetank
+COPY --from=builder /build/target/release/surgetank /usr/local/bin/surgetank
+RUN ! ldd /usr/local/bin/surgetank | grep 'not found'
+COPY config /etc/surgetank
+
+# A container is reached from outside. Ports and paths are set here, over whatever the configuration file says, so that
+# the volume, the published ports and the health check below are right.
+ENV SURGETANK__DEVICES__LISTEN=0.0.0.0:7400 \
+    SURGETANK__HTTP__LISTEN=0.0.0.0:8080 \
+    SURGETANK__DATA_DIR=/var/lib/surgetank
+EXPOSE 7400 8080
+VOLUME /var/lib/surgetank
+USER 10001
+WORKDIR /var/lib/surgetank
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${SURGETANK__HTTP__LISTEN##*:} && printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+ENTRYPOINT ["surgetank"]
+CMD ["run", "--config", "/etc/surgetank/surgetank.toml"]

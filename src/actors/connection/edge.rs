@@ -1,0 +1,115 @@
+//! What all connections share: limits, the token, the decoders, and which device is connected where.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::Recipient;
+use dashmap::DashMap;
+use subtle::ConstantTimeEq;
+
+use super::Depart;
+use crate::actors::decoder::Decoder;
+use crate::log::partitioner::partition_for;
+use crate::protocol::device_id::DeviceId;
+use crate::protocol::hello::Welcome;
+use crate::supervision::ActorRef;
+use crate::telemetry::{Recorder, Telemetry, now_us};
+
+/// Limits of one connection, as announced in Welcome.
+#[derive(Debug, Clone)]
+pub struct EdgeLimits {
+    /// Largest frame, in bytes.
+    pub max_frame: u32,
+    /// Largest package after decompression, in bytes.
+    pub max_package: u32,
+    /// Most messages in a package.
+    pub max_messages: u16,
+    /// Most packages without a receipt. Past it the connection is not read from.
+    pub max_unacknowledged_packages: u16,
+    /// How long a new connection may take to say Hello.
+    pub hello_timeout: Duration,
+    /// How long a connection may be silent, and how long one frame may take to arrive.
+    pub idle_timeout: Duration,
+    /// The delay given with "retry later".
+    pub retry_delay: Duration,
+}
+
+/// Shared by every connection of the process.
+pub struct Edge {
+    /// What each connection may do.
+    pub limits: EdgeLimits,
+    /// Counters and stages.
+    pub telemetry: Arc<Telemetry>,
+    /// From package read to receipt written.
+    pub(super) acknowledge: Recorder,
+    token: Option<String>,
+    decoders: Vec<ActorRef<Decoder>>,
+    devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
+    num_connections_ever: AtomicU64,
+}
+
+// === impl EdgeLimits ===
+
+impl EdgeLimits {
+    pub(super) fn welcome(&self) -> Welcome {
+        Welcome {
+            max_frame: self.max_frame,
+            max_package: self.max_package,
+            max_messages: self.max_messages,
+            max_unacknowledged: self.max_unacknowledged_packages,
+            idle_timeout_ms: self.idle_timeout.as_millis().try_into().unwrap_or(u32::MAX),
+            server_time_ms: now_us() / 1000,
+        }
+    }
+}
+
+// === impl Edge ===
+
+impl Edge {
+    /// An edge in front of these decoders; `token` is what every device must present, if anything.
+    pub fn new(
+        limits: EdgeLimits,
+        token: Option<String>,
+        decoders: Vec<ActorRef<Decoder>>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let acknowledge = telemetry.acknowledge.recorder();
+        let num_connections_ever = AtomicU64::new(0);
+        Self { limits, telemetry, acknowledge, token, decoders, devices: DashMap::new(), num_connections_ever }
+    }
+
+    /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
+    pub fn dismiss_all(&self, mut delay_ms: impl FnMut() -> u32) {
+        for entry in &self.devices {
+            entry.value().1.do_send(Depart::Drain { reconnect_after_ms: delay_ms() });
+        }
+    }
+
+    pub(super) fn next_serial(&self) -> u64 {
+        self.num_connections_ever.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn admits(&self, credential: &[u8]) -> bool {
+        match &self.token {
+            None => true,
+            Some(token) => token.as_bytes().ct_eq(credential).into(),
+        }
+    }
+
+    /// A device always meets the same decoder, so that its packages keep their order.
+    pub(super) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
+        &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
+    }
+
+    /// Notes where a device is connected. An older connection of it, perhaps a dead one on a lost link, has to leave.
+    pub(super) fn arrived(&self, device_id: &DeviceId, serial: u64, depart: Recipient<Depart>) {
+        if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart)) {
+            older.do_send(Depart::Replaced);
+        }
+    }
+
+    pub(super) fn departed(&self, device_id: &DeviceId, serial: u64) {
+        self.devices.remove_if(device_id, |_, (holder, _)| *holder == serial);
+    }
+}

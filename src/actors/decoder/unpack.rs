@@ -1,0 +1,205 @@
+//! What a decoder does with one package, as a pure function: decompress, find duplicates, unpack, turn into Avro.
+//!
+//! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
+//! checksum, length and then bytes, before any body is looked at.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::protocol::avro::DeadLetter;
+use crate::protocol::device_id::DeviceId;
+use crate::protocol::layout::{BodyError, Catalog, UnknownLayout};
+use crate::protocol::message::{Identity, MessageHeader, TypeId};
+use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
+use crate::protocol::reason::RejectReason;
+use crate::protocol::receipt::{Outcome, ReceiptBuilder};
+
+/// What every package is held against.
+#[derive(Debug, Clone)]
+pub struct UnpackRules {
+    /// Size limits, as announced in Welcome.
+    pub limits: PackageLimits,
+    /// How far ahead of this machine's clock an event time may lie.
+    pub max_event_time_ahead: Duration,
+}
+
+/// One package to unpack.
+#[derive(Debug, Clone, Copy)]
+pub struct PackageRef<'a> {
+    /// Who sent it.
+    pub device_id: &'a DeviceId,
+    /// The device's name for it.
+    pub package_id: u32,
+    /// The Snappy block.
+    pub block: &'a [u8],
+    /// When it was read off its socket, in microseconds since the Unix epoch.
+    pub received_at_us: u64,
+}
+
+/// Records for one place, and the messages that they come from.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Destined {
+    /// The records, one after the other.
+    pub values: Vec<u8>,
+    /// Where each record ends.
+    pub ends: Vec<u32>,
+    /// The messages, and what each becomes once the records are durable.
+    pub messages: Vec<(u16, Outcome)>,
+}
+
+/// An unpacked package.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// Knows of the messages and which of them are duplicates.
+    pub receipt: ReceiptBuilder,
+    /// Records for each topic, by index; topics without records are empty.
+    pub topics: Vec<Destined>,
+    /// Dead letters.
+    pub dead: Destined,
+}
+
+/// Unpacks packages; keeps its buffers from one to the next.
+#[derive(Default)]
+pub struct Unpacker {
+    plain: Vec<u8>,
+    duplicates: Duplicates,
+}
+
+// === impl Unpacker ===
+
+impl Unpacker {
+    /// Unpacks one package. An error turns the package away as a whole.
+    pub fn unpack(
+        &mut self,
+        package: PackageRef<'_>,
+        rules: &UnpackRules,
+        catalog: &Catalog,
+        topic_of: &HashMap<TypeId, usize>,
+        num_topics: usize,
+    ) -> Result<Unpacked, PackageError> {
+        decompress(package.block, rules.limits, &mut self.plain)?;
+        let messages = Messages::new(&self.plain, rules.limits)?;
+        let num_messages = messages.num_messages();
+        self.duplicates.begin(num_messages);
+        let mut topics: Vec<Destined> = Vec::new();
+        topics.resize_with(num_topics, Destined::default);
+        let receipt = ReceiptBuilder::new(package.package_id, num_messages);
+        let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
+        let latest_ms = package.received_at_us / 1000 + rules.max_event_time_ahead.as_millis() as u64;
+        for entry in messages {
+            let message = match entry {
+                Entry::Message(message) => message,
+                Entry::Tail(tail) => {
+                    unpacked.bury_tail(package, tail, num_messages);
+                    break;
+                }
+            };
+            if let Some(first) = self.duplicates.first_of(&self.plain, &message) {
+                unpacked.receipt.set_duplicate(message.index, first);
+                continue;
+            }
+            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, catalog, topic_of, num_messages)
+            {
+                let header = message.crc_ok.then_some(message.header);
+                unpacked.dead.bury(package, reason, &detail, header, message.raw);
+                unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
+            }
+        }
+        Ok(unpacked)
+    }
+}
+
+/// The dead letter that stands for a package that is turned away as a whole.
+pub fn bury_package(package: PackageRef<'_>, reason: RejectReason, detail: &str) -> Destined {
+    let mut dead = Destined::default();
+    dead.bury(package, reason, detail, None, package.block);
+    dead
+}
+
+// === impl Unpacked ===
+
+impl Unpacked {
+    fn admit(
+        &mut self,
+        package: PackageRef<'_>,
+        message: &Message<'_>,
+        latest_ms: u64,
+        catalog: &Catalog,
+        topic_of: &HashMap<TypeId, usize>,
+        num_messages: u16,
+    ) -> Result<(), (RejectReason, String)> {
+        if !message.crc_ok {
+            return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
+        }
+        let header = message.header;
+        if header.event_time_ms > latest_ms {
+            let ahead_ms = header.event_time_ms - package.received_at_us / 1000;
+            let detail = format!("the event time is {ahead_ms} ms ahead of the server's clock");
+            return Err((RejectReason::EventTimeOutOfRange, detail));
+        }
+        let layout = catalog.layout(header.type_id, header.version).map_err(|unknown| match unknown {
+            UnknownLayout::Type { .. } => (RejectReason::UnknownType, unknown.to_string()),
+            UnknownLayout::Version { .. } => (RejectReason::UnknownVersion, unknown.to_string()),
+        })?;
+        let topic = topic_of
+            .get(&header.type_id)
+            .and_then(|index| self.topics.get_mut(*index))
+            .ok_or_else(|| (RejectReason::UnknownType, "no topic takes this type".to_owned()))?;
+        let identity = Identity { device_id: package.device_id, header, received_at_us: package.received_at_us };
+        if topic.messages.is_empty() {
+            // One allocation for the package: records are about as long as their messages, plus names and times.
+            topic.values.reserve(usize::from(num_messages) * (package.device_id.len() + message.raw.len() + 40));
+            topic.ends.reserve(num_messages.into());
+            topic.messages.reserve(num_messages.into());
+        }
+        layout
+            .transcode(&identity, message.body, &mut topic.values)
+            .map_err(|error| (reason_of(&error), error.to_string()))?;
+        topic.ends.push(topic.values.len() as u32);
+        topic.messages.push((message.index, Outcome::Accepted));
+        Ok(())
+    }
+
+    /// The rest of a package whose structure is broken: kept once, rejected message by message.
+    fn bury_tail(&mut self, package: PackageRef<'_>, tail: Tail<'_>, num_messages: u16) {
+        let reason = RejectReason::Undecodable;
+        let detail = format!("the package breaks off at message {} of {num_messages}", tail.first_index);
+        self.dead.bury(package, reason, &detail, None, tail.raw);
+        self.dead.messages.extend((tail.first_index..num_messages).map(|index| (index, Outcome::Rejected(reason))));
+    }
+}
+
+// === impl Destined ===
+
+impl Destined {
+    fn bury(
+        &mut self,
+        package: PackageRef<'_>,
+        reason: RejectReason,
+        detail: &str,
+        header: Option<MessageHeader>,
+        payload: &[u8],
+    ) {
+        DeadLetter {
+            device_id: package.device_id,
+            reason_code: reason.name(),
+            detail,
+            origin: "decoder",
+            at_us: package.received_at_us,
+            type_id: header.map(|header| header.type_id),
+            version: header.map(|header| header.version),
+            sequence: header.map(|header| header.sequence),
+            event_time_ms: header.map(|header| header.event_time_ms),
+            payload,
+        }
+        .encode(&mut self.values);
+        self.ends.push(self.values.len() as u32);
+    }
+}
+
+fn reason_of(error: &BodyError) -> RejectReason {
+    match error {
+        BodyError::OutOfRange { .. } | BodyError::UnknownSymbol { .. } => RejectReason::OutOfRange,
+        _ => RejectReason::Undecodable,
+    }
+}

@@ -1,0 +1,62 @@
+//! PartitionProducer: one per log partition. Appends batches in the order in which they come; the log's answer is the
+//! durable receipt.
+//!
+//! The credit of a batch is held until the log has answered, so that the bound covers what the log has in flight.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, Context, Handler, Message};
+
+use crate::flow::credit::Credit;
+use crate::log::{AppendBatch, Completion, Log, TopicPartition};
+use crate::supervision::Lifeline;
+use crate::telemetry::{Recorder, Telemetry};
+
+/// Appends to one partition.
+pub struct PartitionProducer {
+    partition: TopicPartition,
+    log: Arc<dyn Log>,
+    append: Recorder,
+    _lifeline: Lifeline,
+}
+
+/// Appends a batch and reports the log's answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    /// What to append.
+    pub batch: AppendBatch,
+    /// Gets the answer; dropped unused it reports that nothing was delivered.
+    pub done: Completion,
+    /// The producer's credit for this batch.
+    pub credit: Credit,
+}
+
+impl PartitionProducer {
+    /// A producer for one partition.
+    pub fn new(partition: TopicPartition, log: Arc<dyn Log>, telemetry: &Telemetry, lifeline: Lifeline) -> Self {
+        Self { partition, log, append: telemetry.append.recorder(), _lifeline: lifeline }
+    }
+}
+
+impl Actor for PartitionProducer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Append> for PartitionProducer {
+    type Result = ();
+
+    fn handle(&mut self, Append { batch, done, credit }: Append, _: &mut Self::Context) {
+        fail::fail_point!("partition_producer");
+        let (append, since) = (self.append.clone(), Instant::now());
+        let done = Completion::new(move |answer| {
+            if answer.is_ok() {
+                append.record(since.elapsed().as_micros() as u64);
+            }
+            done.complete(answer);
+            drop(credit);
+        });
+        self.log.append(&self.partition, batch, done);
+    }
+}

@@ -1,0 +1,33 @@
+//! Which producer takes which record: type to topic by the config, device to partition by murmur2.
+
+use std::collections::HashMap;
+
+use super::partition_producer::PartitionProducer;
+use crate::log::partitioner::partition_for;
+use crate::protocol::message::TypeId;
+use crate::supervision::ActorRef;
+
+/// The producers of one topic.
+#[derive(Clone)]
+pub struct TopicRoute {
+    /// One for each partition, in order.
+    pub partitions: Vec<ActorRef<PartitionProducer>>,
+}
+
+/// All producers, as decoders and writers need them. Read-only; replaced as a whole when the config changes.
+#[derive(Clone)]
+pub struct Routes {
+    /// The topics that records go to.
+    pub topics: Vec<TopicRoute>,
+    /// Index into `topics` for each message type.
+    pub topic_of: HashMap<TypeId, usize>,
+    /// Where records go that can never be written.
+    pub dead_letter: TopicRoute,
+}
+
+impl TopicRoute {
+    /// The producer of the partition that holds a device's records.
+    pub fn producer_of(&self, device_id: &[u8]) -> &ActorRef<PartitionProducer> {
+        &self.partitions[partition_for(device_id, self.partitions.len() as u32) as usize]
+    }
+}

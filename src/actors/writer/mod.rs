@@ -1,0 +1,110 @@
+//! Writer: a pool. Turns records into rows, groups rows by database partition, writes, measures, retries what can be
+//! retried, sends the rest to the dead-letter topic.
+//!
+//! A batch is settled only when every record of it is confirmed by the store or by the dead-letter topic. Until then
+//! the partition consumer keeps it, so a writer that dies loses nothing.
+
+mod dead_letters;
+mod grouping;
+mod work;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+
+use super::gate::Admission;
+use super::partition_consumer::Settle;
+use super::routes::TopicRoute;
+use super::schemas::Schemas;
+use crate::flow::credit::Credit;
+use crate::log::{RecordBatch, TopicPartition};
+use crate::store::Store;
+use crate::supervision::Lifeline;
+use crate::telemetry::{Recorder, Telemetry};
+use work::Work;
+
+/// What all writers share.
+pub struct WriterParts {
+    /// Where rows go.
+    pub store: Arc<dyn Store>,
+    /// How records become rows.
+    pub schemas: Arc<Schemas>,
+    /// Where records go that can never be written.
+    pub dead_letter: TopicRoute,
+    /// First and longest delay between two tries of a write.
+    pub retry: (Duration, Duration),
+    /// Counters and stages.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the store is known to refuse writes, so that each change is logged once.
+    pub store_down: AtomicBool,
+}
+
+/// Writes batches.
+pub struct Writer {
+    work: Rc<Work>,
+    _lifeline: Lifeline,
+}
+
+/// Writes every record of a batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WriteBatch {
+    /// Where the batch was read.
+    pub partition: TopicPartition,
+    /// The records.
+    pub records: Arc<RecordBatch>,
+    /// The partition's way through the gate.
+    pub admission: Admission,
+    /// Settles the batch with its consumer.
+    pub settle: Settle,
+    /// The writer's credit for this batch.
+    pub credit: Credit,
+}
+
+/// One writer's own recorders.
+struct Recorders {
+    admission: Recorder,
+    store_write: Recorder,
+    write_rows: Recorder,
+    receive_to_row: Recorder,
+    device_to_row: Recorder,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// A writer of the pool.
+    pub fn new(parts: Arc<WriterParts>, lifeline: Lifeline) -> Self {
+        let telemetry = &parts.telemetry;
+        let recorders = Recorders {
+            admission: telemetry.admission.recorder(),
+            store_write: telemetry.store_write.recorder(),
+            write_rows: telemetry.write_rows.recorder(),
+            receive_to_row: telemetry.receive_to_row.recorder(),
+            device_to_row: telemetry.device_to_row.recorder(),
+        };
+        Self { work: Rc::new(Work::new(parts, recorders)), _lifeline: lifeline }
+    }
+}
+
+impl Actor for Writer {
+    type Context = Context<Self>;
+}
+
+impl Handler<WriteBatch> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, batch: WriteBatch, ctx: &mut Self::Context) {
+        fail::fail_point!("writer");
+        let work = Rc::clone(&self.work);
+        ctx.spawn(wrap_future(async move {
+            work.write_all(&batch.partition, &batch.records, &batch.admission).await;
+            batch.settle.done();
+            drop(batch.credit);
+        }));
+    }
+}

@@ -1,0 +1,30 @@
+//! `surgetank apply`: creates the topics, keyspace and tables that are missing.
+
+use std::path::Path;
+
+use super::{Failure, Outcome, load, runtime};
+use crate::engine::{dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+
+pub(super) fn apply(path: &Path) -> Outcome {
+    let config = load(Some(path))?;
+    let catalog = load_catalog(&config).map_err(Failure::usage)?;
+    super::check::check_topics(&config, &catalog).map_err(Failure::Usage)?;
+    let runtime = runtime(2)?;
+    runtime.block_on(async {
+        let mut topics = record_topics(&config);
+        topics.push(dead_letter_topic(&config));
+        let log = open_log(&config).map_err(Failure::job)?;
+        let mut changes = log.apply(&topics).await.map_err(Failure::job)?;
+        let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
+        changes.extend(store.apply(&tables(&catalog)).await.map_err(Failure::job)?);
+        for change in &changes {
+            println!("{change}");
+        }
+        if changes.is_empty() {
+            eprintln!("nothing to do: everything is there");
+        }
+        store.close().await;
+        log.close().await;
+        Ok(())
+    })
+}

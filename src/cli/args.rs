@@ -1,0 +1,146 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SURGETANK_COMMIT"), ")");
+
+/// Telemetry from devices and apps: durable before it is acknowledged, into the database as fast as it can bear.
+#[derive(Debug, Parser)]
+#[command(name = "surgetank", version = VERSION, propagate_version = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the engine until SIGTERM or SIGINT; a second signal ends it at once
+    Run(ConfigArg),
+    /// Check the config and the message layouts without starting anything
+    Check(ConfigArg),
+    /// Create the topics, keyspace and tables that are missing
+    Apply(ConfigArg),
+    /// Run the whole path with simulated devices and print a ledger; fails if an acknowledged message is lost
+    Demo(DemoArgs),
+    /// Simulate devices against a running engine
+    Simulate(SimulateArgs),
+    /// Compare a ledger written by `simulate --ledger` with the store and the dead letters
+    Verify(VerifyArgs),
+    /// Read the embedded store with SQL, also while the engine runs
+    Query(QueryArgs),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigArg {
+    /// The config file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DemoArgs {
+    /// How many devices; each is a TCP connection
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub devices: u32,
+    /// For how long messages are made
+    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Messages per second of the whole fleet; 0 is as fast as it goes
+    #[arg(long, default_value_t = 20_000.0, value_name = "MSGS_PER_S", value_parser = rate)]
+    pub rate: f64,
+    /// Messages in a package
+    #[arg(long, default_value_t = 20, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
+    pub package_size: u16,
+    /// Use this config instead of the embedded log and store in data/demo
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the ledger as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SimulateArgs {
+    /// Where the engine listens for devices
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: String,
+    /// How many devices; each is a TCP connection
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub devices: u32,
+    /// Messages per second of the whole fleet; 0 is as fast as it goes
+    #[arg(long, default_value_t = 5000.0, value_name = "MSGS_PER_S", value_parser = rate)]
+    pub rate: f64,
+    /// For how long messages are made
+    #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Messages in a package
+    #[arg(long, default_value_t = 20, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
+    pub package_size: u16,
+    /// The devices' shared secret
+    #[arg(long, env = "SURGETANK_DEVICE_TOKEN", default_value = "", hide_env_values = true)]
+    pub token: String,
+    /// The first part of every device id
+    #[arg(long, default_value = "truck-")]
+    pub device_prefix: String,
+    /// How long devices may go on afterwards until everything is acknowledged
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    pub drain_seconds: u64,
+    /// The directory of the message layouts; the built-in fleet's if not given
+    #[arg(long, value_name = "DIR")]
+    pub messages: Option<PathBuf>,
+    /// Write what was sent and acknowledged to this file, for `verify`
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Print the outcome as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct VerifyArgs {
+    /// The config of the engine that the ledger's messages were sent to; an embedded one must not be running
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    pub ledger: PathBuf,
+    /// Print the outcome as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueryArgs {
+    /// One SQL statement that only reads
+    pub sql: String,
+    /// The engine's config, for its data directory
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub config: Option<PathBuf>,
+    /// The data directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// A JSON array of objects
+    Json,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if rate.is_finite() && rate >= 0.0 { Ok(rate) } else { Err("must be 0 or more".to_owned()) }
+}

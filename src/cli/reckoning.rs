@@ -1,0 +1,34 @@
+//! Compares what devices were told with what is in the store and the dead-letter topic, by identity.
+
+use crate::log::{Log, TopicSpec};
+use crate::protocol::avro::OwnedDeadLetter;
+use crate::protocol::layout::Catalog;
+use crate::simulate::{Comparer, Comparison, Ledger};
+use crate::store::{RowKey, Store};
+
+/// Reads every row key and every dead letter, and strikes them off the ledger.
+pub(super) async fn reckon(
+    ledger: Ledger,
+    catalog: &Catalog,
+    log: &dyn Log,
+    dead_letters: &TopicSpec,
+    store: &dyn Store,
+) -> Result<Comparison, String> {
+    let mut comparer = Comparer::new(ledger);
+    for message_type in catalog.types() {
+        let id = message_type.id;
+        let mut visit = |key: RowKey| comparer.stored(id, &key);
+        store.scan(&message_type.table, &mut visit).await.map_err(|error| error.to_string())?;
+    }
+    let mut visit = |_: &crate::log::TopicPartition, _: u64, _: &[u8], value: &[u8]| {
+        // Letters without an identity (a package that could not be read) stand for nothing that was acknowledged.
+        if let Ok(letter) = OwnedDeadLetter::decode(value)
+            && let (Some(type_id), Some(event_time_ms), Some(sequence)) =
+                (letter.type_id, letter.event_time_ms, letter.sequence)
+        {
+            comparer.dead_lettered(type_id, &RowKey { device_id: letter.device_id, event_time_ms, sequence });
+        }
+    };
+    log.scan(dead_letters, &mut visit).map_err(|error| error.to_string())?;
+    Ok(comparer.finish())
+}

@@ -1,0 +1,27 @@
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Failure;
+
+/// Becomes true with the first signal. Has to be called within a runtime.
+pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
+    let (ask, asked) = watch::channel(false);
+    let listen = |kind| signal(kind).map_err(|error| Failure::Job(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        for signals in 0.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if signals > 0 {
+                eprintln!("surgetank: second signal, ending now; what was acknowledged is in the log");
+                std::process::exit(1);
+            }
+            ask.send_replace(true);
+        }
+    });
+    Ok(asked)
+}

@@ -1,0 +1,285 @@
+//! The configuration as it is written: one field per key, and the only place where defaults are.
+//!
+//! Serde and `Default` share the defaults: a key that is left out takes its value from `Default` of its section.
+//! Nothing is checked here; unit, range and harm at each end of every key are told in `config/surgetank.toml`. The
+//! sections of the log and the store are in [`super::raw_rooms`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::Entry;
+use super::raw_rooms::{RawLog, RawStore};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub data_dir: Entry,
+    pub devices: RawDevices,
+    pub http: RawHttp,
+    pub messages: RawMessages,
+    pub topics: BTreeMap<String, RawTopic>,
+    pub dead_letter: RawDeadLetter,
+    pub log: RawLog,
+    pub store: RawStore,
+    pub decoder: RawDecoder,
+    pub producer: RawProducer,
+    pub consumer: RawConsumer,
+    pub writer: RawWriter,
+    pub gate: RawGate,
+    pub threads: RawThreads,
+    pub supervision: RawSupervision,
+    pub shutdown: RawShutdown,
+    pub logging: RawLogging,
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            devices: RawDevices::default(),
+            http: RawHttp::default(),
+            messages: RawMessages::default(),
+            topics: BTreeMap::from([("telemetry".to_owned(), RawTopic::default())]),
+            dead_letter: RawDeadLetter::default(),
+            log: RawLog::default(),
+            store: RawStore::default(),
+            decoder: RawDecoder::default(),
+            producer: RawProducer::default(),
+            consumer: RawConsumer::default(),
+            writer: RawWriter::default(),
+            gate: RawGate::default(),
+            threads: RawThreads::default(),
+            supervision: RawSupervision::default(),
+            shutdown: RawShutdown::default(),
+            logging: RawLogging::default(),
+        }
+    }
+}
+
+/// A topic; a file that names topics replaces the default one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTopic {
+    pub partitions: Entry,
+    pub types: Entry,
+}
+
+impl Default for RawTopic {
+    fn default() -> Self {
+        Self { partitions: 8.into(), types: ["*"].into() }
+    }
+}
+
+/// Device connections and their limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDevices {
+    pub listen: Entry,
+    pub token: Entry,
+    pub insecure: Entry,
+    pub max_connections: Entry,
+    pub max_frame: Entry,
+    pub max_package: Entry,
+    pub max_messages: Entry,
+    pub max_unacknowledged_packages: Entry,
+    pub hello_timeout: Entry,
+    pub idle_timeout: Entry,
+    pub max_event_time_ahead: Entry,
+    pub retry_delay: Entry,
+}
+
+impl Default for RawDevices {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7400".into(),
+            token: "".into(),
+            insecure: false.into(),
+            max_connections: 50000.into(),
+            max_frame: "1 MiB".into(),
+            max_package: "4 MiB".into(),
+            max_messages: 10000.into(),
+            max_unacknowledged_packages: 16.into(),
+            hello_timeout: "10 s".into(),
+            idle_timeout: "5 min".into(),
+            max_event_time_ahead: "1 day".into(),
+            retry_delay: "1 s".into(),
+        }
+    }
+}
+
+/// The HTTP side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawHttp {
+    pub listen: Entry,
+}
+
+impl Default for RawHttp {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7401".into() }
+    }
+}
+
+/// Where the layouts are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawMessages {
+    pub directory: Entry,
+}
+
+impl Default for RawMessages {
+    fn default() -> Self {
+        Self { directory: "".into() }
+    }
+}
+
+/// Where unstorable records go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDeadLetter {
+    pub topic: Entry,
+    pub partitions: Entry,
+}
+
+impl Default for RawDeadLetter {
+    fn default() -> Self {
+        Self { topic: "dead-letters".into(), partitions: 1.into() }
+    }
+}
+
+/// The decoder actors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDecoder {
+    pub actors: Entry,
+    pub mailbox_packages: Entry,
+}
+
+impl Default for RawDecoder {
+    fn default() -> Self {
+        Self { actors: 0.into(), mailbox_packages: 256.into() }
+    }
+}
+
+/// The partition producers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawProducer {
+    pub mailbox_batches: Entry,
+    pub max_wait: Entry,
+}
+
+impl Default for RawProducer {
+    fn default() -> Self {
+        Self { mailbox_batches: 1024.into(), max_wait: "2 s".into() }
+    }
+}
+
+/// The partition consumers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConsumer {
+    pub read_records: Entry,
+    pub read_bytes: Entry,
+    pub max_batches_in_flight: Entry,
+}
+
+impl Default for RawConsumer {
+    fn default() -> Self {
+        Self { read_records: 8192.into(), read_bytes: "2 MiB".into(), max_batches_in_flight: 4.into() }
+    }
+}
+
+/// The writer actors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWriter {
+    pub actors: Entry,
+    pub mailbox_batches: Entry,
+    pub retry_min: Entry,
+    pub retry_max: Entry,
+}
+
+impl Default for RawWriter {
+    fn default() -> Self {
+        Self { actors: 0.into(), mailbox_batches: 64.into(), retry_min: "50 ms".into(), retry_max: "2 s".into() }
+    }
+}
+
+/// The limits of the gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawGate {
+    pub max_writes: Entry,
+    pub max_writes_per_partition: Entry,
+}
+
+impl Default for RawGate {
+    fn default() -> Self {
+        Self { max_writes: 256.into(), max_writes_per_partition: 64.into() }
+    }
+}
+
+/// Shared threads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawThreads {
+    pub connections: Entry,
+    pub pipeline: Entry,
+}
+
+impl Default for RawThreads {
+    fn default() -> Self {
+        Self { connections: 0.into(), pipeline: 0.into() }
+    }
+}
+
+/// Restarts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSupervision {
+    pub backoff_min: Entry,
+    pub backoff_max: Entry,
+    pub max_restarts: Entry,
+    pub restart_period: Entry,
+}
+
+impl Default for RawSupervision {
+    fn default() -> Self {
+        Self {
+            backoff_min: "50 ms".into(),
+            backoff_max: "5 s".into(),
+            max_restarts: 10.into(),
+            restart_period: "1 min".into(),
+        }
+    }
+}
+
+/// How the engine stops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawShutdown {
+    pub drain_timeout: Entry,
+}
+
+impl Default for RawShutdown {
+    fn default() -> Self {
+        Self { drain_timeout: "20 s".into() }
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLogging {
+    pub level: Entry,
+    pub format: Entry,
+}
+
+impl Default for RawLogging {
+    fn default() -> Self {
+        Self { level: "warn,surgetank=info".into(), format: "human".into() }
+    }
+}

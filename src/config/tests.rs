@@ -1,0 +1,292 @@
+//! Tests of the whole way, from text to checked types: error texts are compared whole, since they are the interface.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::loader::load_text;
+use super::schema::Schema;
+use super::*;
+
+const SHIPPED: &str = include_str!("../../config/surgetank.toml");
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    load_text("x.toml", text, Path::new("dir"), &variables).map_err(|errors| errors.to_string())
+}
+
+/// Every key with its default, `devices.listen` and the like, topics by the default one.
+fn keys() -> Vec<String> {
+    fn collect(path: &str, value: &serde_json::Value, keys: &mut Vec<String>) {
+        match value.as_object() {
+            Some(table) => table.iter().for_each(|(name, value)| {
+                collect(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, value, keys);
+            }),
+            None => keys.push(path.to_owned()),
+        }
+    }
+    let mut keys = Vec::new();
+    collect("", Schema::new().unwrap().defaults(), &mut keys);
+    keys
+}
+
+#[test]
+fn the_shipped_file_equals_the_defaults_and_has_every_key() {
+    assert_eq!(load(SHIPPED, &[]), Ok(Config::default()));
+    assert_eq!(load("", &[]), Ok(Config::default()));
+    let file: serde_json::Value = toml::from_str(SHIPPED).unwrap();
+    assert_eq!(&file, Schema::new().unwrap().defaults());
+}
+
+#[test]
+fn every_key_of_the_shipped_file_has_a_comment_with_its_default_and_range() {
+    let mut comment = String::new();
+    for line in SHIPPED.lines() {
+        if line.starts_with('#') {
+            comment.push_str(line);
+        } else {
+            if line.contains(" = ") {
+                assert!(comment.contains("Default: "), "{line}");
+                assert!(comment.contains("Allowed: ") || comment.contains("Range: "), "{line}");
+                assert_eq!(comment.contains("Range: "), comment.contains("Too large: "), "{line}");
+            }
+            comment.clear();
+        }
+    }
+}
+
+#[test]
+fn the_file_for_kafka_and_cassandra_is_valid() {
+    let config = load(include_str!("../../config/kafka-cassandra.toml"), &[]).unwrap();
+    assert!(matches!(config.log.kind, LogKind::Kafka(_)));
+    assert!(matches!(config.store.kind, StoreKind::Cassandra(_)));
+}
+
+#[test]
+fn every_key_is_checked_under_its_own_name() {
+    let takes_any_text = [
+        "data_dir",
+        "messages.directory",
+        "log.kafka.group",
+        "log.kafka.instance_id",
+        "store.cassandra.username",
+        "store.cassandra.password",
+        "topics.telemetry.types",
+    ];
+    for key in keys() {
+        let text = format!("log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n{key} = 1.5");
+        let text = match key.as_str() {
+            "log.kind" => "log.kind = 1.5".to_owned(),
+            "store.kind" => "store.kind = 1.5".to_owned(),
+            key if key.starts_with("log.embedded") => format!("{key} = 1.5"),
+            key if key.starts_with("store.embedded") => format!("{key} = 1.5"),
+            _ => text,
+        };
+        let shown = if key.ends_with("password") || key.ends_with("token") { "(not shown)" } else { "1.5" };
+        let error = load(&text, &[]).unwrap_err();
+        assert!(error.contains(&format!(": {key}: {shown} ")) && error.lines().count() == 1, "{key}: {error}");
+        if !takes_any_text.contains(&key.as_str()) {
+            let variable = format!("SURGETANK__{}", key.to_uppercase().replace('.', "__"));
+            let error = load(&text.replace("1.5", "\"\""), &[(&variable, "not it!")]).unwrap_err();
+            assert!(error.starts_with(&format!("environment variable {variable}: {key}: ")), "{key}: {error}");
+        }
+    }
+}
+
+#[test]
+fn each_rule_tells_where_what_and_what_to_do() {
+    let cases = [
+        (
+            "[devices]\nmax_frame = \"12 parsecs\"",
+            r#"x.toml:2: devices.max_frame: "12 parsecs" is not a size; write a number with a unit, such as "1 MiB" (allowed: 1 KiB to 64 MiB)"#,
+        ),
+        (
+            "devices.max_frame = \"1 B\"",
+            r#"x.toml:1: devices.max_frame: "1 B" is too small; raise it (allowed: 1 KiB to 64 MiB)"#,
+        ),
+        (
+            "devices.max_messages = 65536",
+            "x.toml:1: devices.max_messages: 65536 is too large; lower it (allowed: 1 to 65535)",
+        ),
+        ("devices.lisen = \"x\"", r#"x.toml:1: devices.lisen: unknown key; did you mean "listen"?"#),
+        ("devices.max_writes = 1", "x.toml:1: devices.max_writes: unknown key; it belongs to [gate]"),
+        (
+            "gate.colour = 1",
+            "x.toml:1: gate.colour: unknown key; remove it (known here: max_writes, max_writes_per_partition)",
+        ),
+        ("gate = 5", "x.toml:1: gate: 5 is not a section; write [gate] and keys below it"),
+        ("[data_dir]\n", "x.toml:1: data_dir: [data_dir] is a section; write one value"),
+        (
+            "devices.hello_timeout = \"1 min\"\ndevices.idle_timeout = \"30 s\"",
+            r#"x.toml:1: devices.hello_timeout = "1 min" is not less than devices.idle_timeout = "30 s"; lower devices.hello_timeout or raise devices.idle_timeout"#,
+        ),
+        (
+            "gate.max_writes = 8",
+            r#"x.toml:1: gate.max_writes_per_partition = 64 is more than gate.max_writes = 8; lower gate.max_writes_per_partition or raise gate.max_writes"#,
+        ),
+        (
+            "log.embedded.retention_size = \"30 GiB\"",
+            r#"x.toml:1: log.embedded.retention_size = "30 GiB" is more than log.embedded.disk_budget = "20 GiB"; lower log.embedded.retention_size or raise log.embedded.disk_budget"#,
+        ),
+        (
+            "devices.listen = \"0.0.0.0:7400\"",
+            r#"x.toml:1: devices.listen: "0.0.0.0:7400" can be reached by others but devices.token is empty; set devices.token, bind 127.0.0.1, or set devices.insecure = true"#,
+        ),
+        (
+            "[topics.\"a b\"]",
+            r#"x.toml:1: topics.a b: "a b" is not a topic name; rename it (allowed: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', but not "." or "..")"#,
+        ),
+        (
+            "[topics.a]\ntypes = [\"gps\"]\n[topics.b]\ntypes = [\"gps\"]",
+            r#"x.toml:4: topics.b.types: ["gps"] names "gps", which topics.a has already; leave it to one of them"#,
+        ),
+        (
+            "[topics.dead-letters]",
+            r#"x.toml:1: dead_letter.topic = "dead-letters" is the name of topics.dead-letters too; rename one of them"#,
+        ),
+        (
+            "http.listen = \"127.0.0.1:7400\"",
+            r#"x.toml:1: http.listen = "127.0.0.1:7400" is the same address as devices.listen = "127.0.0.1:7400"; give one of them another port"#,
+        ),
+        (
+            "logging.level = \"infos\"",
+            r#"x.toml:1: logging.level: "infos" is not valid; change it (allowed: off, error, warn, info, debug or trace, and MODULE=LEVEL after commas)"#,
+        ),
+        (
+            "devices.listen = \"0.0.0.0:1\"\ndevices.token = \"short\"",
+            "x.toml:2: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)",
+        ),
+        ("[topics]", "x.toml:1: topics: there is no topic; add one, such as [topics.telemetry]"),
+        (
+            "store.ttl = \"1 s\"",
+            r#"x.toml:1: store.ttl: "1 s" is too small; raise it (allowed: 0 s for ever, or 1 min to 7300 days)"#,
+        ),
+        (
+            "devices.token = \"hunter2\"",
+            "x.toml:1: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(load(text, &[]).unwrap_err(), expected, "{text}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_in_the_order_of_the_file() {
+    let error = load("gate.max_writes = 0\nhttp.lsten = 1\nwriter.actors = \"x\"", &[("SURGETANK__HTTP__X", "1")]);
+    let expected = "x.toml:1: gate.max_writes: 0 is too small; raise it (allowed: 1 to 65536)\n\
+        x.toml:2: http.lsten: unknown key; did you mean \"listen\"?\n\
+        x.toml:3: writer.actors: \"x\" is not a whole number; write digits only (allowed: 0 to 256)\n\
+        environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen)";
+    assert_eq!(error.unwrap_err(), expected);
+}
+
+#[test]
+fn syntax_errors_have_line_and_column() {
+    let error = load("[devices]\nlisten = = 1", &[]).unwrap_err();
+    assert!(error.starts_with("x.toml:2:10: not valid TOML: "), "{error}");
+}
+
+#[test]
+fn variables_override_the_file() {
+    let text = "log.kind = \"kafka\"\ndata_dir = \"here\"";
+    let variables = [
+        ("SURGETANK__DATA_DIR", "there"),
+        ("SURGETANK__DEVICES__MAX_MESSAGES", "7"),
+        ("SURGETANK__LOG__KAFKA__BROKERS", "a:1, b:2"),
+        ("SURGETANK__TOPICS__TELEMETRY__PARTITIONS", "3"),
+        ("SURGETANK_PORT", "tcp://10.0.0.1:7400"),
+    ];
+    let config = load(text, &variables).unwrap();
+    assert_eq!(config.data_dir, Path::new("there"));
+    assert_eq!(config.devices.max_messages, 7);
+    assert_eq!(config.topics[0].partitions.get(), 3);
+    assert_eq!(config.topics[0].types, TypeSelection::Rest);
+    let LogKind::Kafka(log) = config.log.kind else { panic!("not kafka") };
+    assert_eq!(log.brokers, ["a:1", "b:2"]);
+}
+
+#[test]
+fn an_override_cannot_make_a_topic() {
+    let error = load("[topics.9abc]", &[("SURGETANK__TOPICS__OTHER__PARTITIONS", "1")]).unwrap_err();
+    let expected = "environment variable SURGETANK__TOPICS__OTHER__PARTITIONS: there is no topic \"other\" to override; add [topics.other] to the file";
+    assert_eq!(error, expected);
+    let config = load("[topics.9abc]", &[("SURGETANK__TOPICS__9ABC__PARTITIONS", "2")]).unwrap();
+    assert_eq!(config.topics[0].partitions.get(), 2);
+}
+
+#[test]
+fn secrets_come_from_variables_and_never_show() {
+    let text = "devices.token = \"${TOKEN}\"\ndevices.max_frame = \"${SIZE}\"";
+    let config = load(text, &[("TOKEN", "correct"), ("SIZE", "8 KiB")]);
+    assert_eq!(
+        config.unwrap_err(),
+        "x.toml:1: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)"
+    );
+    let config = load(text, &[("TOKEN", "correct-horse"), ("SIZE", "8 KiB")]).unwrap();
+    assert_eq!(config.devices.token.as_ref().unwrap().expose(), "correct-horse");
+    assert!(!format!("{config:?}").contains("correct-horse"));
+    let error = load(text, &[("SIZE", "s3cret")]).unwrap_err();
+    let expected = "x.toml:1: devices.token: environment variable \"TOKEN\" is not set; set it, or write \"$${\" for the text itself\n\
+        x.toml:2: devices.max_frame: \"${SIZE}\" is not a size; write a number with a unit, such as \"1 MiB\" (allowed: 1 KiB to 64 MiB)";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_room_that_is_not_chosen_may_be_half_filled_in() {
+    let text = "[store.cassandra]\npassword = \"${UNSET}\"\nnodes = []";
+    assert_eq!(load(text, &[]), Ok(Config::default()));
+    assert_eq!(load(text, &[("SURGETANK__STORE__KIND", "cassandra")]).unwrap_err().lines().count(), 2);
+}
+
+#[test]
+fn the_pod_name_is_the_default_member_id() {
+    let id = |variables: &[(&str, &str)]| match load("log.kind = \"kafka\"", variables).unwrap().log.kind {
+        LogKind::Kafka(log) => log.instance_id,
+        LogKind::Embedded(_) => None,
+    };
+    assert_eq!(id(&[("HOSTNAME", "laptop")]), None);
+    assert_eq!(id(&[("HOSTNAME", "pod-0"), ("KUBERNETES_SERVICE_HOST", "10.0.0.1")]).as_deref(), Some("pod-0"));
+    assert_eq!(id(&[("POD_NAME", "pod-1")]).as_deref(), Some("pod-1"));
+}
+
+#[test]
+fn layouts_are_found_relative_to_the_file() {
+    let directory = |text: &str, variables: &[(&str, &str)]| load(text, variables).unwrap().messages.directory;
+    assert_eq!(directory("messages.directory = \"m\"", &[]).as_deref(), Some(Path::new("dir/m")));
+    assert_eq!(directory("", &[("SURGETANK__MESSAGES__DIRECTORY", "m")]).as_deref(), Some(Path::new("m")));
+}
+
+#[test]
+fn files_are_read_from_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    std::fs::write(&path, "messages.directory = \"m\"").unwrap();
+    let config = Config::load_with(Some(&path), BTreeMap::new()).unwrap();
+    assert_eq!(config.messages.directory, Some(directory.path().join("m")));
+    std::fs::write(&path, "x = 1").unwrap();
+    let error = Config::load_with(Some(&path), BTreeMap::new()).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{}:1: x: unknown key; ", path.display())), "{error}");
+    assert_eq!(error.num_problems(), 1);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load_with(Some(Path::new("no/such.toml")), BTreeMap::new()).unwrap_err().to_string();
+    assert!(error.starts_with("no/such.toml: cannot be read: "), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*|([a-z_.\\[\\]{}\"'=#$,\n 0-9])*") {
+        let _ = load(&text, &[]);
+    }
+
+    #[test]
+    fn arbitrary_values_and_overrides_never_panic(key in proptest::sample::select(keys()), value in "\\PC*", name in "[A-Z_0-9\\[\\]]{0,20}") {
+        let _ = load(&format!("{key} = {value}"), &[]);
+        let _ = load(&format!("{key} = {value:?}"), &[(&format!("SURGETANK__{name}"), &value)]);
+        let _ = load("", &[(&format!("SURGETANK__{}", key.to_uppercase().replace('.', "__")), &value)]);
+    }
+}

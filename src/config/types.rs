@@ -1,0 +1,235 @@
+//! The checked configuration: what the rest of the engine is built from.
+//!
+//! A value of these types has passed every rule, so nothing re-checks it. The fields mirror `config/surgetank.toml`
+//! one to one; the meaning, range and harm at each end of every key are told there. The rooms of the log and the store
+//! are in [`super::rooms`].
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::rooms::{Log, Store};
+use super::secret::Secret;
+
+/// The whole configuration. [`Config::default`] is what the shipped file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the embedded log and the embedded store keep their files.
+    pub data_dir: PathBuf,
+    /// The TCP side: device connections and their limits.
+    pub devices: Devices,
+    /// The HTTP side: ingest, observation, dashboard.
+    pub http: Http,
+    /// Where the message layouts are.
+    pub messages: Messages,
+    /// The topics and the message types that go into each; never empty, names are unique.
+    pub topics: Vec<Topic>,
+    /// Where records go that cannot be stored.
+    pub dead_letter: DeadLetter,
+    /// The durable log.
+    pub log: Log,
+    /// The database.
+    pub store: Store,
+    /// The decoder actors.
+    pub decoder: Decoder,
+    /// The partition producers.
+    pub producer: Producer,
+    /// The partition consumers.
+    pub consumer: Consumer,
+    /// The writer actors.
+    pub writer: Writer,
+    /// The limits within which the gate decides.
+    pub gate: Gate,
+    /// Threads that actors share.
+    pub threads: Threads,
+    /// How often and how fast failed actors are restarted.
+    pub supervision: Supervision,
+    /// How the engine stops.
+    pub shutdown: Shutdown,
+    /// What is logged, and in which form.
+    pub logging: Logging,
+}
+
+/// Limits of device connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Devices {
+    /// The TCP address that devices connect to. Port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// What a device must present in Hello, and an HTTP client as a bearer token. `None`: everyone may send.
+    pub token: Option<Secret>,
+    /// Whether an address that others can reach may be bound without a token.
+    pub insecure: bool,
+    /// Most connections at once.
+    pub max_connections: NonZeroUsize,
+    /// Longest frame on the wire, in bytes. At most `max_package`.
+    pub max_frame: u32,
+    /// Longest package after decompression, in bytes.
+    pub max_package: u32,
+    /// Most messages in one package; at least 1.
+    pub max_messages: u16,
+    /// Most packages that a device may have sent without a receipt; at least 1.
+    pub max_unacknowledged_packages: u16,
+    /// How long a new connection may take to say Hello. Shorter than `idle_timeout`.
+    pub hello_timeout: Duration,
+    /// How long a connection may stay silent.
+    pub idle_timeout: Duration,
+    /// How far an event time may lie ahead of the engine's clock.
+    pub max_event_time_ahead: Duration,
+    /// How long a device is asked to wait before it sends again what was not taken.
+    pub retry_delay: Duration,
+}
+
+/// The HTTP side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http {
+    /// The address of ingest, observation and dashboard. Port 0 takes a free port.
+    pub listen: SocketAddr,
+}
+
+/// Where the message layouts are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Messages {
+    /// The directory of layout files. `None`: the built-in fleet set.
+    pub directory: Option<PathBuf>,
+}
+
+/// A topic of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name; valid for Kafka.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: NonZeroU32,
+    /// Which message types go into it.
+    pub types: TypeSelection,
+}
+
+/// Which message types a topic takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeSelection {
+    /// Every type that no other topic names. At most one topic has this.
+    Rest,
+    /// These types. A type is named by one topic only; that it exists is for the layouts to say.
+    Named(Vec<String>),
+}
+
+/// Where records go that cannot be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The topic's name; valid for Kafka and different from all others.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: NonZeroU32,
+}
+
+/// The decoder actors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoder {
+    /// How many there are, each on its own thread.
+    pub actors: NonZeroUsize,
+    /// Credits of each: packages queued or being decoded.
+    pub mailbox_packages: NonZeroUsize,
+}
+
+/// The partition producers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// Credits of each: batches queued or not yet confirmed by the log.
+    pub mailbox_batches: NonZeroUsize,
+    /// How long a package may wait for a credit before its device is told to retry later.
+    pub max_wait: Duration,
+}
+
+/// The partition consumers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumer {
+    /// Most records in one read.
+    pub read_records: NonZeroUsize,
+    /// Most bytes in one read; one record may exceed it alone.
+    pub read_bytes: usize,
+    /// Most batches read and not yet stored, for each partition.
+    pub max_batches_in_flight: NonZeroUsize,
+}
+
+/// The writer actors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// How many there are.
+    pub actors: NonZeroUsize,
+    /// Credits of each: batches queued or being written.
+    pub mailbox_batches: NonZeroUsize,
+    /// First delay before a failed write is tried again.
+    pub retry_min: Duration,
+    /// Longest delay between two tries; at least `retry_min`.
+    pub retry_max: Duration,
+}
+
+/// The limits within which the gate decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Most writes in flight, over all partitions.
+    pub max_writes: NonZeroUsize,
+    /// Most writes in flight for one partition; at most `max_writes`.
+    pub max_writes_per_partition: NonZeroUsize,
+}
+
+/// Threads that actors share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Threads {
+    /// Threads for device connections.
+    pub connections: NonZeroUsize,
+    /// Threads for producers, consumers and writers.
+    pub pipeline: NonZeroUsize,
+}
+
+/// How often and how fast failed actors are restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervision {
+    /// Delay before the first restart.
+    pub backoff_min: Duration,
+    /// Longest delay before a restart; at least `backoff_min`.
+    pub backoff_max: Duration,
+    /// More restarts than this within `restart_period` end the process.
+    pub max_restarts: NonZeroU32,
+    /// The period in which restarts are counted.
+    pub restart_period: Duration,
+}
+
+/// How the engine stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long what is in flight may take to finish before the process ends anyway.
+    pub drain_timeout: Duration,
+}
+
+/// What is logged, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// A level, and levels for single modules: `info,surgetank::log=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LoggingFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoggingFormat {
+    /// One compact line for people.
+    Human,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The topic that takes a message type: the one that names it, else the one that takes the rest.
+    pub fn topic_of(&self, type_name: &str) -> Option<&Topic> {
+        let names = |topic: &&Topic| match &topic.types {
+            TypeSelection::Named(types) => types.iter().any(|name| name == type_name),
+            TypeSelection::Rest => false,
+        };
+        self.topics.iter().find(names).or_else(|| self.topics.iter().find(|topic| topic.types == TypeSelection::Rest))
+    }
+}

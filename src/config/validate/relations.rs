@@ -1,0 +1,120 @@
+//! The rules between keys. Each says which two values do not go together and which one to change.
+
+use std::collections::BTreeMap;
+
+use super::super::checks::Checker;
+use super::super::rooms::{LogKind, StoreKind};
+use super::super::types::Config;
+
+/// Checks every rule between keys of the chosen rooms.
+pub(super) fn check(check: &mut Checker<'_>, config: &Config) {
+    limits(check, config);
+    times(check, config);
+    log(check, config);
+    names(check, config);
+    exposure(check, config);
+}
+
+/// Reports `left` for being over `right`, unless it is not.
+fn at_most(check: &mut Checker<'_>, holds: bool, left: &str, right: &str) {
+    if !holds {
+        check.conflict(left, "is more than", right, &format!("lower {left} or raise {right}"));
+    }
+}
+
+/// Reports `left` for not being under `right`, unless it is.
+fn below(check: &mut Checker<'_>, holds: bool, left: &str, right: &str) {
+    if !holds {
+        check.conflict(left, "is not less than", right, &format!("lower {left} or raise {right}"));
+    }
+}
+
+fn limits(check: &mut Checker<'_>, config: &Config) {
+    let devices = &config.devices;
+    at_most(check, devices.max_frame <= devices.max_package, "devices.max_frame", "devices.max_package");
+    let gate = &config.gate;
+    if devices.listen == config.http.listen && devices.listen.port() != 0 {
+        check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");
+    }
+    let partition_fits = gate.max_writes_per_partition <= gate.max_writes;
+    at_most(check, partition_fits, "gate.max_writes_per_partition", "gate.max_writes");
+}
+
+/// Time limits that lie inside one another: the inner one must end first, or the outer one reports the wrong reason.
+fn times(check: &mut Checker<'_>, config: &Config) {
+    let Config { devices, writer, supervision, producer, shutdown, .. } = config;
+    below(check, devices.hello_timeout < devices.idle_timeout, "devices.hello_timeout", "devices.idle_timeout");
+    at_most(check, writer.retry_min <= writer.retry_max, "writer.retry_min", "writer.retry_max");
+    let backoff_grows = supervision.backoff_min <= supervision.backoff_max;
+    at_most(check, backoff_grows, "supervision.backoff_min", "supervision.backoff_max");
+    // What is in flight when the engine is told to stop must be able to end by itself within the drain time.
+    let drain = shutdown.drain_timeout;
+    at_most(check, producer.max_wait <= drain, "producer.max_wait", "shutdown.drain_timeout");
+    if let StoreKind::Cassandra(store) = &config.store.kind {
+        at_most(check, store.request_timeout <= drain, "store.cassandra.request_timeout", "shutdown.drain_timeout");
+    }
+    if let LogKind::Kafka(log) = &config.log.kind {
+        at_most(check, log.delivery_timeout <= drain, "log.kafka.delivery_timeout", "shutdown.drain_timeout");
+    }
+}
+
+fn log(check: &mut Checker<'_>, config: &Config) {
+    match &config.log.kind {
+        LogKind::Embedded(log) => {
+            let budget_fits = log.retention_size <= log.disk_budget;
+            at_most(check, budget_fits, "log.embedded.retention_size", "log.embedded.disk_budget");
+            // A package that does not fit the buffer could never be appended.
+            let package_fits = config.devices.max_package as usize <= log.write_buffer;
+            at_most(check, package_fits, "devices.max_package", "log.embedded.write_buffer");
+        }
+        LogKind::Kafka(log) => {
+            let replicas_suffice = log.min_insync_replicas <= log.replication_factor;
+            at_most(check, replicas_suffice, "log.kafka.min_insync_replicas", "log.kafka.replication_factor");
+            below(check, log.linger < log.delivery_timeout, "log.kafka.linger", "log.kafka.delivery_timeout");
+        }
+    }
+}
+
+/// All topics have names of their own. Kafka takes `.` and `_` for the same letter in the names of its metrics and
+/// warns; that is left to the operator.
+fn names(check: &mut Checker<'_>, config: &Config) {
+    let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+    for topic in &config.topics {
+        owners.insert(&topic.name, format!("topics.{}", topic.name));
+    }
+    let mut others = vec![("dead_letter.topic", config.dead_letter.topic.as_str())];
+    if let LogKind::Kafka(log) = &config.log.kind {
+        others.push(("log.kafka.schema_topic", &log.schema_topic));
+    }
+    // A name that was refused is empty here.
+    for (key, name) in others.into_iter().filter(|(_, name)| !name.is_empty()) {
+        match owners.get(name) {
+            Some(owner) => {
+                let at = if check.sources.is_set(key) { key } else { owner };
+                let shown = check.sources.shown(key);
+                let text = format!("{key} = {shown} is the name of {owner} too; rename one of them");
+                check.problems.push(check.sources.problem_at(at, &text));
+            }
+            None => {
+                owners.insert(name, key.to_owned());
+            }
+        }
+    }
+}
+
+/// An address that others can reach needs a token, so that nobody opens an engine to the world without meaning to.
+fn exposure(check: &mut Checker<'_>, config: &Config) {
+    let devices = &config.devices;
+    // Whoever has misspelt the token meant to set one.
+    let is_meant = check.is_faulty("devices.token") || check.is_faulty("devices.insecure");
+    if devices.token.is_some() || devices.insecure || is_meant {
+        return;
+    }
+    for (key, address) in [("devices.listen", devices.listen), ("http.listen", config.http.listen)] {
+        if !address.ip().is_loopback() {
+            let what = "can be reached by others but devices.token is empty";
+            let remedy = "set devices.token, bind 127.0.0.1, or set devices.insecure = true";
+            check.fault(key, &format!("{what}; {remedy}"));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The engine: every part put together, started from the sink upwards and stopped from the source downwards.
+//!
+//! Runs on threads of its own; [`Engine`] is the handle to it.
+
+mod pipeline;
+mod rooms;
+mod status;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use socket2::{Domain, Socket, Type};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+use crate::actors::group::Lags;
+use crate::actors::schemas::SchemaError;
+use crate::config::Config;
+use crate::log::{Log, LogError};
+use crate::protocol::layout::{Catalog, CatalogError};
+use crate::store::{Store, StoreError};
+use crate::supervision::{GaveUp, Supervisor};
+use crate::telemetry::Telemetry;
+
+pub use rooms::{Rooms, STORE_FILE, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+pub use status::{Phase, Status};
+
+/// Connections that may wait to be accepted: a whole fleet coming back at once.
+const ACCEPT_BACKLOG: i32 = 4096;
+
+/// Why the engine did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {reason}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The layouts cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The layouts do not fit what is in the log.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Actors restarted too often.
+    #[error(transparent)]
+    GaveUp(#[from] GaveUp),
+    /// A thread or runtime could not be started, or a part that is never restarted failed.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What can be seen of a running engine.
+#[derive(Clone)]
+pub struct View {
+    /// What it is doing and whether its log and store answer.
+    pub status: Arc<Status>,
+    /// Histograms and counters.
+    pub telemetry: Arc<Telemetry>,
+    /// The actors.
+    pub supervisor: Supervisor,
+    /// Records behind the end of the log, per partition.
+    pub lags: Lags,
+}
+
+/// A handle to a running engine. Dropping it lets the engine run on.
+pub struct Engine {
+    /// Where devices connect.
+    pub devices_addr: SocketAddr,
+    /// Where HTTP is served.
+    pub http_addr: SocketAddr,
+    started: watch::Receiver<Option<Started>>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<Result<(), EngineError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is there once the engine takes messages.
+#[derive(Clone)]
+pub struct Started {
+    /// The log and the store.
+    pub rooms: Rooms,
+    /// The layouts.
+    pub catalog: Arc<Catalog>,
+    /// For looking at it.
+    pub view: View,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Starts an engine. Addresses and layouts are checked before this returns; the log and the store are opened
+    /// afterwards, and waited for if they cannot be reached yet.
+    pub fn launch(config: Config) -> Result<Self, EngineError> {
+        let catalog = Arc::new(load_catalog(&config)?);
+        let devices = listen("devices.listen", config.devices.listen)?;
+        let http = listen("http.listen", config.http.listen)?;
+        let (devices_addr, http_addr) = (local_addr(&devices)?, local_addr(&http)?);
+        let (started_tx, started) = watch::channel(None);
+        let (stop, stop_rx) = oneshot::channel();
+        let (ended_tx, ended) = oneshot::channel();
+        let work = move || {
+            let run = pipeline::Run { config, catalog, devices, http, started: started_tx };
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
+            let outcome =
+                ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
+            if let Err(error) = &outcome {
+                error!("{error}");
+            }
+            let _ = ended_tx.send(outcome);
+        };
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(work)
+            .map_err(|error| EngineError::Broken(format!("cannot start a thread: {error}")))?;
+        info!(devices = %devices_addr, http = %http_addr, "listening");
+        Ok(Self { devices_addr, http_addr, started, stop: Some(stop), ended: Some(ended), thread: Some(thread) })
+    }
+
+    /// Waits until the engine takes messages, and returns what it is made of; `None` if it ended before.
+    pub async fn started(&mut self) -> Option<Started> {
+        self.started.wait_for(Option::is_some).await.ok().and_then(|started| started.clone())
+    }
+
+    /// Asks the engine to stop in order; see [`Engine::ended`].
+    pub fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Waits until the engine has ended, by itself or because it was asked to.
+    pub async fn ended(&mut self) -> Result<(), EngineError> {
+        let Some(ended) = self.ended.as_mut() else { return Ok(()) };
+        let outcome = ended.await;
+        self.ended = None;
+        if let Some(thread) = self.thread.take() {
+            // It has sent its last word, so this does not wait.
+            let _ = thread.join();
+        }
+        outcome.unwrap_or_else(|_| Err(EngineError::Broken("the engine ended without a word".to_owned())))
+    }
+}
+
+/// Runs the engine on this thread, with a runtime beside it for the database driver.
+fn run_system(run: pipeline::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+    let driver = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(run.config.threads.pipeline.get())
+        .thread_name("driver")
+        .enable_all()
+        .build()
+        .map_err(|error| EngineError::Broken(format!("cannot start a runtime: {error}")))?;
+    let handle = driver.handle().clone();
+    let outcome = actix_rt::System::new().block_on(run.run(handle, stop));
+    // What is still under way there has been given up already.
+    driver.shutdown_background();
+    outcome
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, EngineError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(ACCEPT_BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    open().map_err(|reason| EngineError::Listen { key, address, reason })
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, EngineError> {
+    listener.local_addr().map_err(|error| EngineError::Broken(format!("a socket has no address: {error}")))
+}
+
+impl std::fmt::Debug for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started").finish_non_exhaustive()
+    }
+}
+
+/// The log and the store as trait objects, for those who only look at the borders.
+pub type LogRef = Arc<dyn Log>;
+/// See [`LogRef`].
+pub type StoreRef = Arc<dyn Store>;

@@ -1,0 +1,130 @@
+//! Opens the log and the store that the config names.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::config::{self, Config, LogKind, StoreKind};
+use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
+use crate::log::kafka::{KafkaLog, KafkaLogSettings};
+use crate::log::{Log, LogError, TopicSpec};
+use crate::protocol::layout::{Catalog, CatalogError};
+use crate::protocol::row::Table;
+use crate::store::cassandra::{CassandraSettings, CassandraStore};
+use crate::store::embedded::{EmbeddedStore, EmbeddedStoreSettings};
+use crate::store::{Store, StoreError};
+
+/// The file of the embedded store within the data directory.
+pub const STORE_FILE: &str = "store.sqlite";
+
+/// The directory of the embedded log within the data directory.
+pub const LOG_DIRECTORY: &str = "log";
+
+/// The two rooms that the data path lies between.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Where messages become durable.
+    pub log: Arc<dyn Log>,
+    /// Where rows go.
+    pub store: Arc<dyn Store>,
+}
+
+/// Reads the layouts that the config names.
+pub fn load_catalog(config: &Config) -> Result<Catalog, CatalogError> {
+    match &config.messages.directory {
+        Some(directory) => Catalog::load(directory),
+        None => Catalog::builtin(),
+    }
+}
+
+/// The topics that records go to.
+pub fn record_topics(config: &Config) -> Vec<TopicSpec> {
+    let spec =
+        |topic: &config::Topic| TopicSpec { name: topic.name.as_str().into(), num_partitions: topic.partitions.get() };
+    config.topics.iter().map(spec).collect()
+}
+
+/// The topic that dead letters go to.
+pub fn dead_letter_topic(config: &Config) -> TopicSpec {
+    let dead_letter = &config.dead_letter;
+    TopicSpec { name: dead_letter.topic.as_str().into(), num_partitions: dead_letter.partitions.get() }
+}
+
+/// The tables of all message types.
+pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
+    catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
+}
+
+/// Opens the log.
+pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
+    let mut topics = record_topics(config);
+    topics.push(dead_letter_topic(config));
+    Ok(match &config.log.kind {
+        LogKind::Embedded(log) => {
+            let settings = EmbeddedLogSettings {
+                directory: config.data_dir.join(LOG_DIRECTORY),
+                retention: log.retention,
+                retention_bytes: log.retention_size,
+                disk_budget: log.disk_budget,
+                write_buffer: log.write_buffer as u64,
+                tail_cache: log.tail_cache as u64,
+            };
+            create(&config.data_dir)
+                .map_err(|reason| LogError::Failed { context: "creating data_dir".to_owned(), reason })?;
+            Arc::new(EmbeddedLog::open(settings, &topics)?)
+        }
+        LogKind::Kafka(kafka) => Arc::new(KafkaLog::open(KafkaLogSettings {
+            brokers: kafka.brokers.clone(),
+            group: kafka.group.clone(),
+            instance_id: kafka.instance_id.clone().unwrap_or_default(),
+            replication_factor: kafka.replication_factor.get(),
+            min_insync_replicas: kafka.min_insync_replicas.get(),
+            session_timeout: kafka.session_timeout,
+            delivery_timeout: kafka.delivery_timeout,
+            linger: kafka.linger,
+            compression: kafka.compression.name().to_owned(),
+            fetch_buffer_bytes: kafka.fetch_buffer as u64,
+            schema_topic: kafka.schema_topic.clone(),
+            properties: Vec::new(),
+        })?),
+    })
+}
+
+/// Opens the store. The database driver runs on `driver`.
+pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &config.store.kind {
+        StoreKind::Embedded(store) => {
+            create(&config.data_dir)
+                .map_err(|reason| StoreError::Failed { context: "creating data_dir".to_owned(), reason })?;
+            Arc::new(EmbeddedStore::open(EmbeddedStoreSettings {
+                path: config.data_dir.join(STORE_FILE),
+                transaction_rows: store.transaction_rows.get(),
+                page_cache_bytes: store.page_cache as u64,
+                ttl: config.store.ttl,
+            })?)
+        }
+        StoreKind::Cassandra(store) => {
+            let settings = CassandraSettings {
+                nodes: store.nodes.clone(),
+                datacenter: None,
+                keyspace: store.keyspace.clone(),
+                replication: store.replication.clone(),
+                consistency: store.consistency,
+                credentials: store
+                    .credentials
+                    .as_ref()
+                    .map(|login| (login.username.clone(), login.password.expose().to_owned())),
+                request_timeout: store.request_timeout,
+                connections_per_node: store.connections_per_node.get(),
+                batch_rows: store.batch_rows.get(),
+                batch_bytes: store.batch_bytes,
+                ttl: config.store.ttl,
+            };
+            Arc::new(CassandraStore::connect(settings, driver).await?)
+        }
+    })
+}
+
+fn create(directory: &std::path::Path) -> Result<(), String> {
+    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))
+}

@@ -1,0 +1,55 @@
+//! What can be seen of the engine from outside.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, get, web};
+use serde_json::{Value, json};
+
+use crate::engine::View;
+use crate::telemetry::StageSnapshot;
+
+/// The process is there and answers: restart it if this fails.
+#[get("/health/live")]
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"live": true}))
+}
+
+/// The engine takes messages and can make them durable: send it no devices while this fails.
+#[get("/health/ready")]
+pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
+    let reasons = view.status.not_ready();
+    let body = json!({"ready": reasons.is_empty(), "reasons": reasons, "state": view.status.phase()});
+    if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+/// Latencies by stage, counters of confirmed work, and lag.
+#[get("/histograms")]
+pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
+    let stages: BTreeMap<&str, Value> = view
+        .telemetry
+        .stages()
+        .into_iter()
+        .map(|(name, unit, stage)| (name, stage_json(unit, stage.snapshot())))
+        .collect();
+    let lag: BTreeMap<String, u64> =
+        view.lags.read().into_iter().map(|(partition, lag)| (partition.to_string(), lag)).collect();
+    HttpResponse::Ok().json(json!({
+        "stages": stages,
+        "counters": view.telemetry.counters.snapshot(),
+        "lag_records": lag,
+    }))
+}
+
+/// The tree of actors: state, restarts, queue depth and bound, time that senders spent waiting.
+#[get("/actors")]
+pub(super) async fn actors(view: web::Data<View>) -> HttpResponse {
+    HttpResponse::Ok().json(view.supervisor.tree().snapshot())
+}
+
+/// A stage with everything since the start at the top, and the last complete interval beside it.
+fn stage_json(unit: &str, snapshot: StageSnapshot) -> Value {
+    let mut stage = serde_json::to_value(snapshot.since_start).unwrap_or_default();
+    stage["unit"] = unit.into();
+    stage["last_interval"] = serde_json::to_value(snapshot.last_interval).unwrap_or_default();
+    stage
+}

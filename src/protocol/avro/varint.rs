@@ -1,0 +1,104 @@
+//! Avro's primitives as bytes: zigzag integers of variable length, and what is built from them.
+
+/// The longest varint: ten groups of seven bits.
+pub(crate) const MAX_VARINT_LEN: usize = 10;
+
+/// Appends an int or long.
+#[inline]
+pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    if rest < 0x80 {
+        out.push(rest as u8);
+        return;
+    }
+    // One append for the whole number: growing the buffer byte by byte costs a check for each.
+    let mut buffer = [0u8; MAX_VARINT_LEN];
+    let mut len = 0;
+    for byte in &mut buffer {
+        len += 1;
+        *byte = (rest & 0x7f) as u8;
+        rest >>= 7;
+        if rest == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    out.extend_from_slice(buffer.get(..len).unwrap_or_default());
+}
+
+/// Appends bytes or a string.
+#[inline]
+pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    write_long(bytes.len() as i64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends an unsigned integer as a decimal: two's complement, big-endian, no longer than needed.
+#[inline]
+pub(crate) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
+    let bytes = value.to_be_bytes();
+    let num_zero = (value.leading_zeros() / 8).min(7) as usize;
+    let significant = bytes.get(num_zero..).unwrap_or_default();
+    let needs_sign = significant.first().is_some_and(|byte| *byte >= 0x80);
+    write_long((significant.len() + usize::from(needs_sign)) as i64, out);
+    if needs_sign {
+        out.push(0);
+    }
+    out.extend_from_slice(significant);
+}
+
+/// Reads an int or long from the front of `bytes`; the rest, or `None` if it is cut off or longer than 64 bits.
+#[inline]
+pub(crate) fn read_long(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let mut value = 0u64;
+    for (i, byte) in bytes.iter().take(MAX_VARINT_LEN).enumerate() {
+        if i == MAX_VARINT_LEN - 1 && *byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if *byte < 0x80 {
+            let long = (value >> 1) as i64 ^ -((value & 1) as i64);
+            return Some((long, bytes.get(i + 1..).unwrap_or_default()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn test_long_is_zigzag() {
+        let bytes = |value| {
+            let mut out = Vec::new();
+            write_long(value, &mut out);
+            out
+        };
+        assert_eq!(bytes(0), [0]);
+        assert_eq!(bytes(-1), [1]);
+        assert_eq!(bytes(1), [2]);
+        assert_eq!(bytes(-64), [0x7f]);
+        assert_eq!(bytes(64), [0x80, 0x01]);
+        assert_eq!(bytes(i64::MIN).len(), MAX_VARINT_LEN);
+    }
+
+    #[test]
+    fn test_long_that_never_ends_is_refused() {
+        assert_eq!(read_long(&[0x80; 20]), None);
+        assert_eq!(read_long(&[0x80]), None);
+        assert_eq!(read_long(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn test_long_round_trips(value in any::<i64>(), shift in 0u32..64) {
+            let mut out = Vec::new();
+            write_long(value >> shift, &mut out);
+            out.push(7);
+            prop_assert_eq!(read_long(&out), Some((value >> shift, &[7u8][..])));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The store in a cluster: Cassandra or ScyllaDB.
+//!
+//! One session for the process. Every request runs as a task of the runtime that the store was given, because the
+//! driver's connections and timers live there; callers wait for the task. Nothing is retried here.
+
+mod bind;
+mod errors;
+mod keys;
+mod schema;
+mod session;
+mod settings;
+mod statements;
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use scylla::client::session::Session;
+use scylla::statement::unprepared::Statement;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+pub use settings::{CassandraSettings, Consistency};
+
+use self::statements::Statements;
+use super::scan;
+use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::protocol::row::{RowGroup, Table};
+
+/// How long the cluster may take to show that it is alive.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Places for writes in flight. No limit, that is the gate's: `close` takes all of them to know that none is in use.
+const NUM_PLACES: u32 = u32::MAX;
+
+/// What tasks share.
+struct Cluster {
+    session: Session,
+    settings: CassandraSettings,
+    statements: ArcSwap<Statements>,
+    health_query: Statement,
+}
+
+/// The handle of the Cassandra store.
+pub struct CassandraStore {
+    cluster: Arc<Cluster>,
+    runtime: Handle,
+    places: Arc<Semaphore>,
+}
+
+// === impl CassandraStore ===
+
+impl CassandraStore {
+    /// Connects to the cluster. The driver lives in `runtime`, which is a multi-thread one; this future may be
+    /// polled anywhere. The keyspace need not exist yet.
+    pub async fn connect(settings: CassandraSettings, runtime: Handle) -> Result<Self, StoreError> {
+        let task = runtime.spawn(async move {
+            let session = session::connect(&settings).await?;
+            let mut health_query = Statement::new("SELECT key FROM system.local");
+            health_query.set_is_idempotent(true);
+            health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
+            let statements = ArcSwap::from_pointee(HashMap::new());
+            Ok(Arc::new(Cluster { session, settings, statements, health_query }))
+        });
+        let cluster = task.await.map_err(|error| failed("connecting to the cluster", &error))??;
+        Ok(Self { cluster, runtime, places: Arc::new(Semaphore::new(NUM_PLACES as usize)) })
+    }
+
+    /// Runs a request where the driver lives.
+    async fn run<T, F>(&self, context: &str, request: impl FnOnce(Arc<Cluster>) -> F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let task = self.runtime.spawn(request(self.cluster.clone()));
+        task.await.map_err(|error| failed(context, &error))?
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    async fn write(&self, group: &RowGroup) -> Result<(), WriteError> {
+        let statements = self.statements.load().get(&group.table.name).cloned();
+        match statements {
+            Some(statements) if statements.is_for(&group.table) => {
+                statements.write(&self.session, group).await.map_err(|error| errors::write_error(&error))
+            }
+            // Not the rows' fault: they become writable as soon as the table is prepared.
+            _ => Err(WriteError::Transient(format!("table {} is not prepared", group.table.name))),
+        }
+    }
+
+    async fn prepare(&self, tables: &[Arc<Table>]) -> Result<(), StoreError> {
+        let keyspace = &self.settings.keyspace;
+        schema::check(&self.session, keyspace, tables).await?;
+        let mut statements = Statements::clone(&self.statements.load());
+        for table in tables {
+            let prepared = statements::prepare(&self.session, keyspace, table, self.settings.batch_rows).await?;
+            statements.insert(table.name.clone(), Arc::new(prepared));
+        }
+        self.statements.store(Arc::new(statements));
+        Ok(())
+    }
+
+    async fn health(&self) -> Result<(), String> {
+        let question = self.session.query_unpaged(self.health_query.clone(), ());
+        match tokio::time::timeout(HEALTH_TIMEOUT, question).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer from the cluster within {HEALTH_TIMEOUT:?}")),
+        }
+    }
+}
+
+impl Store for CassandraStore {
+    fn grouping(&self) -> Grouping {
+        let CassandraSettings { batch_rows, batch_bytes, .. } = self.cluster.settings;
+        Grouping::ByPartition { max_rows: batch_rows.max(1), max_bytes: batch_bytes }
+    }
+
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
+        };
+        let cluster = self.cluster.clone();
+        let task = self.runtime.spawn(async move {
+            let outcome = cluster.write(&group).await;
+            drop(place);
+            outcome
+        });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|error| Err(WriteError::Transient(format!("write task ended: {error}"))))
+        })
+    }
+
+    fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(self.run("changing the schema", |cluster| async move {
+            schema::apply(&cluster.session, &cluster.settings, &tables).await
+        }))
+    }
+
+    fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(self.run("preparing statements", |cluster| async move { cluster.prepare(&tables).await }))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), String>> {
+        let cluster = self.cluster.clone();
+        let task = self.runtime.spawn(async move { cluster.health().await });
+        Box::pin(async { task.await.unwrap_or_else(|error| Err(error.to_string())) })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: &'a Table,
+        visit: &'a mut (dyn FnMut(RowKey) + Send),
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        let (cluster, name) = (self.cluster.clone(), table.name.clone());
+        let (chunks, chunk_receiver) = scan::channel();
+        self.runtime.spawn(async move {
+            keys::send_keys(&cluster.session, &cluster.settings.keyspace, &name, chunks).await;
+        });
+        Box::pin(scan::visit_all(chunk_receiver, visit))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Fails only if it is closed already. Waiting for all places also lets no new write in.
+            if let Ok(all) = self.places.acquire_many(NUM_PLACES).await {
+                self.places.close();
+                drop(all);
+            }
+        })
+    }
+}
+
+/// An error of the store with what was tried.
+fn failed(context: impl Display, reason: &dyn Display) -> StoreError {
+    StoreError::Failed { context: context.to_string(), reason: reason.to_string() }
+}

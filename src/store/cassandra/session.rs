@@ -1,0 +1,83 @@
+//! The driver's session and the profiles that its requests run under.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scylla::client::PoolSize;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::statement;
+
+use super::failed;
+use super::settings::{CassandraSettings, Consistency};
+use crate::store::StoreError;
+
+/// How long to wait for all nodes to know a new schema.
+const SCHEMA_AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A health question goes to another node when one has not answered for this long.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Opens the session. Call it inside the runtime that is to carry the driver's connections.
+pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, StoreError> {
+    // No retries inside the driver: the gate must see every timeout and every overload at once, and the writer
+    // retries with a delay, towards whichever node the next plan names.
+    let profile = ExecutionProfile::builder()
+        .consistency(driver_consistency(settings.consistency))
+        .request_timeout(Some(settings.request_timeout))
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+        .load_balancing_policy(load_balancing(settings))
+        .build();
+    let connections = NonZeroUsize::new(settings.connections_per_node).unwrap_or(NonZeroUsize::MIN);
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&settings.nodes)
+        .pool_size(PoolSize::PerHost(connections))
+        .default_execution_profile_handle(profile.into_handle())
+        // Replicas are computed from the keyspace's replication; other keyspaces are none of ours.
+        .keyspaces_to_fetch([&settings.keyspace])
+        .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT);
+    if let Some((role, password)) = &settings.credentials {
+        builder = builder.user(role, password);
+    }
+    let context = || format!("connecting to {}", settings.nodes.join(", "));
+    builder.build().await.map_err(|error| failed(context(), &error))
+}
+
+/// The profile of health questions: a node that hangs must not make the cluster look dead.
+pub(super) fn health_profile(settings: &CassandraSettings) -> ExecutionProfile {
+    ExecutionProfile::builder()
+        .consistency(statement::Consistency::LocalOne)
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+        .load_balancing_policy(load_balancing(settings))
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 2,
+            retry_interval: HEALTH_PATIENCE,
+        })))
+        .build()
+}
+
+fn load_balancing(settings: &CassandraSettings) -> Arc<dyn scylla::policies::load_balancing::LoadBalancingPolicy> {
+    let builder = DefaultPolicy::builder().token_aware(true);
+    match &settings.datacenter {
+        Some(datacenter) => builder.prefer_datacenter(datacenter.clone()).build(),
+        None => builder.build(),
+    }
+}
+
+fn driver_consistency(consistency: Consistency) -> statement::Consistency {
+    match consistency {
+        Consistency::One => statement::Consistency::One,
+        Consistency::Two => statement::Consistency::Two,
+        Consistency::Three => statement::Consistency::Three,
+        Consistency::Quorum => statement::Consistency::Quorum,
+        Consistency::All => statement::Consistency::All,
+        Consistency::LocalOne => statement::Consistency::LocalOne,
+        Consistency::LocalQuorum => statement::Consistency::LocalQuorum,
+        Consistency::EachQuorum => statement::Consistency::EachQuorum,
+    }
+}

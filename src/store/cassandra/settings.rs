@@ -1,0 +1,68 @@
+//! What the Cassandra store is told at start.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How to reach the cluster and how to write to it.
+#[derive(Clone)]
+pub struct CassandraSettings {
+    /// `host:port` of the nodes to ask first; the driver finds the others.
+    pub nodes: Vec<String>,
+    /// The data centre whose nodes are used, and no others. `None`: all nodes alike, for clusters of one data centre.
+    pub datacenter: Option<String>,
+    /// The keyspace.
+    pub keyspace: String,
+    /// The `replication` map in CQL, used when the keyspace is created.
+    pub replication: String,
+    /// How many replicas confirm a write.
+    pub consistency: Consistency,
+    /// Role and password. `None`: without a login.
+    pub credentials: Option<(String, String)>,
+    /// How long a write may take. Longer than the server's own write timeout: otherwise a slow cluster is left with
+    /// work that nobody waits for, and its own answer, which says more, never arrives.
+    pub request_timeout: Duration,
+    /// Connections to each node, from 1; with ScyllaDB the driver opens at least one per shard.
+    pub connections_per_node: usize,
+    /// Most rows in one batch, from 1.
+    pub batch_rows: usize,
+    /// Most bytes of records in one batch; one row may exceed it alone.
+    pub batch_bytes: usize,
+    /// How long rows live after they were written. `None`: for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// How many replicas confirm a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// One replica.
+    One,
+    /// Two replicas.
+    Two,
+    /// Three replicas.
+    Three,
+    /// More than half of all replicas.
+    Quorum,
+    /// All replicas.
+    All,
+    /// One replica in this data centre.
+    LocalOne,
+    /// More than half of the replicas in this data centre.
+    LocalQuorum,
+    /// More than half of the replicas in every data centre.
+    EachQuorum,
+}
+
+// === impl CassandraSettings ===
+
+impl fmt::Debug for CassandraSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CassandraSettings")
+            .field("nodes", &self.nodes)
+            .field("datacenter", &self.datacenter)
+            .field("keyspace", &self.keyspace)
+            // The password is for the database alone.
+            .field("role", &self.credentials.as_ref().map(|(role, _)| role))
+            .field("consistency", &self.consistency)
+            .finish_non_exhaustive()
+    }
+}

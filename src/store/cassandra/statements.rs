@@ -1,0 +1,78 @@
+//! Prepared statements, and batches of them that are built once per size.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use scylla::client::session::Session;
+use scylla::errors::ExecutionError;
+use scylla::statement::batch::{Batch, BatchStatement, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+
+use super::bind::{BoundGroup, BoundRow};
+use super::failed;
+use super::schema::insert_cql;
+use crate::protocol::row::{RowGroup, Table};
+use crate::store::StoreError;
+
+/// How one table is written.
+pub(super) struct TableStatements {
+    table: Arc<Table>,
+    insert: PreparedStatement,
+    /// At index n the batch of n + 2 rows. A batch holds one copy of the statement per row, each with a dozen
+    /// reference counts, so it is built once and not per write.
+    batches: Vec<OnceLock<Batch>>,
+}
+
+/// The statements of all tables, by name. Replaced as a whole.
+pub(super) type Statements = HashMap<String, Arc<TableStatements>>;
+
+/// Prepares the statement of one table.
+pub(super) async fn prepare(
+    session: &Session,
+    keyspace: &str,
+    table: &Arc<Table>,
+    batch_rows: usize,
+) -> Result<TableStatements, StoreError> {
+    let mut insert = session
+        .prepare(insert_cql(keyspace, table))
+        .await
+        .map_err(|error| failed(format!("preparing for table {keyspace}.{}", table.name), &error))?;
+    // The key and the timestamp come from the row.
+    insert.set_is_idempotent(true);
+    let batches = (2..=batch_rows).map(|_| OnceLock::new()).collect();
+    Ok(TableStatements { table: table.clone(), insert, batches })
+}
+
+// === impl TableStatements ===
+
+impl TableStatements {
+    /// Whether rows of this description are what the statement takes.
+    pub(super) fn is_for(&self, table: &Arc<Table>) -> bool {
+        Arc::ptr_eq(&self.table, table) || self.table == *table
+    }
+
+    /// Writes a group of one partition. The driver routes a batch by the partition key of its first row.
+    pub(super) async fn write(&self, session: &Session, group: &RowGroup) -> Result<(), ExecutionError> {
+        let num_rows = group.num_rows();
+        if num_rows == 0 {
+            return Ok(());
+        }
+        if num_rows == 1 {
+            let row = BoundRow { group, row: &group.cells };
+            return session.execute_unpaged(&self.insert, row).await.map(drop);
+        }
+        match self.batches.get(num_rows - 2) {
+            Some(cached) => session.batch(cached.get_or_init(|| self.batch(num_rows)), BoundGroup(group)).await,
+            None => session.batch(&self.batch(num_rows), BoundGroup(group)).await,
+        }
+        .map(drop)
+    }
+
+    /// Unlogged: within one partition the rows are one mutation, which is all or nothing anyway.
+    fn batch(&self, num_rows: usize) -> Batch {
+        let statements = vec![BatchStatement::PreparedStatement(self.insert.clone()); num_rows];
+        let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+        batch.set_is_idempotent(true);
+        batch
+    }
+}

@@ -1,0 +1,188 @@
+//! The store in the data directory: SQLite.
+//!
+//! One thread writes, in transactions that are on disk before a write is confirmed; anyone may read the file
+//! meanwhile. [`EmbeddedStore`] is the handle: it passes orders to that thread and waits for its answers.
+
+mod bind;
+mod database;
+mod expiry;
+mod query;
+mod schema;
+mod transaction;
+mod writer;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use query::{QueryError, QueryResult, query};
+
+use self::expiry::Expiry;
+use self::writer::{Job, Shared, Write, Writer};
+use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
+use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::protocol::row::{RowGroup, Table};
+
+/// Groups that may wait for the writing thread; further writes wait for a place.
+const NUM_WAITING_GROUPS: usize = 256;
+
+/// How the embedded store is to work.
+#[derive(Debug, Clone)]
+pub struct EmbeddedStoreSettings {
+    /// The database file; its directory exists.
+    pub path: PathBuf,
+    /// Most rows in one transaction, from 1. More rows share one flush to disk; fewer are confirmed sooner.
+    pub transaction_rows: usize,
+    /// Bytes of database pages that are kept in memory.
+    pub page_cache_bytes: u64,
+    /// How long rows live after their event time. `None`: for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// The handle of the embedded store. Close it to be sure that the file is free again.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    transaction_rows: usize,
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+// === impl EmbeddedStore ===
+
+impl EmbeddedStore {
+    /// Opens the database, creating it if need be, and starts the writing thread.
+    pub fn open(settings: EmbeddedStoreSettings) -> Result<Self, StoreError> {
+        let EmbeddedStoreSettings { path, transaction_rows, page_cache_bytes, ttl } = settings;
+        let lock = database::WriterLock::take(&path)?;
+        let connection = database::open_writer(&path, page_cache_bytes)?;
+        let (jobs, job_receiver) = mpsc::channel();
+        let shared =
+            Arc::new(Shared { permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)), health: Mutex::new(Ok(())) });
+        let transaction_rows = transaction_rows.max(1);
+        let writer = Writer {
+            path: path.clone(),
+            connection,
+            _lock: lock,
+            jobs: job_receiver,
+            shared: shared.clone(),
+            transaction_rows,
+            expiry_opt: ttl.map(Expiry::new),
+        };
+        thread::Builder::new()
+            .name("store-writer".to_string())
+            .spawn(move || writer.run())
+            .map_err(|error| failed("starting the store's thread", &error))?;
+        Ok(Self { path, transaction_rows, jobs, shared })
+    }
+
+    /// Has the thread do something and waits for its answer.
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // If the thread is gone, the order and the sender of the answer in it are dropped.
+        let _ = self.jobs.send(job(reply));
+        answer.await.map_err(|_| failed(self.path.display(), &CLOSED))
+    }
+}
+
+const CLOSED: &str = "store closed";
+
+impl Store for EmbeddedStore {
+    fn grouping(&self) -> Grouping {
+        Grouping::ByTable { max_rows: self.transaction_rows }
+    }
+
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
+        let (done, outcome) = oneshot::channel();
+        let (permits, jobs) = (self.shared.permits.clone(), self.jobs.clone());
+        // A place right away if there is one, so that the write goes on even if nobody polls the future.
+        let permit_opt = permits.clone().try_acquire_owned().ok();
+        let send = move |permit| drop(jobs.send(Job::Write(Write { group, done, permit })));
+        let waiting_opt = match permit_opt {
+            Some(permit) => {
+                send(permit);
+                None
+            }
+            None => Some(send),
+        };
+        Box::pin(async move {
+            if let Some(send) = waiting_opt {
+                let permit = permits.acquire_owned().await.map_err(|_| WriteError::Transient(CLOSED.to_string()))?;
+                send(permit);
+            }
+            outcome.await.unwrap_or_else(|_| Err(WriteError::Transient(CLOSED.to_string())))
+        })
+    }
+
+    fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(async move { self.ask(|reply| Job::Apply(tables, reply)).await? })
+    }
+
+    fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(async move { self.ask(|reply| Job::Prepare(tables, reply)).await? })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), String>> {
+        // What the last transaction came to: a question to the thread would wait behind honest work.
+        Box::pin(async { self.shared.health.lock().clone() })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: &'a Table,
+        visit: &'a mut (dyn FnMut(RowKey) + Send),
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let (chunks, chunk_receiver) = scan::channel();
+            let (path, name) = (self.path.clone(), table.name.clone());
+            let reader = move || {
+                let outcome = database::open_reader(&path)
+                    .and_then(|connection| {
+                        send_keys(&connection, &name, |keys| chunks.blocking_send(Chunk::Keys(keys)).is_ok())
+                    })
+                    .map_err(|error| failed(format!("reading table {name}"), &error));
+                // A visitor that has hung up needs no outcome.
+                let _ = chunks.blocking_send(Chunk::End(outcome));
+            };
+            thread::Builder::new()
+                .name("store-scan".to_string())
+                .spawn(reader)
+                .map_err(|error| failed("starting a reading thread", &error))?;
+            scan::visit_all(chunk_receiver, visit).await
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        // A thread that has ended already is closed, too.
+        Box::pin(async { self.ask(Job::Close).await.unwrap_or_default() })
+    }
+}
+
+/// Reads all keys of a table and sends them in chunks, until `send` says that nobody listens.
+fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowKey>) -> bool) -> rusqlite::Result<()> {
+    let sql = format!("SELECT device_id, event_time, sequence FROM {}", schema::quoted(table));
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut chunk = Vec::with_capacity(NUM_KEYS_PER_CHUNK);
+    while let Some(row) = rows.next()? {
+        chunk.push(RowKey { device_id: row.get(0)?, event_time_ms: row.get(1)?, sequence: row.get(2)? });
+        if chunk.len() == NUM_KEYS_PER_CHUNK && !send(std::mem::take(&mut chunk)) {
+            return Ok(());
+        }
+    }
+    send(chunk);
+    Ok(())
+}
+
+/// An error of the store with what was tried.
+fn failed(context: impl Display, reason: &dyn Display) -> StoreError {
+    StoreError::Failed { context: context.to_string(), reason: reason.to_string() }
+}

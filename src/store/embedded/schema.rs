@@ -1,0 +1,169 @@
+//! Tables of the embedded store: what they look like, how they come to be, how they are checked.
+//!
+//! Tables are `STRICT`, so that a value of the wrong type is refused instead of stored as something else, and `WITHOUT
+//! ROWID`, so that the primary key is the only tree that a row goes into.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::failed;
+use crate::protocol::row::{Column, ColumnKind, ScalarKind, Table};
+use crate::store::StoreError;
+
+/// Columns of the primary key: the first four of every table.
+pub(super) const NUM_KEY_COLUMNS: usize = 4;
+
+/// A column as the database describes it.
+struct ExistingColumn {
+    /// The declared type.
+    declared: String,
+    /// Position in the primary key from 1, or 0.
+    key_position: usize,
+}
+
+/// A name in double quotes, as SQL wants it if it could be a keyword.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The statement that writes one row. On a row that is there already it sets the same values again; columns that
+/// this engine does not know, because a newer one added them, keep theirs.
+pub(super) fn upsert_sql(table: &Table, num_rows: usize) -> String {
+    let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
+    let row = format!("({})", vec!["?"; names.len()].join(","));
+    let keys = names.iter().take(NUM_KEY_COLUMNS).map(String::as_str).collect::<Vec<_>>().join(",");
+    let updates: Vec<String> =
+        names.iter().skip(NUM_KEY_COLUMNS).map(|name| format!("{name}=excluded.{name}")).collect();
+    let action = if updates.is_empty() { "NOTHING".to_string() } else { format!("UPDATE SET {}", updates.join(",")) };
+    format!(
+        "INSERT INTO {}({}) VALUES {} ON CONFLICT({keys}) DO {action}",
+        quoted(&table.name),
+        names.join(","),
+        vec![row; num_rows].join(","),
+    )
+}
+
+/// Creates missing tables and adds missing columns, and says so, one line each.
+pub(super) fn apply(connection: &Connection, tables: &[Arc<Table>]) -> Result<Vec<String>, StoreError> {
+    let mut changes = Vec::new();
+    for table in tables {
+        let existing = existing_columns(connection, table)?;
+        if existing.is_empty() {
+            run(connection, &create_sql(table))?;
+            changes.push(format!("created table {}", table.name));
+            continue;
+        }
+        check_key(table, &existing)?;
+        for column in &table.columns {
+            match existing.get(&column.name) {
+                Some(found) => check_type(table, column, found)?,
+                None => {
+                    let (name, declared) = (quoted(&column.name), declared_type(column.kind));
+                    run(connection, &format!("ALTER TABLE {} ADD COLUMN {name} {declared}", quoted(&table.name)))?;
+                    changes.push(format!("added column {}.{} {declared}", table.name, column.name));
+                }
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Checks that every table is there with all its columns, each of the right type.
+pub(super) fn check(connection: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
+    for table in tables {
+        let existing = existing_columns(connection, table)?;
+        if existing.is_empty() {
+            return Err(StoreError::Missing { what: format!("table {}", table.name) });
+        }
+        for column in &table.columns {
+            match existing.get(&column.name) {
+                Some(found) => check_type(table, column, found)?,
+                None => return Err(StoreError::Missing { what: format!("column {}.{}", table.name, column.name) }),
+            }
+        }
+        check_key(table, &existing)?;
+    }
+    Ok(())
+}
+
+fn create_sql(table: &Table) -> String {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(position, column)| {
+            let not_null = if position < NUM_KEY_COLUMNS { " NOT NULL" } else { "" };
+            format!("{} {}{not_null}", quoted(&column.name), declared_type(column.kind))
+        })
+        .collect();
+    let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
+    format!(
+        "CREATE TABLE {}({}, PRIMARY KEY({})) STRICT, WITHOUT ROWID",
+        quoted(&table.name),
+        columns.join(", "),
+        keys.join(", "),
+    )
+}
+
+/// The type that a column is declared with, one of those that strict tables know.
+fn declared_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Scalar(ScalarKind::Bool | ScalarKind::Int | ScalarKind::Long | ScalarKind::Timestamp) => "INTEGER",
+        // Values above the largest signed integer are kept as digits; any other type would turn them into floats.
+        ColumnKind::Scalar(ScalarKind::Unsigned) => "ANY",
+        ColumnKind::Scalar(ScalarKind::Float | ScalarKind::Double) => "REAL",
+        ColumnKind::Scalar(ScalarKind::Bytes) => "BLOB",
+        ColumnKind::Scalar(ScalarKind::Text) | ColumnKind::List(_) | ColumnKind::Json => "TEXT",
+    }
+}
+
+fn check_type(table: &Table, column: &Column, found: &ExistingColumn) -> Result<(), StoreError> {
+    let needed = declared_type(column.kind);
+    if found.declared.eq_ignore_ascii_case(needed) {
+        return Ok(());
+    }
+    Err(StoreError::Conflict {
+        what: format!("column {}.{}", table.name, column.name),
+        actual: found.declared.clone(),
+        expected: needed.to_string(),
+    })
+}
+
+fn check_key(table: &Table, existing: &HashMap<String, ExistingColumn>) -> Result<(), StoreError> {
+    let needed: Vec<&str> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| column.name.as_str()).collect();
+    let mut found: Vec<(usize, &str)> = existing
+        .iter()
+        .filter(|(_, column)| column.key_position > 0)
+        .map(|(name, column)| (column.key_position, name.as_str()))
+        .collect();
+    found.sort_unstable();
+    if found.iter().map(|(_, name)| *name).eq(needed.iter().copied()) {
+        return Ok(());
+    }
+    Err(StoreError::Conflict {
+        what: format!("primary key of table {}", table.name),
+        actual: found.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", "),
+        expected: needed.join(", "),
+    })
+}
+
+/// The columns that a table has; none if there is no such table.
+fn existing_columns(connection: &Connection, table: &Table) -> Result<HashMap<String, ExistingColumn>, StoreError> {
+    let context = || format!("reading the columns of table {}", table.name);
+    let mut statement = connection
+        .prepare("SELECT name, type, pk FROM pragma_table_info(?1)")
+        .map_err(|error| failed(context(), &error))?;
+    let columns = statement
+        .query_map([&table.name], |row| {
+            Ok((row.get(0)?, ExistingColumn { declared: row.get(1)?, key_position: row.get(2)? }))
+        })
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(context(), &error))?;
+    Ok(columns)
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    connection.execute_batch(sql).map_err(|error| failed(sql, &error))
+}

@@ -1,0 +1,205 @@
+//! The writing thread: the only one that changes the database.
+//!
+//! It takes what is waiting, up to the rows of one transaction, commits, and answers. While it waits for the disk
+//! the next groups gather, so the busier the store, the fewer flushes per row.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::{error, warn};
+
+use super::database::WriterLock;
+use super::expiry::Expiry;
+use super::schema;
+use super::transaction::GroupWriter;
+use crate::protocol::row::{RowGroup, Table};
+use crate::store::{StoreError, WriteError};
+
+/// How long the thread sleeps at most when there is nothing to do.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// An order to the thread.
+pub(super) enum Job {
+    /// Write a group.
+    Write(Write),
+    /// Create what is missing.
+    Apply(Vec<Arc<Table>>, oneshot::Sender<Result<Vec<String>, StoreError>>),
+    /// Check that nothing is missing.
+    Prepare(Vec<Arc<Table>>, oneshot::Sender<Result<(), StoreError>>),
+    /// Finish what came before and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// A group on its way, with the place that it takes up.
+pub(super) struct Write {
+    /// The rows.
+    pub(super) group: Arc<RowGroup>,
+    /// Gets the outcome. Dropped without one if the thread dies.
+    pub(super) done: oneshot::Sender<Result<(), WriteError>>,
+    /// Given back when the group is settled.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What the store's handle sees of the thread.
+pub(super) struct Shared {
+    /// Places for groups; closed when the thread has ended, for whatever reason.
+    pub(super) permits: Arc<Semaphore>,
+    /// Whether the last transaction worked.
+    pub(super) health: Mutex<Result<(), String>>,
+}
+
+/// Tells the handle that the thread has ended, also when it panics.
+struct EndGuard(Arc<Shared>);
+
+/// The thread's state.
+pub(super) struct Writer {
+    /// The database.
+    pub(super) path: PathBuf,
+    /// Its only writing connection.
+    pub(super) connection: Connection,
+    /// Dropped after the connection, as the later field.
+    pub(super) _lock: WriterLock,
+    /// Where orders come from.
+    pub(super) jobs: Receiver<Job>,
+    /// What the handle sees.
+    pub(super) shared: Arc<Shared>,
+    /// Most rows in a transaction; the group that passes it is still taken.
+    pub(super) transaction_rows: usize,
+    /// Deletes old rows, if rows are to grow old.
+    pub(super) expiry_opt: Option<Expiry>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Works until told to close or until the last handle is gone.
+    pub(super) fn run(self) {
+        // Answered last of all: by then the file is free and the handle knows that the store is closed.
+        if let Some(reply) = self.run_until_closed() {
+            let _ = reply.send(());
+        }
+    }
+
+    fn run_until_closed(mut self) -> Option<oneshot::Sender<()>> {
+        let _end_guard = EndGuard(self.shared.clone());
+        let mut group_writer = GroupWriter::default();
+        let mut next_opt = None;
+        loop {
+            let job = match next_opt.take() {
+                Some(job) => job,
+                None => match self.jobs.recv_timeout(self.idle_time()) {
+                    Ok(job) => job,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.expire();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        self.finish();
+                        return None;
+                    }
+                },
+            };
+            match job {
+                Job::Write(write) => {
+                    next_opt = self.write(&mut group_writer, write);
+                    // Without a pause in the load old rows would stay for ever.
+                    if self.expiry_opt.as_ref().is_some_and(|expiry| expiry.is_overdue(Instant::now())) {
+                        self.expire();
+                    }
+                }
+                Job::Apply(tables, reply) => {
+                    // Nobody waits any more if sending fails; the tables are there all the same.
+                    let _ = reply.send(schema::apply(&self.connection, &tables));
+                }
+                Job::Prepare(tables, reply) => {
+                    let _ = reply.send(schema::check(&self.connection, &tables));
+                }
+                Job::Close(reply) => {
+                    self.finish();
+                    return Some(reply);
+                }
+            }
+        }
+    }
+
+    /// Writes a group and those that wait behind it; returns the first job that is not a write.
+    fn write(&mut self, group_writer: &mut GroupWriter, first: Write) -> Option<Job> {
+        let mut num_rows = first.group.num_rows();
+        let mut groups = vec![first.group];
+        let mut waiting = vec![(first.done, first.permit)];
+        let mut next_opt = None;
+        while num_rows < self.transaction_rows {
+            match self.jobs.try_recv() {
+                Ok(Job::Write(write)) => {
+                    num_rows += write.group.num_rows();
+                    groups.push(write.group);
+                    waiting.push((write.done, write.permit));
+                }
+                Ok(other) => {
+                    next_opt = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let outcomes = group_writer.write(&self.connection, &groups);
+        self.note_health(&outcomes);
+        for ((done, permit), outcome) in waiting.into_iter().zip(outcomes) {
+            drop(permit);
+            let _ = done.send(outcome);
+        }
+        next_opt
+    }
+
+    fn note_health(&self, outcomes: &[Result<(), WriteError>]) {
+        let failure = outcomes.iter().find_map(|outcome| match outcome {
+            Err(WriteError::Transient(cause)) => Some(cause),
+            _ => None,
+        });
+        let mut health = self.shared.health.lock();
+        match failure {
+            Some(cause) => {
+                // On the edge only: a full disk would fill the log, too.
+                if health.is_ok() {
+                    error!(path = %self.path.display(), cause, "the embedded store cannot write");
+                }
+                *health = Err(format!("writing {}: {cause}", self.path.display()));
+            }
+            None => *health = Ok(()),
+        }
+    }
+
+    fn idle_time(&self) -> Duration {
+        self.expiry_opt.as_ref().map_or(LONGEST_WAIT, |expiry| expiry.time_to_next_step(Instant::now()))
+    }
+
+    fn expire(&mut self) {
+        let Some(expiry) = &mut self.expiry_opt else { return };
+        if let Err(error) = expiry.step(&self.connection, SystemTime::now(), Instant::now()) {
+            warn!(%error, path = %self.path.display(), "cannot delete old rows, will try again at the next sweep");
+        }
+    }
+
+    /// Leaves one file behind, unlocked: the write-ahead log is copied into the database and goes with the connection.
+    fn finish(self) {
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpoint {
+            warn!(%error, path = %self.path.display(), "rows stay in the write-ahead log until the next start");
+        }
+    }
+}
+
+// === impl EndGuard ===
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let reason = if std::thread::panicking() { "the store's thread has panicked" } else { "the store is closed" };
+        *self.0.health.lock() = Err(reason.to_string());
+        self.0.permits.close();
+    }
+}

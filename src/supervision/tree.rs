@@ -1,0 +1,204 @@
+//! The tree of actors as it can be read from outside: groups, their actors, and crowds of short-lived ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+
+use super::exit::Exit;
+use crate::flow::credit::{Credits, EdgeSnapshot};
+
+/// What an actor is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Its factory has been called.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// It died; a new one is started after a delay.
+    Restarting,
+    /// It ended for good.
+    Stopped,
+}
+
+/// One supervised actor's place in the tree. It outlives the actor and its restarts.
+#[derive(Debug)]
+pub struct Node {
+    pub(super) id: u64,
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    state: AtomicU8,
+    num_restarts: AtomicU64,
+    last_exit: Mutex<Option<Exit>>,
+    edge: Option<Credits>,
+}
+
+/// A [`Node`] at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeSnapshot {
+    /// The actor's name within its group.
+    pub name: String,
+    /// What it is doing.
+    pub state: NodeState,
+    /// How often it was restarted.
+    pub restarts: u64,
+    /// How it last ended, if it ever did.
+    pub last_exit: Option<Exit>,
+    /// The edge into it: queued and in flight, the bound, and time that senders spent waiting.
+    pub mailbox: Option<EdgeSnapshot>,
+}
+
+/// A group of actors at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupSnapshot {
+    /// The group's name.
+    pub group: String,
+    /// Actors listed one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<NodeSnapshot>,
+    /// For a crowd: how many are alive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alive: Option<u64>,
+    /// For a crowd: how many were started since the process began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+    /// For a crowd: how many ended by a panic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panicked: Option<u64>,
+}
+
+/// Actors that come and go by the thousand and are never restarted (a device reconnects by itself): counted, not listed.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    alive: AtomicU64,
+    started: AtomicU64,
+    panicked: AtomicU64,
+}
+
+/// One living member of a [`Crowd`].
+#[derive(Debug)]
+pub struct CrowdMember(Arc<Crowd>);
+
+/// All groups and crowds.
+#[derive(Debug, Default)]
+pub struct Tree {
+    num_nodes_ever: AtomicU64,
+    nodes: RwLock<Vec<Arc<Node>>>,
+    crowds: RwLock<Vec<(&'static str, Arc<Crowd>)>>,
+}
+
+// === impl Node ===
+
+impl Node {
+    pub(super) fn set_state(&self, state: NodeState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_exit(&self, exit: Exit) {
+        *self.last_exit.lock() = Some(exit);
+    }
+
+    pub(super) fn note_restart(&self) {
+        self.num_restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The actor as it is now.
+    pub fn snapshot(&self) -> NodeSnapshot {
+        let state = match self.state.load(Ordering::Relaxed) {
+            0 => NodeState::Starting,
+            1 => NodeState::Running,
+            2 => NodeState::Restarting,
+            _ => NodeState::Stopped,
+        };
+        NodeSnapshot {
+            name: self.name.clone(),
+            state,
+            restarts: self.num_restarts.load(Ordering::Relaxed),
+            last_exit: *self.last_exit.lock(),
+            mailbox: self.edge.as_ref().map(Credits::snapshot),
+        }
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    /// Counts one more member, until the returned guard is dropped.
+    pub fn join(self: &Arc<Self>) -> CrowdMember {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        self.started.fetch_add(1, Ordering::Relaxed);
+        CrowdMember(Arc::clone(self))
+    }
+
+    /// How many members are alive.
+    pub fn num_alive(&self) -> u64 {
+        self.alive.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for CrowdMember {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.0.panicked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Tree ===
+
+impl Tree {
+    pub(super) fn add_node(&self, group: &'static str, name: String, edge: Option<Credits>) -> Arc<Node> {
+        let node = Arc::new(Node {
+            id: self.num_nodes_ever.fetch_add(1, Ordering::Relaxed),
+            group,
+            name,
+            state: AtomicU8::new(NodeState::Starting as u8),
+            num_restarts: AtomicU64::new(0),
+            last_exit: Mutex::new(None),
+            edge,
+        });
+        self.nodes.write().push(Arc::clone(&node));
+        node
+    }
+
+    pub(super) fn remove_node(&self, node: &Arc<Node>) {
+        self.nodes.write().retain(|other| !Arc::ptr_eq(other, node));
+    }
+
+    /// Adds a crowd under a group name.
+    pub fn add_crowd(&self, group: &'static str) -> Arc<Crowd> {
+        let crowd = Arc::new(Crowd::default());
+        self.crowds.write().push((group, Arc::clone(&crowd)));
+        crowd
+    }
+
+    /// The whole tree as it is now: crowds first, then groups in the order in which they were started.
+    pub fn snapshot(&self) -> Vec<GroupSnapshot> {
+        let mut groups: Vec<GroupSnapshot> = Vec::new();
+        for (group, crowd) in self.crowds.read().iter() {
+            groups.push(GroupSnapshot {
+                group: (*group).to_owned(),
+                actors: Vec::new(),
+                alive: Some(crowd.num_alive()),
+                started: Some(crowd.started.load(Ordering::Relaxed)),
+                panicked: Some(crowd.panicked.load(Ordering::Relaxed)),
+            });
+        }
+        for node in self.nodes.read().iter() {
+            match groups.iter_mut().find(|group| group.group == node.group) {
+                Some(group) => group.actors.push(node.snapshot()),
+                None => groups.push(GroupSnapshot {
+                    group: node.group.to_owned(),
+                    actors: vec![node.snapshot()],
+                    alive: None,
+                    started: None,
+                    panicked: None,
+                }),
+            }
+        }
+        groups
+    }
+}

@@ -1,0 +1,64 @@
+//! Counters of what has been confirmed, never of what was attempted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// Counts since the process began.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages confirmed as durable in the log.
+    pub accepted: AtomicU64,
+    /// Messages found twice in one package.
+    pub duplicates: AtomicU64,
+    /// Messages refused for good, after the dead-letter topic confirmed them.
+    pub rejected: AtomicU64,
+    /// Messages whose device was told to send them again.
+    pub retry_later: AtomicU64,
+    /// Packages answered with a receipt.
+    pub packages: AtomicU64,
+    /// Rows confirmed by the store (a row written again counts again).
+    pub rows: AtomicU64,
+    /// Records confirmed by the dead-letter topic, from the edge and from the writers.
+    pub dead_letters: AtomicU64,
+    /// Writes that the store did not confirm and that were tried again.
+    pub write_retries: AtomicU64,
+}
+
+/// [`Counters`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // the fields are those of `Counters`
+pub struct CountersSnapshot {
+    pub accepted: u64,
+    pub duplicates: u64,
+    pub rejected: u64,
+    pub retry_later: u64,
+    pub packages: u64,
+    pub rows: u64,
+    pub dead_letters: u64,
+    pub write_retries: u64,
+}
+
+impl Counters {
+    /// The counts as they are now.
+    pub fn snapshot(&self) -> CountersSnapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CountersSnapshot {
+            accepted: get(&self.accepted),
+            duplicates: get(&self.duplicates),
+            rejected: get(&self.rejected),
+            retry_later: get(&self.retry_later),
+            packages: get(&self.packages),
+            rows: get(&self.rows),
+            dead_letters: get(&self.dead_letters),
+            write_retries: get(&self.write_retries),
+        }
+    }
+}
+
+/// Adds to a counter.
+pub fn add(counter: &AtomicU64, count: u64) {
+    if count > 0 {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,167 @@
+//! The Cassandra store against a real cluster: the contract of all stores, and what is its own (write timestamps,
+//! native types). Set `SURGETANK_TEST_CASSANDRA=host:port`, otherwise the tests say that they were skipped.
+
+#![allow(clippy::expect_used, reason = "helpers of tests are tests, too")]
+
+mod store_contract;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use store_contract::{DAY_MS, GroupBuilder, Room, check_all, every_kind, group, keys, simple_table, table};
+use surgetank::protocol::row::{Cell, ColumnKind, ScalarKind};
+use surgetank::store::cassandra::{CassandraSettings, CassandraStore, Consistency};
+use surgetank::store::{Store, WriteError};
+use tokio::runtime::Handle;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+const KEYSPACE: &str = "surgetank_test";
+
+/// The address to test against, or a note that there is none.
+fn node() -> Option<String> {
+    let node = std::env::var("SURGETANK_TEST_CASSANDRA").ok();
+    if node.is_none() {
+        println!("skipped: SURGETANK_TEST_CASSANDRA is not set");
+    }
+    node
+}
+
+fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
+    CassandraSettings {
+        nodes: vec![node.to_string()],
+        datacenter: None,
+        keyspace: KEYSPACE.to_string(),
+        replication: "{'class': 'SimpleStrategy', 'replication_factor': 1}".to_string(),
+        consistency: Consistency::LocalQuorum,
+        credentials: None,
+        request_timeout: Duration::from_secs(5),
+        connections_per_node: 2,
+        batch_rows: 64,
+        batch_bytes: 32 << 10,
+        ttl,
+    }
+}
+
+async fn connect(node: &str, ttl: Option<Duration>) -> Result<CassandraStore, Box<dyn std::error::Error>> {
+    Ok(CassandraStore::connect(settings(node, ttl), Handle::current()).await?)
+}
+
+/// A session that knows nothing of the store.
+async fn other_session(node: &str) -> Result<Arc<Session>, Box<dyn std::error::Error>> {
+    Ok(Arc::new(SessionBuilder::new().known_node(node).build().await?))
+}
+
+async fn texts(session: &Session, cql: &str) -> Vec<String> {
+    let rows = session.query_unpaged(cql, ()).await.expect("query").into_rows_result().expect("rows");
+    let mut texts: Vec<String> = rows.rows::<(String,)>().expect("text").map(|row| row.expect("row").0).collect();
+    texts.sort();
+    texts
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| Handle::current().block_on(future))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let store = Arc::new(connect(&node, None).await?);
+    let (reader, dropper) = (other_session(&node).await?, other_session(&node).await?);
+    let room = Room {
+        store: store.clone(),
+        read: Box::new(move |table| {
+            // Values as the server spells them, and the write timestamp beside them.
+            let values = wait(texts(&reader, &format!("SELECT JSON * FROM {KEYSPACE}.{table}")));
+            let written = "SELECT JSON device_id, sequence, writetime(received_at), writetime(value) FROM";
+            let times = wait(texts(&reader, &format!("{written} {KEYSPACE}.{table}")));
+            values.into_iter().zip(times).map(|(values, times)| format!("{values} {times}")).collect()
+        }),
+        drop_table: Box::new(move |table| {
+            // The keyspace may not be there yet.
+            let _ = wait(dropper.query_unpaged(format!("DROP TABLE IF EXISTS {KEYSPACE}.{table}"), ()));
+        }),
+    };
+    check_all(&room).await;
+    store.close().await;
+    let outcome = store.write(group(&simple_table("contract_found"), "a", 0, 1)).await;
+    assert!(matches!(&outcome, Err(WriteError::Transient(cause)) if cause == "store closed"), "{outcome:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_value_comes_back() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    // With a time to live, so that the options for it meet a server, too.
+    let store = connect(&node, Some(Duration::from_secs(30 * 24 * 3600 * 20))).await?;
+    let (table, rows) = every_kind("kinds");
+    store.apply(std::slice::from_ref(&table)).await?;
+    store.prepare(std::slice::from_ref(&table)).await?;
+    store.write(rows.clone()).await?;
+    let session = other_session(&node).await?;
+    let cql = format!("SELECT JSON * FROM {KEYSPACE}.kinds");
+    let found: serde_json::Value = serde_json::from_str(&texts(&session, &cql).await[0])?;
+    let expected = serde_json::json!({
+        "c_bool": true, "c_int": i32::MIN, "c_long": i64::MIN, "c_small": 200, "c_large": u64::MAX,
+        "c_float": 1.5, "c_double": -0.1, "c_text": "zwölf", "c_symbol": "OPEN", "c_bytes": "0x0001ff",
+        "c_empty": "0x", "c_time": "2026-01-01 00:00:00.000Z", "c_numbers": [0, 128, u64::MAX],
+        "c_words": ["zwölf", "SHUT"], "c_json": "[{\"a\":1}]",
+    });
+    for (name, value) in expected.as_object().ok_or("object")? {
+        assert_eq!(&found[name], value, "{name}");
+    }
+    let written = texts(&session, &format!("SELECT JSON writetime(c_int) FROM {KEYSPACE}.kinds")).await;
+    assert_eq!(written, [format!("{{\"writetime(c_int)\": {}}}", (DAY_MS + 1) * 1000)]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_over_the_servers_limits_is_refused() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let store = connect(&node, None).await?;
+    let table = table("large", &[("c_bytes", ColumnKind::Scalar(ScalarKind::Bytes))]);
+    store.apply(std::slice::from_ref(&table)).await?;
+    store.prepare(std::slice::from_ref(&table)).await?;
+    let rows = |num_bytes| {
+        let mut rows = GroupBuilder::new(&table);
+        let span = rows.span(&vec![7; num_bytes]);
+        rows.row("a", DAY_MS, 1, vec![Cell::Bytes(span)]).build()
+    };
+    store.write(rows(4 << 20)).await?;
+    // A frame has 16 MiB at most, so this row can never be written.
+    let outcome = store.write(rows(20 << 20)).await;
+    assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{outcome:?}");
+    store.write(rows(1 << 10)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_cluster_is_named() -> TestResult {
+    // Needs no cluster: nothing listens on the discard port.
+    let Err(error) = connect("127.0.0.1:9", None).await else { return Err("connected to nothing".into()) };
+    assert!(error.to_string().starts_with("connecting to 127.0.0.1:9: "), "{error}");
+    Ok(())
+}
+
+/// Writes from several tasks at once and finds every row; says how fast.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_lose_nothing() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let store = Arc::new(connect(&node, None).await?);
+    let table = simple_table("many");
+    store.apply(std::slice::from_ref(&table)).await?;
+    store.prepare(std::slice::from_ref(&table)).await?;
+    let started = Instant::now();
+    let num_groups = 200;
+    for round in 0..num_groups / 50 {
+        let writes = (0..50).map(|device| store.write(group(&table, &format!("device-{device}"), round * 64, 64)));
+        for outcome in futures_util::future::join_all(writes).await {
+            outcome?;
+        }
+    }
+    println!("{} rows in {:?}", num_groups * 64, started.elapsed());
+    assert_eq!(keys(&*store, &table).await.len() as i64, num_groups * 64);
+    Ok(())
+}
