@@ -95,7 +95,7 @@ async fn sustained() {
             loop {
                 let limit = surgetank::log::ReadLimit { max_records: 8_192, max_bytes: 2 << 20 };
                 let got = reader.read(limit).await.unwrap();
-                reader.commit(got.next_offset);
+                reader.offsets().commit(got.next_offset);
                 num_read.fetch_add(got.records.len() as u64, std::sync::atomic::Ordering::Relaxed);
             }
         });

@@ -130,7 +130,7 @@ async fn second_member_takes_over_where_the_first_committed() {
     assert_eq!(readers.len(), 2);
     for reader in &mut readers {
         read(&mut **reader, 80).await;
-        reader.commit(70);
+        reader.offsets().commit(70);
     }
 
     let (other_subscription, mut other_events) = second.subscribe(std::slice::from_ref(&topic)).unwrap();
@@ -140,13 +140,13 @@ async fn second_member_takes_over_where_the_first_committed() {
     // What is committed while finishing still counts; after the answer nothing does.
     let position = readers.iter().position(|reader| *reader.partition() == partitions[0]).unwrap();
     let mut taken = readers.remove(position);
-    taken.commit(75);
+    taken.offsets().commit(75);
     done.send(()).unwrap();
 
     let assigned = tokio::time::timeout(PATIENCE, other_events.recv()).await.unwrap();
     let Some(AssignmentEvent::Assigned(mut others)) = assigned else { panic!("the other member gets it") };
     assert_eq!(*others[0].partition(), partitions[0]);
-    taken.commit(100);
+    taken.offsets().commit(100);
     let late = taken.read(ReadLimit { max_records: 1, max_bytes: 1 }).await;
     assert!(matches!(late, Err(ReadError::Revoked(_))));
     drop(taken);
