@@ -1,5 +1,7 @@
 //! The embedded log: the contract of every log, and what is its own: group commit, retention, disk budget, crashes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "common/log_contract.rs"]
 mod log_contract;
 
@@ -329,51 +331,48 @@ async fn kill_9_loses_nothing_that_was_receipted() {
     }
 }
 
-/// A figure, not a check: `cargo test --release --test log_embedded -- --ignored --nocapture throughput`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures, does not check"]
-async fn throughput() {
-    for (num_values, num_appenders, in_flight, num_appends) in
-        [(50, 8, 16, 60_000), (1, 8, 64, 300_000), (50, 8, 1, 10_000)]
-    {
-        let directory =
-            tempfile::tempdir_in(std::env::var("SURGETANK_TEST_DIR").unwrap_or("/var/tmp".to_owned())).unwrap();
-        let topics = [spec("telemetry", 8)];
-        let log = EmbeddedLog::open(
-            EmbeddedLogSettings { write_buffer: 32 << 20, tail_cache: 16 << 20, ..settings(directory.path()) },
-            &topics,
-        )
-        .unwrap();
-        log.apply(&topics).await.unwrap();
-        let log = Arc::new(log);
-        let started = std::time::Instant::now();
-        let mut tasks = Vec::new();
-        for appender in 0..num_appenders {
-            let log = log.clone();
-            let topic = topics[0].clone();
-            tasks.push(tokio::spawn(async move {
-                let one = batch("device-00000001", &vec![vec![b'x'; 50]; num_values]);
-                let credits = Arc::new(tokio::sync::Semaphore::new(in_flight));
-                for _ in 0..num_appends / num_appenders {
-                    let permit = credits.clone().acquire_owned().await.unwrap();
-                    let done = surgetank::log::Completion::new(move |outcome| {
-                        outcome.unwrap();
-                        drop(permit);
-                    });
-                    log.append(&at(&topic, appender as u32), one.clone(), done);
-                }
-                drop(credits.acquire_many(in_flight as u32).await.unwrap());
-            }));
+const CHILD_DISK: &str = "SURGETANK_TEST_LOG_FAILING_DISK";
+
+/// Not a test of its own: the process whose disk takes no more. It says how the log answers.
+#[tokio::test]
+async fn child_whose_disk_fails() {
+    let Ok(directory) = std::env::var(CHILD_DISK) else { return };
+    // Nothing leaves the journal, so that it grows into the limit.
+    let log = open_with_topic(EmbeddedLogSettings { write_buffer: 1 << 30, ..settings(Path::new(&directory)) }).await;
+    let mut num_receipts = 0;
+    let failure = loop {
+        match outcome(append(&log, &at(&topic(), 0), batch("device", &[vec![b'x'; 1 << 20]]))).await {
+            Ok(()) => num_receipts += 1,
+            Err(failure) => break failure,
         }
-        for task in tasks {
-            task.await.unwrap();
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "{num_values} records per append, {num_appenders} appenders with {in_flight} in flight: {:.0} records/s, {:.0} appends/s, {:.0} flushes/s",
-            (num_appends * num_values) as f64 / seconds,
-            num_appends as f64 / seconds,
-            log.num_groups() as f64 / seconds,
-        );
+    };
+    assert!(matches!(failure, AppendError::Unavailable(_)), "{failure}");
+    for _ in 0..3 {
+        let later = outcome(append(&log, &at(&topic(), 0), batch("device", &["small enough"]))).await;
+        assert!(matches!(later, Err(AppendError::Unavailable(_))), "no second try after a failed write");
     }
+    assert!(log.health().unwrap_err().contains("writing to the log failed"));
+    println!("receipted {num_receipts}");
+}
+
+#[tokio::test]
+async fn failed_write_ends_all_appends_until_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    // A limit on the size of files, its signal ignored, makes writes fail like a broken disk.
+    let output = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 70000; exec \"$0\" --exact child_whose_disk_fails --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD_DISK, directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let receipted =
+        said.lines().find_map(|line| line.split_once("receipted ")).unwrap().1.trim().parse::<u64>().unwrap();
+
+    let log = open_with_topic(settings(directory.path())).await;
+    let mut count = 0;
+    log.scan(&topic(), &mut |_, _, _, _| count += 1).unwrap();
+    assert_eq!(count, receipted, "what was receipted before the failure is there");
+    outcome(append(&log, &at(&topic(), 0), batch("device", &["v"]))).await.unwrap();
 }

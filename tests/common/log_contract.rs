@@ -1,5 +1,8 @@
 //! What every log promises, as tests that both rooms run.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +31,7 @@ pub type Readers = HashMap<u32, Box<dyn PartitionReader>>;
 pub struct Consumption {
     pub subscription: Box<dyn Subscription>,
     pub readers: Readers,
-    _events: mpsc::UnboundedReceiver<AssignmentEvent>,
+    pub events: mpsc::UnboundedReceiver<AssignmentEvent>,
 }
 
 impl Consumption {
@@ -42,7 +45,7 @@ impl Consumption {
                 AssignmentEvent::Revoked { .. } => panic!("there is no other member"),
             }
         }
-        Self { subscription, readers, _events: events }
+        Self { subscription, readers, events }
     }
 
     pub async fn close(self) {

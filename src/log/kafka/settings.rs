@@ -91,6 +91,8 @@ impl KafkaLogSettings {
             ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
             // The default pause of a second after a full buffer would let a fast reader starve.
             ("fetch.queue.backoff.ms", "10".to_owned()),
+            // A partition that is newly assigned or rewound waits for the fetch that is under way for the others.
+            ("fetch.wait.max.ms", "100".to_owned()),
         ];
         if !self.instance_id.is_empty() {
             own.push(("group.instance.id", self.instance_id.clone()));
