@@ -1,5 +1,7 @@
 # Surgetank in a container: built on Debian bookworm, run on its slim sister as an unprivileged user.
 #   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" -t surgetank .
+#   docker run -p 7400:7400 -p 8080:8080 -e SURGETANK__DEVICES__TOKEN=... -v surgetank:/var/lib/surgetank surgetank
+# Without a token it refuses to listen on addresses that others can reach.
 
 FROM rust:1-bookworm AS builder
 RUN apt-get update \
@@ -15,6 +17,8 @@ RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' > src/main.rs && touch 
     && cargo fetch --locked
 
 COPY build.rs ./
+# The message layouts of the fleet are compiled in.
+COPY config ./config
 COPY src ./src
 # `surgetank --version` tells it; there is no git repository in here to ask.
 ARG COMMIT=unknown
@@ -41,6 +45,6 @@ VOLUME /var/lib/surgetank
 USER 10001
 WORKDIR /var/lib/surgetank
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${SURGETANK__HTTP__LISTEN##*:} && printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${SURGETANK__HTTP__LISTEN##*:} && printf 'GET /health/live HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
 ENTRYPOINT ["surgetank"]
 CMD ["run", "--config", "/etc/surgetank/surgetank.toml"]
