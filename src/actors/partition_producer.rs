@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Actor, Context, Handler, Message};
+use tracing::error;
 
 use crate::flow::credit::Credit;
-use crate::log::{AppendBatch, Completion, Log, TopicPartition};
+use crate::log::{AppendBatch, AppendError, Completion, Log, TopicPartition};
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -49,10 +50,13 @@ impl Handler<Append> for PartitionProducer {
 
     fn handle(&mut self, Append { batch, done, credit }: Append, _: &mut Self::Context) {
         fail::fail_point!("partition_producer");
-        let (append, since) = (self.append.clone(), Instant::now());
+        let (append, since, partition) = (self.append.clone(), Instant::now(), self.partition.clone());
         let done = Completion::new(move |answer| {
-            if answer.is_ok() {
-                append.record(since.elapsed().as_micros() as u64);
+            match &answer {
+                Ok(()) => append.record(since.elapsed().as_micros() as u64),
+                // The device keeps sending it until an operator has changed the log's limits: nothing is lost.
+                Err(AppendError::Refused(reason)) => error!(%partition, reason, "the log's own limits are too small"),
+                Err(AppendError::Unavailable(_) | AppendError::Full(_) | AppendError::Abandoned) => {}
             }
             done.complete(answer);
             drop(credit);

@@ -188,7 +188,7 @@ pub(super) struct RawConsumer {
 
 impl Default for RawConsumer {
     fn default() -> Self {
-        Self { read_records: 8192.into(), read_bytes: "2 MiB".into(), max_batches_in_flight: 4.into() }
+        Self { read_records: 4096.into(), read_bytes: "1 MiB".into(), max_batches_in_flight: 3.into() }
     }
 }
 
@@ -204,7 +204,7 @@ pub(super) struct RawWriter {
 
 impl Default for RawWriter {
     fn default() -> Self {
-        Self { actors: 0.into(), mailbox_batches: 64.into(), retry_min: "50 ms".into(), retry_max: "2 s".into() }
+        Self { actors: 0.into(), mailbox_batches: 8.into(), retry_min: "50 ms".into(), retry_max: "2 s".into() }
     }
 }
 

@@ -27,6 +27,9 @@ use crate::telemetry::Telemetry;
 /// How often histogram intervals end.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the log is asked whether it has given up; it answers from memory.
+const LOG_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How often the store is asked whether it is there.
 const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -69,6 +72,7 @@ impl Run {
         let outcome = tokio::select! {
             _ = &mut stop => Ok(()),
             gave_up = &mut gave_up => Err(gave_up.map_or_else(|_| broken("the supervisor ended"), EngineError::from)),
+            reason = log_broken(&pipeline.rooms) => Err(broken(format!("{reason}; a new start finds out what is durable"))),
             ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
         };
         view.status.set_phase(Phase::Draining);
@@ -117,13 +121,6 @@ impl Run {
         .await?;
         view.status.set_log(Arc::clone(&log));
 
-        waiting("the schemas in the log");
-        let schemas = until_there(remote_log, view, async || {
-            let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
-            Ok(Arc::new(Schemas::open(log, catalog, self.config.store.bucket).await?))
-        })
-        .await?;
-
         waiting("the store");
         let tables = tables(&self.catalog);
         let store = until_there(remote_store, view, async || {
@@ -135,7 +132,26 @@ impl Run {
             Ok(store)
         })
         .await?;
+
+        // After the store has agreed: a schema in the log binds every later start.
+        waiting("the schemas in the log");
+        let schemas = until_there(remote_log, view, async || {
+            let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
+            Ok(Arc::new(Schemas::open(log, catalog, self.config.store.bucket).await?))
+        })
+        .await?;
         Ok((Rooms { log, store }, schemas))
+    }
+}
+
+/// Returns when the log can never take an append again.
+async fn log_broken(rooms: &Rooms) -> String {
+    let mut look = tokio::time::interval(LOG_PROBE_INTERVAL);
+    loop {
+        look.tick().await;
+        if let Some(reason) = rooms.log.broken() {
+            return reason;
+        }
     }
 }
 

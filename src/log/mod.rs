@@ -288,6 +288,10 @@ pub trait Log: Send + Sync {
     /// `Ok` while the log can take appends; otherwise why not. Answers from what is known, within milliseconds.
     fn health(&self) -> Result<(), String>;
 
+    /// Why this process can never append again, if that is so: a flush failed, or the client gave up for good. Only a
+    /// new start finds out what is durable, so the engine ends then.
+    fn broken(&self) -> Option<String>;
+
     /// Reads a whole topic from its start to its present end, once, outside of any group: for ledgers and checks.
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError>;
 

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use crate::protocol::avro::DeadLetter;
 use crate::protocol::device_id::DeviceId;
-use crate::protocol::layout::{BodyError, Catalog, UnknownLayout};
+use crate::protocol::layout::Catalog;
 use crate::protocol::message::{Identity, MessageHeader, TypeId};
 use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, ReceiptBuilder};
+
+/// Most bytes that one dead letter keeps. Longer ones are kept in parts, because a log has a limit for one record
+/// (Kafka: 1 MiB unless configured) and a letter that does not fit would come back with every retry.
+const MAX_LETTER_BYTES: usize = 512 * 1024;
 
 /// What every package is held against.
 #[derive(Debug, Clone)]
@@ -137,10 +141,9 @@ impl Unpacked {
             let detail = format!("the event time is {ahead_ms} ms ahead of the server's clock");
             return Err((RejectReason::EventTimeOutOfRange, detail));
         }
-        let layout = catalog.layout(header.type_id, header.version).map_err(|unknown| match unknown {
-            UnknownLayout::Type { .. } => (RejectReason::UnknownType, unknown.to_string()),
-            UnknownLayout::Version { .. } => (RejectReason::UnknownVersion, unknown.to_string()),
-        })?;
+        let layout = catalog
+            .layout(header.type_id, header.version)
+            .map_err(|unknown| (RejectReason::from(unknown), unknown.to_string()))?;
         let topic = topic_of
             .get(&header.type_id)
             .and_then(|index| self.topics.get_mut(*index))
@@ -154,7 +157,7 @@ impl Unpacked {
         }
         layout
             .transcode(&identity, message.body, &mut topic.values)
-            .map_err(|error| (reason_of(&error), error.to_string()))?;
+            .map_err(|error| (RejectReason::from(&error), error.to_string()))?;
         topic.ends.push(topic.values.len() as u32);
         topic.messages.push((message.index, Outcome::Accepted));
         Ok(())
@@ -180,26 +183,99 @@ impl Destined {
         header: Option<MessageHeader>,
         payload: &[u8],
     ) {
-        DeadLetter {
-            device_id: package.device_id,
-            reason_code: reason.name(),
-            detail,
-            origin: "decoder",
-            at_us: package.received_at_us,
-            type_id: header.map(|header| header.type_id),
-            version: header.map(|header| header.version),
-            sequence: header.map(|header| header.sequence),
-            event_time_ms: header.map(|header| header.event_time_ms),
-            payload,
+        let num_parts = payload.len().div_ceil(MAX_LETTER_BYTES).max(1);
+        for part in 0..num_parts {
+            let start = part * MAX_LETTER_BYTES;
+            let end = payload.len().min(start + MAX_LETTER_BYTES);
+            let of_parts = match num_parts {
+                1 => String::new(),
+                _ => format!(" (part {} of {num_parts})", part + 1),
+            };
+            DeadLetter {
+                device_id: package.device_id,
+                reason_code: reason.name(),
+                detail: &format!("{detail}{of_parts}"),
+                origin: "decoder",
+                at_us: package.received_at_us,
+                type_id: header.map(|header| header.type_id),
+                version: header.map(|header| header.version),
+                sequence: header.map(|header| header.sequence),
+                event_time_ms: header.map(|header| header.event_time_ms),
+                payload: &payload[start..end],
+            }
+            .encode(&mut self.values);
+            self.ends.push(self.values.len() as u32);
         }
-        .encode(&mut self.values);
-        self.ends.push(self.values.len() as u32);
     }
 }
 
-fn reason_of(error: &BodyError) -> RejectReason {
-    match error {
-        BodyError::OutOfRange { .. } | BodyError::UnknownSymbol { .. } => RejectReason::OutOfRange,
-        _ => RejectReason::Undecodable,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::avro::OwnedDeadLetter;
+    use crate::protocol::package::Builder;
+
+    const RECEIVED_AT_US: u64 = 1_800_000_000_000_000;
+    const LIMITS: PackageLimits = PackageLimits { max_bytes: 4 << 20, max_messages: 1000 };
+
+    fn unpack(block: &[u8]) -> Result<Unpacked, PackageError> {
+        let catalog = Catalog::builtin().unwrap();
+        let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
+        let rules = UnpackRules { limits: LIMITS, max_event_time_ahead: Duration::from_secs(60) };
+        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, &catalog, &topic_of, 1)
+    }
+
+    fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
+        PackageRef { device_id, package_id: 7, block, received_at_us: RECEIVED_AT_US }
+    }
+
+    fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {
+        MessageHeader { type_id, version: 1, sequence, event_time_ms }
+    }
+
+    #[test]
+    fn test_unpacker_sends_every_message_to_one_place_with_its_outcome() {
+        let catalog = Catalog::builtin().unwrap();
+        let position = catalog.by_name("position").unwrap();
+        let layout = position.layout(1).unwrap();
+        let body =
+            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
+        let now_ms = RECEIVED_AT_US / 1000;
+        let mut builder = Builder::new(LIMITS);
+        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
+        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
+        builder.push(&header(999, 2, now_ms), &body).unwrap();
+        builder.push(&header(position.id, 3, now_ms + 60_001), &body).unwrap();
+        builder.push(&header(position.id, 4, now_ms), &[]).unwrap();
+        let unpacked = unpack(&builder.finish().unwrap()).unwrap();
+
+        assert_eq!(unpacked.topics[0].messages, [(0, Outcome::Accepted)]);
+        let rejected = [
+            (2, Outcome::Rejected(RejectReason::UnknownType)),
+            (3, Outcome::Rejected(RejectReason::EventTimeOutOfRange)),
+            (4, Outcome::Rejected(RejectReason::Undecodable)),
+        ];
+        assert_eq!(unpacked.dead.messages, rejected);
+        assert_eq!(unpacked.dead.ends.len(), 3);
+        let mut receipt = unpacked.receipt;
+        assert_eq!(receipt.outcome(1), Outcome::RetryLater, "a duplicate shares the fate of the first, still unknown");
+        receipt.set(0, Outcome::Accepted);
+        assert_eq!(receipt.outcome(1), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn test_dead_letters_of_large_packages_come_in_parts_that_make_the_whole() {
+        let device_id = DeviceId::new("truck-1").unwrap();
+        let block: Vec<u8> = (0..MAX_LETTER_BYTES * 2 + 17).map(|index| index as u8).collect();
+        let dead = bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block");
+        let mut kept = Vec::new();
+        let mut start = 0;
+        for end in dead.ends {
+            let letter = OwnedDeadLetter::decode(&dead.values[start..end as usize]).unwrap();
+            assert!(letter.detail.contains("of 3)"), "{}", letter.detail);
+            kept.extend_from_slice(&letter.payload);
+            start = end as usize;
+        }
+        assert_eq!(kept, block);
     }
 }

@@ -69,6 +69,11 @@ impl Condition {
         self.num_unread_bytes.load(Ordering::Relaxed)
     }
 
+    /// Why appends are refused for good, if they are.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.broken.get().cloned()
+    }
+
     /// `Ok` while appends are taken.
     pub(super) fn check(&self) -> Result<(), AppendError> {
         if let Some(reason) = self.broken.get() {

@@ -210,6 +210,10 @@ impl Log for EmbeddedLog {
         self.condition.check().map_err(|error| error.to_string())
     }
 
+    fn broken(&self) -> Option<String> {
+        self.condition.broken()
+    }
+
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
         let context = format!("reading topic {}", topic.name);
         for partition in self.topics.partitions_of(std::slice::from_ref(topic))? {

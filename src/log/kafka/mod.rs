@@ -131,6 +131,10 @@ impl Log for KafkaLog {
         self.producer.check()
     }
 
+    fn broken(&self) -> Option<String> {
+        self.producer.broken()
+    }
+
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
         scan::scan(&self.settings, topic, visit)
     }

@@ -82,12 +82,15 @@ impl BatchProducer {
         }
     }
 
+    /// Why the client has given up for good, if it has.
+    pub(super) fn broken(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(format!("the kafka producer cannot go on ({code}): {reason}"))
+    }
+
     /// `Ok` while appends can be expected to be confirmed.
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some((code, reason)) = self.producer.client().fatal_error() {
-            return Err(format!("the kafka producer cannot go on ({code}): {reason}; restart the process"));
-        }
-        self.brokers.check()
+        self.broken().map_or_else(|| self.brokers.check(), Err)
     }
 
     /// Takes no more appends and waits until those on their way are confirmed or given up. Blocks.

@@ -44,7 +44,8 @@ mod tests {
         let catalog = Catalog::builtin().unwrap();
         let message_type = catalog.by_name("position").unwrap();
         let layout = message_type.layout(1).unwrap();
-        let body = vec![0; layout.max_body_len()];
+        let body =
+            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
         let header =
             MessageHeader { type_id: message_type.id, version: 1, sequence: 77, event_time_ms: 1_800_000_000_123 };
         let identity = Identity { device_id: "truck-7", header, received_at_us: 1 };
