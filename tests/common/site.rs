@@ -30,16 +30,26 @@ impl Site {
         site
     }
 
+    /// Like [`Site::new`], with the topics among the settings.
+    pub fn new_without_topics(settings: &[(&str, &str)]) -> Self {
+        let site = Self { directory: tempfile::tempdir().unwrap() };
+        site.write(settings);
+        site
+    }
+
     /// Writes the config anew.
     pub fn configure(&self, settings: &[(&str, &str)]) {
+        let topic = [("topics.telemetry.partitions", "2"), ("topics.telemetry.types", "[\"*\"]")];
+        self.write(&[&topic[..], settings].concat());
+    }
+
+    fn write(&self, settings: &[(&str, &str)]) {
         let data_dir = format!("{:?}", self.data_dir().to_str().unwrap());
         let mut values = BTreeMap::from([
             ("data_dir", data_dir.as_str()),
             ("devices.listen", "\"127.0.0.1:0\""),
             ("http.listen", "\"127.0.0.1:0\""),
             ("devices.retry_delay", "\"100 ms\""),
-            ("topics.telemetry.partitions", "2"),
-            ("topics.telemetry.types", "[\"*\"]"),
             ("logging.format", "\"json\""),
         ]);
         values.extend(settings.iter().copied());
