@@ -49,6 +49,9 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
         let count = report.unacked_at_end;
         return Err(Failure::Job(format!("{count} messages were not acknowledged within {} s", args.drain_seconds)));
     }
+    if report.acked == 0 {
+        return Err(Failure::Job("no message was acknowledged".to_owned()));
+    }
     Ok(())
 }
 

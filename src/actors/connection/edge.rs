@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Recipient;
 use dashmap::DashMap;
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
@@ -47,6 +48,7 @@ pub struct Edge {
     decoders: Vec<ActorRef<Decoder>>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
     num_connections_ever: AtomicU64,
+    is_draining: watch::Sender<bool>,
 }
 
 // === impl EdgeLimits ===
@@ -76,14 +78,23 @@ impl Edge {
     ) -> Self {
         let acknowledge = telemetry.acknowledge.recorder();
         let num_connections_ever = AtomicU64::new(0);
-        Self { limits, telemetry, acknowledge, token, decoders, devices: DashMap::new(), num_connections_ever }
+        let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
+        Self { limits, telemetry, acknowledge, token, decoders, devices, num_connections_ever, is_draining }
     }
 
     /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
+    /// Who has not said Hello by now is refused.
     pub fn dismiss_all(&self, mut delay_ms: impl FnMut() -> u32) {
+        self.is_draining.send_replace(true);
         for entry in &self.devices {
             entry.value().1.do_send(Depart::Drain { reconnect_after_ms: delay_ms() });
         }
+    }
+
+    /// Waits until devices are told to leave.
+    pub(super) async fn draining(&self) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.is_draining.subscribe().wait_for(|is_draining| *is_draining).await;
     }
 
     pub(super) fn next_serial(&self) -> u64 {
@@ -104,8 +115,13 @@ impl Edge {
 
     /// Notes where a device is connected. An older connection of it, perhaps a dead one on a lost link, has to leave.
     pub(super) fn arrived(&self, device_id: &DeviceId, serial: u64, depart: Recipient<Depart>) {
-        if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart)) {
+        if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart.clone())) {
             older.do_send(Depart::Replaced);
+        }
+        if *self.is_draining.borrow() {
+            // Just too late to be told with the others.
+            let reconnect_after_ms = self.limits.retry_delay.as_millis().try_into().unwrap_or(u32::MAX);
+            depart.do_send(Depart::Drain { reconnect_after_ms });
         }
     }
 

@@ -151,7 +151,14 @@ async fn serve(
 ) {
     let mut buffer = BytesMut::new();
     let window = Credits::new(edge.limits.max_unacknowledged_packages.into());
-    let end = match greet(&wire, &edge, &mut buffer).await {
+    let greeted = tokio::select! {
+        greeted = greet(&wire, &edge, &mut buffer) => greeted,
+        () = edge.draining() => {
+            let retry_ms = retry_ms(edge.limits.retry_delay);
+            Err(End::Refuse(RefusalReason::ShuttingDown, retry_ms, "the server is stopping".to_owned()))
+        }
+    };
+    let end = match greeted {
         Err(end) => end,
         Ok(device_id) => {
             edge.arrived(&device_id, serial, depart);

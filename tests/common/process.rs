@@ -1,0 +1,126 @@
+//! The real binary: as an engine that runs, or as a command that ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::site::Site;
+use super::{http, until, until_true};
+
+/// An engine in a process of its own; killed when dropped.
+pub struct Process {
+    child: Child,
+    stderr: Arc<Mutex<Vec<String>>>,
+    pub devices: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// The binary, without anything of this process's environment that it would listen to.
+pub fn surgetank(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surgetank"));
+    command.args(arguments).env_remove("FAILPOINTS").env_remove("SURGETANK_DEVICE_TOKEN");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SURGETANK__")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    surgetank(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Exit code and both outputs of a command that has ended.
+pub fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// A path as an argument.
+pub fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+impl Process {
+    /// Starts `surgetank run` and waits until it is ready.
+    pub async fn start(site: &Site) -> Self {
+        let process = Self::start_with(site, "").await;
+        let address = process.http;
+        until_true("the engine to be ready", async || {
+            http::try_get(address, "/health/ready").await.is_some_and(|(status, _)| status == 200)
+        })
+        .await;
+        process
+    }
+
+    /// Starts `surgetank run` with these fail points and waits until it listens.
+    pub async fn start_with(site: &Site, failpoints: &str) -> Self {
+        let mut command = surgetank(&["run", "--config", arg(&site.config_path())]);
+        if !failpoints.is_empty() {
+            command.env("FAILPOINTS", failpoints);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let (lines, sink) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&stderr));
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sink.lock().push(line)));
+        let (devices, http) = until("the engine to say where it listens", async || {
+            let address = |line: &Value, key: &str| line.get(key)?.as_str()?.parse::<SocketAddr>().ok();
+            stderr.lock().iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                Some((address(&line, "devices")?, address(&line, "http")?))
+            })
+        })
+        .await;
+        Self { child, stderr, devices, http }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of the process.
+    pub async fn exited(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let stderr = Arc::clone(&self.stderr);
+        let deadline = std::time::Instant::now() + super::PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(std::time::Instant::now() < deadline, "the process does not end: {:#?}", stderr.lock());
+            tokio::time::sleep(super::GLANCE).await;
+        }
+    }
+
+    /// What was told on stderr so far.
+    pub fn told(&self) -> String {
+        self.stderr.lock().join("\n")
+    }
+
+    /// Memory in use, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

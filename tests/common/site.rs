@@ -1,0 +1,158 @@
+//! A place for an engine: a temporary directory with its data and its config.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use surgetank::config::Config;
+use surgetank::engine::{Engine, STORE_FILE, Started, record_topics};
+use surgetank::store::embedded::query;
+
+use super::in_time;
+
+/// A directory with a config file and a data directory; removed at the end.
+pub struct Site {
+    directory: tempfile::TempDir,
+}
+
+/// An engine in this process.
+pub struct Running {
+    pub engine: Engine,
+    pub started: Started,
+    num_partitions: usize,
+}
+
+impl Site {
+    /// A site for the embedded pair on free ports, with these keys set: dotted name and TOML value.
+    pub fn new(settings: &[(&str, &str)]) -> Self {
+        let site = Self { directory: tempfile::tempdir().unwrap() };
+        site.configure(settings);
+        site
+    }
+
+    /// Like [`Site::new`], with the topics among the settings.
+    pub fn new_without_topics(settings: &[(&str, &str)]) -> Self {
+        let site = Self { directory: tempfile::tempdir().unwrap() };
+        site.write(settings);
+        site
+    }
+
+    /// Writes the config anew.
+    pub fn configure(&self, settings: &[(&str, &str)]) {
+        let topic = [("topics.telemetry.partitions", "2"), ("topics.telemetry.types", "[\"*\"]")];
+        self.write(&[&topic[..], settings].concat());
+    }
+
+    fn write(&self, settings: &[(&str, &str)]) {
+        let data_dir = format!("{:?}", self.data_dir().to_str().unwrap());
+        let mut values = BTreeMap::from([
+            ("data_dir", data_dir.as_str()),
+            ("devices.listen", "\"127.0.0.1:0\""),
+            ("http.listen", "\"127.0.0.1:0\""),
+            ("devices.retry_delay", "\"100 ms\""),
+            ("logging.format", "\"json\""),
+        ]);
+        values.extend(settings.iter().copied());
+        // One section per table, so that the file is as plain as one written by hand.
+        let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+        for (key, value) in values {
+            let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+            sections.entry(section).or_default().push_str(&format!("{name} = {value}\n"));
+        }
+        let text: String = sections
+            .iter()
+            .map(|(section, lines)| if section.is_empty() { lines.clone() } else { format!("[{section}]\n{lines}") })
+            .collect();
+        std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.path().join("surgetank.toml")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    pub fn store_path(&self) -> PathBuf {
+        self.data_dir().join(STORE_FILE)
+    }
+
+    pub fn config(&self) -> Config {
+        Config::load_with(Some(&self.config_path()), []).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// Starts an engine in this process and waits until it takes messages.
+    pub async fn launch(&self) -> Running {
+        let mut engine = Engine::launch(self.config()).unwrap();
+        let started = in_time("the engine to start", engine.started()).await;
+        let Some(started) = started else {
+            panic!("the engine did not start: {:?}", engine.ended().await);
+        };
+        let num_partitions = record_topics(&self.config()).iter().map(|topic| topic.num_partitions as usize).sum();
+        Running { engine, started, num_partitions }
+    }
+
+    /// Rows of the embedded store, as `query` shows them.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+        query(&self.store_path(), sql).unwrap_or_else(|error| panic!("{sql}: {error}")).rows
+    }
+
+    /// One number out of the embedded store.
+    pub fn number(&self, sql: &str) -> i64 {
+        self.rows(sql)[0][0].as_i64().unwrap()
+    }
+
+    /// Takes the write lock of the store's file until the guard is dropped: a store that does not write.
+    pub fn block_store(&self) -> BlockedStore {
+        let connection = rusqlite::Connection::open(self.store_path()).unwrap();
+        connection.busy_timeout(super::PATIENCE).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        BlockedStore(connection)
+    }
+}
+
+/// The store takes no writes while this lives.
+pub struct BlockedStore(rusqlite::Connection);
+
+impl Drop for BlockedStore {
+    fn drop(&mut self) {
+        let _ = self.0.execute_batch("ROLLBACK");
+    }
+}
+
+impl Running {
+    /// Waits until every record in the log is settled and committed. A partition that is not assigned yet has no lag.
+    pub async fn catch_up(&self) {
+        super::until_true("the store to catch up with the log", async || {
+            let lags = self.started.view.lags.read();
+            lags.len() == self.num_partitions && lags.iter().all(|(_, lag)| *lag == 0)
+        })
+        .await;
+    }
+
+    /// Stops in order.
+    pub async fn stop(mut self) {
+        self.engine.stop();
+        in_time("the engine to stop", self.engine.ended()).await.unwrap();
+    }
+
+    pub fn counters(&self) -> surgetank::telemetry::CountersSnapshot {
+        self.started.view.telemetry.counters.snapshot()
+    }
+
+    /// All supervised actors of a group: state and restarts.
+    pub fn group(&self, name: &str) -> surgetank::supervision::GroupSnapshot {
+        let groups = self.started.view.supervisor.tree().snapshot();
+        groups.into_iter().find(|group| group.group == name).unwrap_or_else(|| panic!("no group {name}"))
+    }
+
+    /// Depths of the edges into a group's actors, added up.
+    pub fn depth(&self, group: &str) -> u32 {
+        self.group(group).actors.iter().filter_map(|actor| actor.mailbox.map(|edge| edge.depth)).sum()
+    }
+}

@@ -1,0 +1,184 @@
+//! What can be seen of an engine over HTTP, and that it is true.
+
+mod common;
+
+use common::device::{Device, position_at};
+use common::http::{get, try_get};
+use common::site::Site;
+use common::{now_ms, until, until_true};
+use serde_json::Value;
+use surgetank::engine::Engine;
+
+const STAGES: [&str; 9] = [
+    "acknowledge",
+    "admission",
+    "append",
+    "decode",
+    "device_to_row",
+    "read_records",
+    "receive_to_row",
+    "store_write",
+    "write_rows",
+];
+
+fn group<'a>(groups: &'a Value, name: &str) -> &'a Value {
+    groups.as_array().unwrap().iter().find(|group| group["group"] == name).unwrap_or_else(|| panic!("{name}: {groups}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_is_always_and_ready_is_true_until_the_store_fails_or_the_engine_stops() {
+    let site = Site::new(&[("writer.retry_max", "\"100 ms\"")]);
+    let mut running = site.launch().await;
+    let address = running.engine.http_addr;
+    assert_eq!(get(address, "/health/live").await, (200, serde_json::json!({"live": true})));
+    let (status, body) = get(address, "/health/ready").await;
+    assert_eq!(status, 200);
+    let expected = serde_json::json!({"ready": true, "reasons": [], "state": {"phase": "running"}});
+    assert_eq!(body, expected);
+    assert_eq!(get(address, "/nothing").await.0, 404);
+
+    // A store that cannot write: not ready, and says why; ready again afterwards.
+    let blocked = site.block_store();
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    device.accepted(&[position_at(1, 1, now_ms())]).await;
+    let body = until("not to be ready", async || {
+        let (status, body) = get(address, "/health/ready").await;
+        (status == 503).then_some(body)
+    })
+    .await;
+    assert_eq!(body["ready"], false);
+    assert!(body["reasons"][0].as_str().unwrap().starts_with("store: "), "{body}");
+    assert_eq!(get(address, "/health/live").await.0, 200, "restarting the process would not help the store");
+    // Devices are taken in all the same: the log has room.
+    device.accepted(&[position_at(2, 1, now_ms())]).await;
+    drop(blocked);
+    until_true("to be ready again", async || get(address, "/health/ready").await.0 == 200).await;
+    running.catch_up().await;
+    assert_eq!(site.number("select count(*) from position"), 2);
+
+    running.engine.stop();
+    running.engine.ended().await.unwrap();
+    assert!(try_get(address, "/health/live").await.is_none(), "nobody answers after the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_ready_while_starting() {
+    // Nobody listens on port 1 of this machine: the engine waits for its log, and answers while it waits.
+    let site = Site::new(&[
+        ("log.kind", "\"kafka\""),
+        ("log.kafka.brokers", "[\"127.0.0.1:1\"]"),
+        ("log.kafka.delivery_timeout", "\"1 s\""),
+    ]);
+    let mut engine = Engine::launch(site.config()).unwrap();
+    let body = until("the reason", async || {
+        let (status, body) = try_get(engine.http_addr, "/health/ready").await?;
+        assert_eq!(status, 503, "{body}");
+        // The first reason is that it has only begun; then it is the broker.
+        body["state"]["waiting_for"].as_str()?.contains("127.0.0.1:1").then_some(body)
+    })
+    .await;
+    assert_eq!(body["state"]["phase"], "starting");
+    assert!(body["reasons"][0].as_str().unwrap().starts_with("starting: waiting for"), "{body}");
+    assert_eq!(get(engine.http_addr, "/health/live").await.0, 200);
+    engine.stop();
+    common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histograms_count_what_happened() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let (status, body) = get(address, "/histograms").await;
+    assert_eq!(status, 200);
+    let names: Vec<&str> = body["stages"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, STAGES);
+    for (name, stage) in body["stages"].as_object().unwrap() {
+        assert_eq!(stage["count"], 0, "{name}: {stage}");
+        assert!(["us", "records", "rows"].contains(&stage["unit"].as_str().unwrap()), "{name}: {stage}");
+        assert!(stage["last_interval"].is_object(), "{name}: {stage}");
+    }
+
+    let time = now_ms();
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    for package in 0..10 {
+        let messages: Vec<_> = (0..7).map(|number| position_at(package * 7 + number, 1, time)).collect();
+        device.accepted(&messages).await;
+    }
+    running.catch_up().await;
+    let (_, body) = get(address, "/histograms").await;
+    let count = |stage: &str| body["stages"][stage]["count"].as_u64().unwrap();
+    assert_eq!((count("decode"), count("append"), count("acknowledge")), (10, 10, 10));
+    assert_eq!((count("receive_to_row"), count("device_to_row")), (70, 70));
+    assert!((1..=10).contains(&count("store_write")));
+    assert_eq!(count("store_write"), count("write_rows"));
+    assert_eq!(count("store_write"), count("admission"));
+    for stage in ["decode", "append", "acknowledge", "receive_to_row"] {
+        let stage = &body["stages"][stage];
+        let at = |quantile: &str| stage[quantile].as_u64().unwrap_or_else(|| panic!("{quantile} in {stage}"));
+        assert!(at("p50") <= at("p99") && at("p99") <= at("max"), "{stage}");
+        assert!(at("max") > 0, "{stage}");
+    }
+    assert_eq!(body["counters"]["accepted"], 70);
+    assert_eq!(body["counters"]["rows"], 70);
+    assert_eq!(body["counters"]["packages"], 10);
+    assert_eq!(body["lag_records"], serde_json::json!({"telemetry/0": 0, "telemetry/1": 0}));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actors_are_listed_with_state_restarts_and_bounds() {
+    let site = Site::new(&[
+        ("decoder.actors", "3"),
+        ("decoder.mailbox_packages", "5"),
+        ("producer.mailbox_batches", "6"),
+        ("writer.actors", "2"),
+        ("writer.mailbox_batches", "7"),
+        ("gate.max_writes", "9"),
+        ("gate.max_writes_per_partition", "8"),
+    ]);
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let device = Device::connect(running.engine.devices_addr, "d").await;
+    let groups = until("all actors to run", async || {
+        let (status, groups) = get(address, "/actors").await;
+        assert_eq!(status, 200);
+        let consumers = groups.as_array()?.iter().find(|group| group["group"] == "partition_consumer")?;
+        (consumers["actors"].as_array()?.len() == 2).then_some(())?;
+        let all = groups.as_array()?.iter().flat_map(|group| group["actors"].as_array().into_iter().flatten());
+        all.clone().all(|actor| actor["state"] == "running").then_some(groups.clone())
+    })
+    .await;
+    let expected = [
+        ("listener", 1, Some(1)),
+        ("decoder", 3, Some(5)),
+        ("partition_producer", 3, Some(6)),
+        ("partition_consumer", 2, None),
+        ("writer", 2, Some(7)),
+        ("gate", 1, Some(9)),
+    ];
+    for (name, num, bound) in expected {
+        let actors = group(&groups, name)["actors"].as_array().unwrap();
+        assert_eq!(actors.len(), num, "{name}");
+        for actor in actors {
+            assert_eq!((&actor["restarts"], &actor["last_exit"]), (&0.into(), &Value::Null), "{name}: {actor}");
+            match bound {
+                Some(bound) => {
+                    assert_eq!(actor["mailbox"]["bound"], bound, "{name}: {actor}");
+                    assert_eq!(actor["mailbox"]["depth"], 0, "{name}: {actor}");
+                    assert!(actor["mailbox"]["waited_us"].is_u64(), "{name}: {actor}");
+                }
+                None => assert!(actor["mailbox"].is_null(), "{name}: {actor}"),
+            }
+        }
+    }
+    let connections = group(&groups, "connection");
+    assert_eq!((&connections["alive"], &connections["started"]), (&1.into(), &1.into()));
+    drop(device);
+    until_true("the connection to be gone", async || {
+        let (_, groups) = get(address, "/actors").await;
+        group(&groups, "connection")["alive"] == 0
+    })
+    .await;
+    running.stop().await;
+}
