@@ -31,6 +31,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Read the embedded store with SQL, also while the engine runs
     Query(QueryArgs),
+    /// Print what could never be written, and why; an embedded engine must not be running
+    DeadLetters(DeadLettersArgs),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -132,11 +134,21 @@ pub(super) struct QueryArgs {
     pub format: Format,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct DeadLettersArgs {
+    /// The engine's config
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How to print them: for people without their bytes, or one JSON object a line with them
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Format {
     /// For people
     Table,
-    /// A JSON array of objects
+    /// JSON objects
     Json,
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod check;
+mod dead_letters;
 mod demo;
 mod query;
 mod reckoning;
@@ -61,6 +62,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Query(args) => query::query(&args),
+        Command::DeadLetters(args) => dead_letters::dead_letters(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "surgetank", &mut std::io::stdout());
             Ok(())

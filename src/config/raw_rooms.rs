@@ -77,7 +77,7 @@ impl Default for RawKafkaLog {
             delivery_timeout: "10 s".into(),
             linger: "5 ms".into(),
             compression: "lz4".into(),
-            fetch_buffer: "4 MiB".into(),
+            fetch_buffer: "2 MiB".into(),
             schema_topic: "surgetank.schemas".into(),
         }
     }

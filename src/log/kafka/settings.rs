@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+/// librdkafka's own limit for `queued.min.messages`.
+const MAX_MIN_QUEUED: u64 = 10_000_000;
 /// The longest that a revoke waits for the consumers of the partitions to finish.
 pub(super) const REVOKE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often librdkafka reports broker states and high watermarks.
@@ -108,13 +110,16 @@ impl KafkaLogSettings {
         self.client(&own)
     }
 
-    fn reading(&self) -> [(&'static str, String); 4] {
+    fn reading(&self) -> [(&'static str, String); 5] {
         [
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
             ("auto.offset.reset", "earliest".to_owned()),
             // With one queue per partition this bound holds for each of them.
             ("queued.max.messages.kbytes", (self.fetch_buffer_bytes / 1024).max(1).to_string()),
+            // That one counts keys and values only, and a queued message costs about half a kilobyte beside them:
+            // small messages would take several times the bound. Fetching pauses at whichever is reached first.
+            ("queued.min.messages", (self.fetch_buffer_bytes / 512).clamp(1, MAX_MIN_QUEUED).to_string()),
         ]
     }
 
