@@ -734,6 +734,7 @@ async fn rule_8_a_package_under_way_gets_its_receipt_after_goodbye() {
     let words = device.last_words().await;
     assert!(matches!(words.as_slice(), [Frame::Receipt(_)]), "{words:?}");
     in_time("the engine to end", running.engine.ended()).await.unwrap();
+    drop(running);
     // Whether its row was still written before the end is chance; after a restart it is there.
     let running = site.launch().await;
     running.catch_up().await;
