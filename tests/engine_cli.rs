@@ -1,5 +1,8 @@
 //! The command line of the real binary: outputs, exit codes, and what it refuses.
 
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use common::device::{Device, position};

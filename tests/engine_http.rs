@@ -1,5 +1,8 @@
 //! What can be seen of an engine over HTTP, and that it is true.
 
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use common::device::{Device, position_at};

@@ -1,0 +1,215 @@
+//! The same job on a real Kafka and a real Cassandra while these are frozen, killed and brought back.
+//!
+//! Needs `SURGETANK_TEST_KAFKA`, `SURGETANK_TEST_CASSANDRA` and `SURGETANK_TEST_SERVICES`, the script that controls the
+//! two; otherwise the tests say that they were skipped. `scripts/test` sets all three.
+
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::ledger::{Load, compare, dead_letters, fleet};
+use common::process::Process;
+use common::site::{Running, Site};
+use common::{http, now_ms, until, until_true};
+use scylla::client::session_builder::SessionBuilder;
+use surgetank::simulate::Ledger;
+use tokio::sync::Mutex;
+
+/// How long a server stays away at least: longer than any timeout that would hide the outage.
+const OUTAGE: Duration = Duration::from_secs(8);
+
+/// The servers are everybody's.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+struct Servers {
+    kafka: String,
+    cassandra: String,
+    script: String,
+}
+
+fn servers() -> Option<Servers> {
+    let variable = |name: &str| {
+        let value = std::env::var(name).ok();
+        if value.is_none() {
+            println!("skipped: {name} is not set");
+        }
+        value
+    };
+    Some(Servers {
+        kafka: variable("SURGETANK_TEST_KAFKA")?,
+        cassandra: variable("SURGETANK_TEST_CASSANDRA")?,
+        script: variable("SURGETANK_TEST_SERVICES")?,
+    })
+}
+
+impl Servers {
+    /// Freezes, thaws, kills or restarts a server, and returns when that is done.
+    async fn tell(&self, order: &'static str, server: &'static str) {
+        let mut command = Command::new(&self.script);
+        command.args([order, server]);
+        if let Ok(directory) = std::env::var("SURGETANK_TEST_SERVICES_DIR") {
+            command.env("SURGETANK_SERVICES_DIR", directory);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{order} {server}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Kills a server and brings it back. A Cassandra that acknowledges before its commit log is on disk forgets rows
+    /// that it acknowledged when it is killed; such a one is stopped in order.
+    async fn knock_down(&self, server: &'static str) {
+        if server == "cassandra" && self.commitlog_sync().await == "periodic" {
+            println!("cassandra has commitlog_sync: periodic, and is stopped instead of killed: it would forget rows");
+            self.tell("stop", server).await;
+        } else {
+            self.tell("kill", server).await;
+        }
+    }
+
+    async fn commitlog_sync(&self) -> String {
+        let session = SessionBuilder::new().known_node(&self.cassandra).build().await.unwrap();
+        let cql = "select value from system_views.settings where name = 'commitlog_sync'";
+        let rows = session.query_unpaged(cql, ()).await.unwrap().into_rows_result().unwrap();
+        rows.single_row::<(String,)>().unwrap().0
+    }
+
+    /// A site on these servers with topics, tables and a group of its own.
+    fn site(&self) -> Site {
+        let name = format!("itest_{}", surgetank::telemetry::now_us());
+        let quoted = |text: String| format!("{text:?}");
+        let (kafka, cassandra) = (format!("[{:?}]", self.kafka), format!("[{:?}]", self.cassandra));
+        let topic = format!("topics.{name}");
+        Site::new_without_topics(&[
+            (&format!("{topic}.partitions"), "4"),
+            (&format!("{topic}.types"), "[\"*\"]"),
+            ("dead_letter.topic", &quoted(format!("{name}_dead"))),
+            ("log.kind", "\"kafka\""),
+            ("log.kafka.brokers", &kafka),
+            ("log.kafka.group", &quoted(name.clone())),
+            ("log.kafka.instance_id", "\"pod-0\""),
+            ("log.kafka.schema_topic", &quoted(format!("{name}_schemas"))),
+            ("log.kafka.delivery_timeout", "\"5 s\""),
+            ("store.kind", "\"cassandra\""),
+            ("store.cassandra.nodes", &cassandra),
+            ("store.cassandra.keyspace", &quoted(name.clone())),
+            ("store.cassandra.request_timeout", "\"2 s\""),
+        ])
+    }
+}
+
+async fn readiness(address: SocketAddr) -> Option<(u16, String)> {
+    let (status, body) = http::try_get(address, "/health/ready").await?;
+    Some((status, body["reasons"].to_string()))
+}
+
+async fn not_ready_because_of(address: SocketAddr, part: &str) {
+    let reason = until(&format!("not to be ready because of the {part}"), async || {
+        let (status, reasons) = readiness(address).await?;
+        (status == 503 && reasons.contains(&format!("\"{part}: "))).then_some(reasons)
+    })
+    .await;
+    println!("not ready: {reason}");
+}
+
+async fn ready(address: SocketAddr) {
+    until_true("to be ready", async || readiness(address).await.is_some_and(|(status, _)| status == 200)).await;
+}
+
+/// The store has everything soon; what it does not have after a while is lost.
+async fn assert_complete(ledger: Ledger, site: &Site, running: &Running) {
+    let config = site.config();
+    running.catch_up().await;
+    let found = compare(ledger, &config, &running.started.rooms).await;
+    println!("{found:?}");
+    assert!(found.acked > 0);
+    assert_eq!(found.lost, 0, "lost, such as {:?}", found.lost_examples);
+    assert_eq!((found.duplicate_rows, found.unknown_rows), (0, 0), "{found:?}");
+    assert!(dead_letters(&config, &*running.started.rooms.log).is_empty(), "an outage is no reason for a dead letter");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_of_kafka_and_cassandra_lose_nothing_and_are_told() {
+    let Some(servers) = servers() else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let site = servers.site();
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let mut options = fleet(running.engine.devices_addr);
+    options.rate = 1000.0;
+    let load = Load::start(options);
+    load.acked(1_000).await;
+
+    for (server, part) in [("kafka", "log"), ("cassandra", "store")] {
+        ready(address).await;
+        let began = Instant::now();
+        servers.tell("pause", server).await;
+        not_ready_because_of(address, part).await;
+        let noticed = began.elapsed();
+        tokio::time::sleep(OUTAGE.saturating_sub(noticed)).await;
+        servers.tell("resume", server).await;
+        let resumed = Instant::now();
+        ready(address).await;
+        load.acked(1_000).await;
+        println!("{server} frozen: noticed after {noticed:?}, ready again {:?} after it went on", resumed.elapsed());
+    }
+    for (server, part) in [("kafka", "log"), ("cassandra", "store")] {
+        servers.knock_down(server).await;
+        not_ready_because_of(address, part).await;
+        servers.tell("restart", server).await;
+        servers.tell("wait", server).await;
+        let back = Instant::now();
+        ready(address).await;
+        load.acked(1_000).await;
+        println!("{server} down: ready again {:?} after it was back", back.elapsed());
+    }
+
+    let report = load.end().await;
+    assert_eq!(report.unacked_at_end, 0);
+    for group in running.started.view.supervisor.tree().snapshot() {
+        for actor in &group.actors {
+            assert_eq!(actor.restarts, 0, "an outage is no reason for an actor to die: {group:?}");
+        }
+    }
+    assert_complete(report.ledger, &site, &running).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_of_the_engine_on_kafka_and_cassandra_loses_nothing() {
+    let Some(servers) = servers() else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let site = servers.site();
+    let mut process = Process::start(&site).await;
+    let load = Load::start(fleet(process.devices));
+    load.acked(5_000).await;
+    let (devices, http_addr) = (process.devices, process.http);
+    process.kill();
+    let killed = now_ms();
+
+    // The same addresses, so that the fleet finds it again.
+    let config = std::fs::read_to_string(site.config_path()).unwrap();
+    let fixed = config
+        .replacen("[devices]\nlisten = \"127.0.0.1:0\"", &format!("[devices]\nlisten = \"{devices}\""), 1)
+        .replacen("[http]\nlisten = \"127.0.0.1:0\"", &format!("[http]\nlisten = \"{http_addr}\""), 1);
+    std::fs::write(site.config_path(), fixed).unwrap();
+    let mut process = Process::start_with(&site, "").await;
+    until_true("the first row after the restart", async || {
+        let histograms = http::try_get(http_addr, "/histograms").await;
+        histograms.is_some_and(|(_, body)| body["counters"]["rows"].as_u64().unwrap_or(0) > 0)
+    })
+    .await;
+    println!("first row {} ms after the kill", now_ms() - killed);
+    load.acked(2_000).await;
+    let report = load.end().await;
+    assert_eq!(report.unacked_at_end, 0);
+    process.signal("TERM");
+    assert_eq!(process.exited().await.code(), Some(0), "{}", process.told());
+
+    let running = site.launch().await;
+    assert_complete(report.ledger, &site, &running).await;
+    running.stop().await;
+}
