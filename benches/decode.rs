@@ -3,6 +3,8 @@
 //! The baseline is what the transcoder saves: building apache_avro's value and encoding that. It starts from a value
 //! that is already there, so the comparison favours the baseline.
 
+#![allow(clippy::expect_used)] // a bench that cannot be set up has nothing to measure
+
 use std::hint::black_box;
 
 use apache_avro::GenericSingleObjectReader;

@@ -59,24 +59,6 @@ impl Servers {
         assert!(output.status.success(), "{order} {server}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Kills a server and brings it back. A Cassandra that acknowledges before its commit log is on disk forgets rows
-    /// that it acknowledged when it is killed; such a one is stopped in order.
-    async fn knock_down(&self, server: &'static str) {
-        if server == "cassandra" && self.commitlog_sync().await == "periodic" {
-            println!("cassandra has commitlog_sync: periodic, and is stopped instead of killed: it would forget rows");
-            self.tell("stop", server).await;
-        } else {
-            self.tell("kill", server).await;
-        }
-    }
-
-    async fn commitlog_sync(&self) -> String {
-        let session = SessionBuilder::new().known_node(&self.cassandra).build().await.unwrap();
-        let cql = "select value from system_views.settings where name = 'commitlog_sync'";
-        let rows = session.query_unpaged(cql, ()).await.unwrap().into_rows_result().unwrap();
-        rows.single_row::<(String,)>().unwrap().0
-    }
-
     /// A site on these servers with topics, tables and a group of its own.
     fn site(&self) -> Site {
         let name = format!("itest_{}", surgetank::telemetry::now_us());
@@ -157,7 +139,7 @@ async fn outages_of_kafka_and_cassandra_lose_nothing_and_are_told() {
         println!("{server} frozen: noticed after {noticed:?}, ready again {:?} after it went on", resumed.elapsed());
     }
     for (server, part) in [("kafka", "log"), ("cassandra", "store")] {
-        servers.knock_down(server).await;
+        servers.tell("kill", server).await;
         not_ready_because_of(address, part).await;
         servers.tell("restart", server).await;
         servers.tell("wait", server).await;

@@ -368,7 +368,7 @@ async fn broken_messages_are_rejected_one_by_one_and_kept() {
         let letters = letters_of(&site, &running, &device_id, 1).await;
         let letter = &letters[0];
         assert_eq!((letter.reason_code.as_str(), letter.origin.as_str()), (expected.name(), "decoder"), "{what}");
-        let raw = &plain(&[broken.clone()])[2..];
+        let raw = &plain(std::slice::from_ref(&broken))[2..];
         assert_eq!(letter.payload, raw, "{what}: the bytes are kept as they came");
         let header = broken.0;
         assert_eq!(letter.type_id, Some(header.type_id), "{what}");

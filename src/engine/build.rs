@@ -143,7 +143,7 @@ impl Parts<'_> {
     }
 
     fn routes(&self, log: &Arc<dyn Log>, dead_letter: TopicRoute) -> Routes {
-        let specs = record_topics(&self.config);
+        let specs = record_topics(self.config);
         let topics = specs.iter().map(|topic| self.topic_route(log, topic)).collect();
         let mut topic_of = HashMap::new();
         for message_type in self.catalog.types() {
@@ -158,7 +158,7 @@ impl Parts<'_> {
     fn decoders(&self, routes: Routes) -> Vec<ActorRef<Decoder>> {
         let devices = &self.config.devices;
         let parts = Arc::new(DecoderParts {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::clone(self.catalog),
             routes,
             rules: UnpackRules {
                 limits: PackageLimits { max_bytes: devices.max_package as usize, max_messages: devices.max_messages },
