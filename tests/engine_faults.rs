@@ -16,7 +16,6 @@ use common::ledger::{Load, compare, dead_letters, fleet};
 use common::process::Process;
 use common::site::{Running, Site};
 use common::{http, now_ms, until, until_true};
-use scylla::client::session_builder::SessionBuilder;
 use surgetank::simulate::Ledger;
 use tokio::sync::Mutex;
 
