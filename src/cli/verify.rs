@@ -39,6 +39,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
         });
         println!("{outcome}");
     }
+    if found.acked == 0 {
+        return Err(Failure::Usage(format!("the ledger {} has no acknowledged message", args.ledger.display())));
+    }
     if found.lost > 0 || found.duplicate_rows > 0 {
         return Err(Failure::Job(format!("{} lost, such as {:?}", found.lost, found.lost_examples)));
     }

@@ -6,7 +6,6 @@ mod build;
 mod pipeline;
 mod rooms;
 mod run;
-mod status;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
@@ -17,17 +16,15 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use crate::actors::group::Lags;
 use crate::actors::schemas::SchemaError;
 use crate::config::Config;
+use crate::http::View;
 use crate::log::LogError;
 use crate::protocol::layout::{Catalog, CatalogError};
 use crate::store::StoreError;
-use crate::supervision::{GaveUp, Supervisor};
-use crate::telemetry::Telemetry;
+use crate::supervision::GaveUp;
 
 pub use rooms::{Rooms, STORE_FILE, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
-pub use status::{Phase, Status};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
 const ACCEPT_BACKLOG: i32 = 4096;
@@ -63,19 +60,6 @@ pub enum EngineError {
     /// A thread or runtime could not be started, or a part that is never restarted failed.
     #[error("{0}")]
     Broken(String),
-}
-
-/// What can be seen of a running engine.
-#[derive(Clone)]
-pub struct View {
-    /// What it is doing and whether its log and store answer.
-    pub status: Arc<Status>,
-    /// Histograms and counters.
-    pub telemetry: Arc<Telemetry>,
-    /// The actors.
-    pub supervisor: Supervisor,
-    /// Records behind the end of the log, per partition.
-    pub lags: Lags,
 }
 
 /// A handle to a running engine. Dropping it lets the engine run on.

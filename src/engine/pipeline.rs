@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::View;
 use super::rooms::Rooms;
 use crate::actors::connection::Edge;
 use crate::actors::listener::{Listener, StopAccepting};
+use crate::http::View;
 use crate::log::Subscription;
 use crate::supervision::{ActorRef, Crowd, jitter};
 

@@ -10,18 +10,17 @@ use tracing::{info, warn};
 
 use super::build::build;
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
-use super::status::{Phase, Status};
 use super::threads::Threads;
-use super::{EngineError, Started, View};
+use super::{EngineError, Started};
 use crate::actors::group::Lags;
 use crate::actors::schemas::{SchemaError, Schemas};
 use crate::config::{Config, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
-use crate::http;
+use crate::http::{self, View};
 use crate::log::LogError;
 use crate::protocol::layout::Catalog;
 use crate::store::StoreError;
-use crate::supervision::{RestartPolicy, Supervisor, jitter};
+use crate::supervision::{Phase, RestartPolicy, Status, Supervisor, jitter};
 use crate::telemetry::Telemetry;
 
 /// How often histogram intervals end.
@@ -76,7 +75,7 @@ impl Run {
             ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
         };
         view.status.set_phase(Phase::Draining);
-        view.status.clear_log();
+        view.status.forget_log();
         if outcome.is_ok() {
             pipeline.drain(&view, self.config.shutdown.drain_timeout).await;
         }
@@ -119,7 +118,8 @@ impl Run {
             Ok(log)
         })
         .await?;
-        view.status.set_log(Arc::clone(&log));
+        let asked = Arc::clone(&log);
+        view.status.ask_log(move || asked.health());
 
         waiting("the store");
         let tables = tables(&self.catalog);

@@ -3,11 +3,27 @@
 mod observe;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
-use crate::engine::View;
+use crate::actors::group::Lags;
+use crate::supervision::{Status, Supervisor};
+use crate::telemetry::Telemetry;
+
+/// What can be seen of a running engine.
+#[derive(Clone)]
+pub struct View {
+    /// What it is doing and whether its log and store answer.
+    pub status: Arc<Status>,
+    /// Histograms and counters.
+    pub telemetry: Arc<Telemetry>,
+    /// The actors.
+    pub supervisor: Supervisor,
+    /// Records behind the end of the log, per partition.
+    pub lags: Lags,
+}
 
 /// Serves HTTP on an open socket until the handle stops it.
 pub fn serve(listener: TcpListener, view: View) -> std::io::Result<ServerHandle> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, get, web};
 use serde_json::{Value, json};
 
-use crate::engine::View;
+use super::View;
 use crate::telemetry::StageSnapshot;
 
 /// The process is there and answers: restart it if this fails.
@@ -14,7 +14,8 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"live": true}))
 }
 
-/// The engine takes messages and can make them durable: send it no devices while this fails.
+/// The engine takes messages and can make them durable: send it no devices while this
+/// fails. A store that is away counts too, though the log takes messages without it: an operator wants to know.
 #[get("/health/ready")]
 pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     let reasons = view.status.not_ready();

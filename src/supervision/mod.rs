@@ -8,6 +8,7 @@
 
 mod actor_ref;
 mod exit;
+mod health;
 mod lifeline;
 mod restart;
 mod supervisor;
@@ -15,6 +16,7 @@ mod tree;
 
 pub use actor_ref::ActorRef;
 pub use exit::Exit;
+pub use health::{Phase, Status};
 pub use lifeline::Lifeline;
 pub(crate) use restart::jitter;
 pub use restart::{Decision, RestartHistory, RestartPolicy};

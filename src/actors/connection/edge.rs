@@ -51,6 +51,13 @@ pub struct Edge {
     is_draining: watch::Sender<bool>,
 }
 
+/// A device's entry among the connected ones; its drop, also by a panic, removes it.
+pub(super) struct Presence {
+    edge: Arc<Edge>,
+    device_id: DeviceId,
+    serial: u64,
+}
+
 // === impl EdgeLimits ===
 
 impl EdgeLimits {
@@ -113,8 +120,9 @@ impl Edge {
         &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
     }
 
-    /// Notes where a device is connected. An older connection of it, perhaps a dead one on a lost link, has to leave.
-    pub(super) fn arrived(&self, device_id: &DeviceId, serial: u64, depart: Recipient<Depart>) {
+    /// Notes where a device is connected, until the returned guard is dropped. An older connection of it, perhaps a dead
+    /// one on a lost link, has to leave.
+    pub(super) fn arrived(self: &Arc<Self>, device_id: &DeviceId, serial: u64, depart: Recipient<Depart>) -> Presence {
         if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart.clone())) {
             older.do_send(Depart::Replaced);
         }
@@ -123,9 +131,14 @@ impl Edge {
             let reconnect_after_ms = self.limits.retry_delay.as_millis().try_into().unwrap_or(u32::MAX);
             depart.do_send(Depart::Drain { reconnect_after_ms });
         }
+        Presence { edge: Arc::clone(self), device_id: device_id.clone(), serial }
     }
+}
 
-    pub(super) fn departed(&self, device_id: &DeviceId, serial: u64) {
-        self.devices.remove_if(device_id, |_, (holder, _)| *holder == serial);
+// === impl Presence ===
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.edge.devices.remove_if(&self.device_id, |_, (holder, _)| *holder == self.serial);
     }
 }

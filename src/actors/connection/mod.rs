@@ -161,13 +161,11 @@ async fn serve(
     let end = match greeted {
         Err(end) => end,
         Ok(device_id) => {
-            edge.arrived(&device_id, serial, depart);
-            let end = tokio::select! {
+            let _present = edge.arrived(&device_id, serial, depart);
+            tokio::select! {
                 end = converse(&wire, &edge, &device_id, &window, &receipts, &mut buffer) => end,
                 () = leave.asked.notified() => End::Left,
-            };
-            edge.departed(&device_id, serial);
-            end
+            }
         }
     };
     match end {

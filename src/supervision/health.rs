@@ -3,9 +3,6 @@
 use parking_lot::RwLock;
 use serde::Serialize;
 
-use crate::log::Log;
-use std::sync::Arc;
-
 /// Where the engine is between start and end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
@@ -21,35 +18,42 @@ pub enum Phase {
     Draining,
 }
 
+/// Asks a part whether it works; answers within milliseconds.
+type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// The engine's state, for health checks.
 pub struct Status {
     phase: RwLock<Phase>,
-    log: RwLock<Option<Arc<dyn Log>>>,
+    log: RwLock<Option<Probe>>,
     store: RwLock<Result<(), String>>,
 }
 
 // === impl Status ===
 
 impl Status {
-    pub(super) fn new() -> Self {
+    /// An engine that is about to start.
+    pub(crate) fn new() -> Self {
         let phase = Phase::Starting { waiting_for: "the engine's own threads".to_owned() };
         Self { phase: RwLock::new(phase), log: RwLock::new(None), store: RwLock::new(Ok(())) }
     }
 
-    pub(super) fn set_phase(&self, phase: Phase) {
+    /// Says what the engine is doing now.
+    pub(crate) fn set_phase(&self, phase: Phase) {
         *self.phase.write() = phase;
     }
 
-    pub(super) fn set_log(&self, log: Arc<dyn Log>) {
-        *self.log.write() = Some(log);
+    /// From now on the log is asked, too.
+    pub(crate) fn ask_log(&self, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        *self.log.write() = Some(Box::new(probe));
     }
 
-    pub(super) fn clear_log(&self) {
+    /// Forgets the log, which is about to close.
+    pub(crate) fn forget_log(&self) {
         *self.log.write() = None;
     }
 
     /// Notes the store's last answer; returns whether that is news.
-    pub(super) fn set_store(&self, health: Result<(), String>) -> bool {
+    pub(crate) fn set_store(&self, health: Result<(), String>) -> bool {
         let mut store = self.store.write();
         let news = store.is_ok() != health.is_ok();
         *store = health;
@@ -69,7 +73,7 @@ impl Status {
             Phase::Running => {}
         }
         let mut reasons = Vec::new();
-        if let Some(Err(reason)) = self.log.read().as_ref().map(|log| log.health()) {
+        if let Some(Err(reason)) = self.log.read().as_ref().map(|probe| probe()) {
             reasons.push(format!("log: {reason}"));
         }
         if let Err(reason) = &*self.store.read() {
