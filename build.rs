@@ -3,7 +3,8 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
+    // HEAD itself names a branch and does not change with a commit; its log does.
+    println!("cargo:rerun-if-changed=.git/logs/HEAD");
     println!("cargo:rerun-if-env-changed=SURGETANK_COMMIT");
     let commit = std::env::var("SURGETANK_COMMIT").ok().or_else(git_commit).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=SURGETANK_COMMIT={commit}");
