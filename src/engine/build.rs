@@ -40,7 +40,7 @@ struct Parts<'a> {
 }
 
 /// Builds and starts every actor, the sink first.
-pub(super) fn build(
+pub(super) async fn build(
     config: &Config,
     catalog: &Arc<Catalog>,
     socket: TcpListener,
@@ -86,6 +86,8 @@ pub(super) fn build(
         retry_delay: devices.retry_delay,
     };
     let edge = Arc::new(Edge::new(limits, token, decoders, Arc::clone(&view.telemetry)));
+    // The first package must find everyone there, or its device would be told to come back.
+    view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);
     Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, rooms })
 }

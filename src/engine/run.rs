@@ -59,7 +59,7 @@ impl Run {
         };
         let threads = Threads::start(&self.config);
         let devices = self.devices.try_clone().map_err(broken)?;
-        let mut pipeline = build(&self.config, &self.catalog, devices, &view, opened, &threads)?;
+        let mut pipeline = build(&self.config, &self.catalog, devices, &view, opened, &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
         view.status.set_phase(Phase::Running);
         info!("running");

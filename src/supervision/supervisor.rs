@@ -129,8 +129,8 @@ impl Task {
         let (start, running) = (Arc::clone(&spec.start), Arc::clone(node));
         // If the thread is gone, the lifeline is dropped with the closure and reports the exit.
         spec.home.spawn_fn(move || {
-            running.set_state(NodeState::Running);
             start(lifeline);
+            running.set_state(NodeState::Running);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -173,6 +174,14 @@ impl Tree {
         let crowd = Arc::new(Crowd::default());
         self.crowds.write().push((group, Arc::clone(&crowd)));
         crowd
+    }
+
+    /// Waits until every actor that is in the tree now has been started, so that messages to it arrive.
+    pub async fn all_started(&self) {
+        // A start takes microseconds, and this happens once.
+        while self.nodes.read().iter().any(|node| node.state.load(Ordering::Relaxed) == NodeState::Starting as u8) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The whole tree as it is now: crowds first, then groups in the order in which they were started.
