@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::args::{DeadLettersArgs, Format};
-use super::{Failure, Outcome, load, runtime};
+use super::{Failure, Outcome, load, print, runtime};
 use crate::engine::{dead_letter_topic, open_log};
 use crate::log::TopicPartition;
 use crate::protocol::avro::OwnedDeadLetter;
@@ -28,7 +28,7 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
             "bytes",
         ]);
         let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| match args.format {
-            Format::Json => println!("{}", to_json(from, offset, value)),
+            Format::Json => print(to_json(from, offset, value)),
             Format::Table => {
                 table.add_row(to_row(value));
             }
@@ -36,7 +36,7 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
         log.scan(&topic, &mut visit).map_err(Failure::job)?;
         log.close().await;
         if matches!(args.format, Format::Table) {
-            println!("{table}");
+            print(table);
         }
         Ok(())
     })

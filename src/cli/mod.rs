@@ -16,6 +16,8 @@ mod signals;
 mod simulate;
 mod verify;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -87,6 +89,13 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
     let config = Config::load(path).map_err(Failure::usage)?;
     logging::init(&config.logging).map_err(Failure::usage)?;
     Ok(config)
+}
+
+/// Prints a line of a listing. A reader that has gone, such as `head`, has seen what it wanted.
+fn print(line: impl Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 /// A runtime for commands that wait for more than one thing.

@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Map, Value};
 
 use super::args::{Format, QueryArgs};
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, print};
 use crate::config::Config;
 use crate::engine::STORE_FILE;
 use crate::store::embedded::{QueryResult, query as read};
@@ -32,13 +32,13 @@ fn print_table(result: QueryResult) {
             other => other.to_string(),
         }));
     }
-    println!("{table}");
+    print(table);
 }
 
 fn print_json(result: QueryResult) -> Outcome {
     let columns = &result.columns;
     let rows: Vec<Map<String, Value>> =
         result.rows.into_iter().map(|row| columns.iter().cloned().zip(row).collect()).collect();
-    println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::job)?);
+    print(serde_json::to_string_pretty(&rows).map_err(Failure::job)?);
     Ok(())
 }
