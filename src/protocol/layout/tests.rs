@@ -163,7 +163,9 @@ proptest! {
             let mut out = Vec::new();
             let decoded = layout.decode(&bytes);
             let transcoded = layout.transcode(&identity(version), &bytes, &mut out);
-            prop_assert_eq!(decoded.as_ref().err(), transcoded.as_ref().err());
+            // As text, because a float that is no number is out of every range and equals nothing, itself included.
+            let said = |error: Option<&BodyError>| format!("{error:?}");
+            prop_assert_eq!(said(decoded.as_ref().err()), said(transcoded.as_ref().err()));
             if transcoded.is_ok() {
                 prop_assert!(plan.decode(&out[HEADER_LEN..], 0, &mut Vec::new()).is_ok());
             }
