@@ -3,24 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
-/// So many reports in a row with records waiting and no connection mean that no broker can be reached. One alone may
-/// fall between two connections.
-const NUM_REPORTS_DOWN: u32 = 2;
-
 /// What is known of the brokers.
 #[derive(Default)]
 pub(super) struct Brokers {
     /// A broker answered since the last time that all were down.
     is_up: AtomicBool,
-    /// Reports in a row with records waiting and no connection.
-    num_reports_down: AtomicU32,
     /// The last confirmation that was due did not come.
     is_failing: AtomicBool,
     last_error: RwLock<String>,
@@ -30,9 +24,6 @@ pub(super) struct Brokers {
 /// The part of the statistics that we read.
 #[derive(Deserialize)]
 pub(super) struct Statistics {
-    /// Records that wait for a confirmation.
-    #[serde(default)]
-    msg_cnt: u64,
     #[serde(default)]
     brokers: HashMap<String, BrokerStatistics>,
     /// By topic name.
@@ -76,16 +67,9 @@ impl Brokers {
 
     /// Takes in a report.
     pub(super) fn on_statistics(&self, statistics: &Statistics) {
+        // Idle connections are closed by brokers in the normal course, so only an error says that all are down.
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.source != "logical") {
-            self.num_reports_down.store(0, Ordering::Relaxed);
             self.is_up.store(true, Ordering::Release);
-        } else if statistics.msg_cnt > 0 {
-            // Idle connections are closed by brokers in the normal course: without work their absence says nothing.
-            // With work it does, and librdkafka's own error for it comes late or, for a lone broker, never.
-            let num_reports = self.num_reports_down.fetch_add(1, Ordering::Relaxed) + 1;
-            if num_reports >= NUM_REPORTS_DOWN && self.is_up.swap(false, Ordering::AcqRel) {
-                *self.last_error.write() = "records wait and no broker is connected".to_owned();
-            }
         }
     }
 
@@ -111,13 +95,11 @@ impl Brokers {
         }
     }
 
-    /// Why the client has given up for good, if it has.
-    pub(super) fn broken(&self) -> Option<String> {
-        self.broken.get().cloned()
-    }
-
     /// `Ok` while appends can be expected to be confirmed.
     pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(reason) = self.broken.get() {
+            return Err(reason.clone());
+        }
         if !self.is_up.load(Ordering::Acquire) {
             return Err(format!("no kafka broker can be reached: {}", self.last_error.read()));
         }
@@ -154,12 +136,8 @@ mod tests {
     use super::*;
 
     fn report(state: &str) -> Statistics {
-        report_with(state, 0)
-    }
-
-    fn report_with(state: &str, num_waiting: u64) -> Statistics {
-        let broker = format!(r#"{{"state":"{state}","source":"configured","nodeid":1}}"#);
-        let json = format!(r#"{{"msg_cnt":{num_waiting},"brokers":{{"a":{broker}}},"topics":{{}}}}"#);
+        let json =
+            format!(r#"{{"brokers":{{"a":{{"state":"{state}","source":"configured","nodeid":1}}}},"topics":{{}}}}"#);
         Statistics::parse(json.as_bytes()).unwrap()
     }
 
@@ -173,18 +151,6 @@ mod tests {
         assert!(brokers.check().is_ok());
         brokers.on_error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         assert!(brokers.check().unwrap_err().contains("1/1 brokers"));
-    }
-
-    #[test]
-    fn test_down_when_records_wait_without_a_connection_and_up_with_the_next_one() {
-        let brokers = Brokers::default();
-        brokers.on_statistics(&report("UP"));
-        brokers.on_statistics(&report_with("TRY_CONNECT", 7));
-        assert!(brokers.check().is_ok(), "once may be between two connections");
-        brokers.on_statistics(&report_with("TRY_CONNECT", 7));
-        assert!(brokers.check().unwrap_err().contains("records wait"));
-        brokers.on_statistics(&report_with("UP", 7));
-        assert!(brokers.check().is_ok());
     }
 
     #[test]

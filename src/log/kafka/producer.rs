@@ -84,10 +84,8 @@ impl BatchProducer {
 
     /// Why the client has given up for good, if it has.
     pub(super) fn broken(&self) -> Option<String> {
-        if let Some((code, reason)) = self.producer.client().fatal_error() {
-            return Some(format!("the kafka producer cannot go on ({code}): {reason}"));
-        }
-        self.brokers.broken()
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(format!("the kafka producer cannot go on ({code}): {reason}"))
     }
 
     /// `Ok` while appends can be expected to be confirmed.
