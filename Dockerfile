@@ -4,9 +4,6 @@
 # Without a token it refuses to listen on addresses that others can reach.
 
 FROM rust:1-bookworm AS builder
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake \
-    && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 
 # The dependencies are a layer of their own: it is rebuilt only when the manifest or the lock file changes.

@@ -121,7 +121,6 @@ async fn assert_complete(ledger: Ledger, site: &Site, running: &Running) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "known fault: at times the log is not ready again within a minute after Kafka was away; run with --ignored"]
 async fn outages_of_kafka_and_cassandra_lose_nothing_and_are_told() {
     let Some(servers) = servers() else { return };
     let _alone = ONE_AT_A_TIME.lock().await;

@@ -3,7 +3,7 @@
 # shellcheck shell=bash source=scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-BUILD_PACKAGES=(build-essential cmake pkg-config libssl-dev libsasl2-dev libcurl4-openssl-dev zlib1g-dev libclang-dev)
+BUILD_PACKAGES=(build-essential pkg-config libssl-dev zlib1g-dev)
 JAVA_MIN=17
 # Cassandra 5 wants a security manager, which Java 24 has dropped.
 JAVA_MAX=23
@@ -58,10 +58,10 @@ ensure_build_tools() {
         return
     fi
     local missing=() tool library
-    for tool in cc c++ make cmake pkg-config; do
+    for tool in cc c++ make pkg-config; do
         command -v "$tool" >/dev/null || missing+=("the command $tool")
     done
-    for library in openssl libsasl2 libcurl zlib; do
+    for library in openssl zlib; do
         pkg-config --exists "$library" 2>/dev/null || missing+=("$library with its headers (found through pkg-config)")
     done
     ((${#missing[@]} == 0)) || need "${missing[@]}"

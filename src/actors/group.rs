@@ -54,8 +54,8 @@ struct Consumed {
 // === impl Lags ===
 
 impl Lags {
-    /// Records behind the end of the log, per partition.
-    pub fn read(&self) -> Vec<(TopicPartition, u64)> {
+    /// Records behind the end of the log, per partition; `None` where the log has not told the end yet.
+    pub fn read(&self) -> Vec<(TopicPartition, Option<u64>)> {
         let mut lags: Vec<_> =
             self.0.read().iter().map(|(partition, offsets)| (partition.clone(), offsets.lag())).collect();
         lags.sort();

@@ -106,13 +106,16 @@ fn device_prefix(args: &DemoArgs) -> String {
     }
 }
 
-/// Waits until every record that was read is settled and committed.
+/// Waits until every record is settled and committed. A lag may be a second old, so that confirmed work is counted too.
 async fn catch_up(started: &Started, mut stop: watch::Receiver<bool>) -> bool {
     let quiet = async {
         let mut quiet_rounds = 0;
         while quiet_rounds < 3 {
-            let lag: u64 = started.view.lags.read().iter().map(|(_, lag)| lag).sum();
-            quiet_rounds = if lag == 0 { quiet_rounds + 1 } else { 0 };
+            let lags = started.view.lags.read();
+            let is_read = !lags.is_empty() && lags.iter().all(|(_, lag)| *lag == Some(0));
+            let counted = started.view.telemetry.counters.snapshot();
+            let is_settled = counted.rows + counted.dead_letters >= counted.accepted + counted.rejected;
+            quiet_rounds = if is_read && is_settled { quiet_rounds + 1 } else { 0 };
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

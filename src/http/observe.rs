@@ -32,7 +32,7 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         .into_iter()
         .map(|(name, unit, stage)| (name, stage_json(unit, stage.snapshot())))
         .collect();
-    let lag: BTreeMap<String, u64> =
+    let lag: BTreeMap<String, Option<u64>> =
         view.lags.read().into_iter().map(|(partition, lag)| (partition.to_string(), lag)).collect();
     HttpResponse::Ok().json(json!({
         "stages": stages,

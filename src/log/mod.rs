@@ -194,8 +194,9 @@ pub trait PartitionOffsets: Send + Sync {
     /// harmless: records are read again. Never goes backwards; ignored once the partition is no longer ours.
     fn commit(&self, next_offset: u64);
 
-    /// How many records lie between the committed offset and the end, as far as is known without asking a server.
-    fn lag(&self) -> u64;
+    /// How many records lie between the committed offset and the end, as far as is known without asking a server;
+    /// `None` while nothing is known.
+    fn lag(&self) -> Option<u64>;
 }
 
 /// What happens to the set of partitions that this process reads.

@@ -126,11 +126,12 @@ impl Drop for BlockedStore {
 }
 
 impl Running {
-    /// Waits until every record in the log is settled and committed. A partition that is not assigned yet has no lag.
+    /// Waits until every record in the log is settled and committed. A partition that is not assigned yet is not
+    /// among the lags.
     pub async fn catch_up(&self) {
         super::until_true("the store to catch up with the log", async || {
             let lags = self.started.view.lags.read();
-            lags.len() == self.num_partitions && lags.iter().all(|(_, lag)| *lag == 0)
+            lags.len() == self.num_partitions && lags.iter().all(|(_, lag)| *lag == Some(0))
         })
         .await;
     }

@@ -82,7 +82,7 @@ impl PartitionOffsets for Partition {
         self.note_commit(next_offset);
     }
 
-    fn lag(&self) -> u64 {
-        self.end().saturating_sub(self.committed())
+    fn lag(&self) -> Option<u64> {
+        Some(self.end().saturating_sub(self.committed()))
     }
 }

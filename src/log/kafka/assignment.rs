@@ -85,11 +85,15 @@ impl Assigned {
         (first_read != UNKNOWN).then_some(first_read.max(done))
     }
 
-    /// How many records lie between what is done and the end, as far as is known.
-    pub(super) fn num_behind(&self) -> u64 {
+    /// How many records lie between what is done and the end; `None` until librdkafka has reported the end.
+    pub(super) fn num_behind(&self) -> Option<u64> {
+        let high = self.high.load(Ordering::Acquire);
+        if high == UNKNOWN {
+            return None;
+        }
         let done = self.done.load(Ordering::Acquire) as i64;
         let from = done.max(self.first_read.load(Ordering::Acquire)).max(self.reported.load(Ordering::Acquire)).max(0);
-        (self.high.load(Ordering::Acquire) - from).max(0) as u64
+        Some((high - from).max(0) as u64)
     }
 }
 
@@ -196,6 +200,22 @@ mod tests {
         assert_eq!(assignments.take_untold().count(), 0);
         second.note_commit(4);
         assert_eq!(assignments.take_untold().count(), 1);
+    }
+
+    #[test]
+    fn test_lag_is_unknown_until_the_end_is_reported() {
+        let assignments = Assignments::default();
+        let assigned = assignments.assign(id_of("t", 0));
+        let report = |high: i64| {
+            let partitions = format!(r#"{{"0":{{"hi_offset":{high},"committed_offset":-1001}}}}"#);
+            Statistics::parse(format!(r#"{{"topics":{{"t":{{"partitions":{partitions}}}}}}}"#).as_bytes()).unwrap()
+        };
+        assert_eq!(assigned.num_behind(), None);
+        assignments.on_statistics(&report(-1001));
+        assert_eq!(assigned.num_behind(), None);
+        assignments.on_statistics(&report(10));
+        assigned.note_commit(4);
+        assert_eq!(assigned.num_behind(), Some(6));
     }
 
     #[test]

@@ -59,17 +59,26 @@ impl Brokers {
     /// Takes in an error that concerns no single record.
     pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
         *self.last_error.write() = reason.to_owned();
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.is_up.store(false, Ordering::Release);
+        let is_last = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if is_last && self.is_up.swap(false, Ordering::AcqRel) {
+            tracing::warn!(reason, "no kafka broker can be reached");
         }
-        tracing::warn!(%error, reason, "kafka client error");
+        if !is_of_a_connection(error) {
+            tracing::warn!(%error, reason, "kafka producer error");
+        }
     }
 
     /// Takes in a report.
     pub(super) fn on_statistics(&self, statistics: &Statistics) {
         // Idle connections are closed by brokers in the normal course, so only an error says that all are down.
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.source != "logical") {
-            self.is_up.store(true, Ordering::Release);
+            self.on_up();
+        }
+    }
+
+    fn on_up(&self) {
+        if !self.is_up.swap(true, Ordering::AcqRel) {
+            tracing::info!("kafka can be reached");
         }
     }
 
@@ -79,7 +88,7 @@ impl Brokers {
             self.is_failing.store(!is_confirmed, Ordering::Release);
         }
         if is_confirmed && !self.is_up.load(Ordering::Relaxed) {
-            self.is_up.store(true, Ordering::Release);
+            self.on_up();
         }
     }
 
@@ -93,6 +102,11 @@ impl Brokers {
         if self.broken.set(reason.to_owned()).is_ok() {
             tracing::error!(reason, "the kafka client needs a restart");
         }
+    }
+
+    /// What only a restart brings back, if anything.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.broken.get().cloned()
     }
 
     /// `Ok` while appends can be expected to be confirmed.
@@ -117,6 +131,18 @@ impl Statistics {
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).inspect_err(|error| tracing::debug!(%error, "unreadable kafka statistics")).ok()
     }
+
+    /// Whether the client has any broker that it could ask, whatever its state.
+    pub(super) fn knows_a_broker(&self) -> bool {
+        self.brokers.values().any(|broker| matches!(broker.source.as_str(), "configured" | "learned"))
+    }
+}
+
+/// Whether the error only repeats that some broker cannot be reached: librdkafka says so many times a second, for each
+/// connection, and its own log has it too.
+pub(super) fn is_of_a_connection(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure))
 }
 
 /// Passes librdkafka's own log on.
@@ -151,6 +177,14 @@ mod tests {
         assert!(brokers.check().is_ok());
         brokers.on_error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         assert!(brokers.check().unwrap_err().contains("1/1 brokers"));
+    }
+
+    #[test]
+    fn test_brokers_of_the_client_itself_are_nobody_to_ask() {
+        assert!(report("DOWN").knows_a_broker());
+        let json = r#"{"brokers":{"GroupCoordinator":{"state":"TRY_CONNECT","source":"logical"},
+            ":0/internal":{"state":"UP","source":"internal"}}}"#;
+        assert!(!Statistics::parse(json.as_bytes()).unwrap().knows_a_broker());
     }
 
     #[test]

@@ -13,7 +13,8 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::{Assignments, id_of};
-use super::brokers::{Statistics, log_line};
+use super::bootstrap::Bootstrap;
+use super::brokers::{Statistics, is_of_a_connection, log_line};
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
 use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
@@ -25,6 +26,7 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
 pub(super) struct GroupContext {
     assignments: Arc<Assignments>,
     events: mpsc::UnboundedSender<AssignmentEvent>,
+    bootstrap: Bootstrap,
     /// Set once, right after the consumer exists; before that nothing calls back.
     consumer: OnceLock<Weak<BaseConsumer<GroupContext>>>,
     /// Readers that are split off and wait until the assignment is in force.
@@ -37,10 +39,15 @@ pub(super) struct GroupContext {
 
 impl GroupContext {
     /// A context whose consumer is still to come.
-    pub(super) fn new(assignments: Arc<Assignments>, events: mpsc::UnboundedSender<AssignmentEvent>) -> Self {
+    pub(super) fn new(
+        assignments: Arc<Assignments>,
+        events: mpsc::UnboundedSender<AssignmentEvent>,
+        bootstrap: Bootstrap,
+    ) -> Self {
         Self {
             assignments,
             events,
+            bootstrap,
             consumer: OnceLock::new(),
             ready: Mutex::default(),
             is_closing: AtomicBool::new(false),
@@ -50,6 +57,11 @@ impl GroupContext {
     /// Says which consumer calls back. Only the first call counts.
     pub(super) fn set_consumer(&self, consumer: &Arc<BaseConsumer<Self>>) {
         let _ = self.consumer.set(Arc::downgrade(consumer));
+    }
+
+    /// What the driver lets the client begin again with.
+    pub(super) fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 
     /// From now on revokes are not announced.
@@ -105,11 +117,14 @@ impl ClientContext for GroupContext {
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(statistics) = Statistics::parse(statistics) {
             self.assignments.on_statistics(&statistics);
+            self.bootstrap.on_statistics(&statistics);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka consumer error");
+        if !is_of_a_connection(&error) {
+            tracing::warn!(%error, reason, "kafka consumer error");
+        }
     }
 }
 

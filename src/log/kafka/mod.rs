@@ -6,6 +6,7 @@
 
 mod admin;
 mod assignment;
+mod bootstrap;
 mod brokers;
 mod group;
 mod producer;
@@ -132,7 +133,7 @@ impl Log for KafkaLog {
     }
 
     fn broken(&self) -> Option<String> {
-        self.producer.broken()
+        self.producer.broken().or_else(|| self.brokers.broken())
     }
 
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {

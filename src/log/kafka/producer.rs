@@ -9,15 +9,19 @@ use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
+use super::bootstrap::Bootstrap;
 use super::brokers::{Brokers, Statistics, log_line};
 use super::settings::KafkaLogSettings;
 use crate::log::{AppendBatch, AppendError, Completion, LogError, TopicPartition};
 
+/// How long one poll waits when nothing happens.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Appends batches and reports each exactly once.
 pub(super) struct BatchProducer {
-    producer: ThreadedProducer<DeliveryContext>,
+    producer: Arc<BaseProducer<DeliveryContext>>,
     brokers: Arc<Brokers>,
     delivery_timeout: Duration,
     is_closed: AtomicBool,
@@ -26,6 +30,7 @@ pub(super) struct BatchProducer {
 /// Where librdkafka reports to, on the producer's own thread.
 struct DeliveryContext {
     brokers: Arc<Brokers>,
+    bootstrap: Bootstrap,
     forgive_after: Duration,
     failed_at: Mutex<Option<Instant>>,
 }
@@ -46,13 +51,26 @@ struct BatchOutcome {
 impl BatchProducer {
     /// Starts the producer. It connects in its own time.
     pub(super) fn start(settings: &KafkaLogSettings, brokers: Arc<Brokers>) -> Result<Self, LogError> {
+        let what = "creating the kafka producer";
         let context = DeliveryContext {
             brokers: brokers.clone(),
+            bootstrap: Bootstrap::new(settings),
             forgive_after: settings.delivery_timeout,
             failed_at: Mutex::new(None),
         };
-        let producer = ThreadedProducer::from_config_and_context(&settings.producer(), context)
-            .map_err(|error| super::failed("creating the kafka producer", &error))?;
+        let producer = BaseProducer::from_config_and_context(&settings.producer(), context)
+            .map_err(|error| super::failed(what, &error))?;
+        let producer = Arc::new(producer);
+        let polled = Arc::downgrade(&producer);
+        std::thread::Builder::new()
+            .name("kafka-producer".to_owned())
+            .spawn(move || {
+                while let Some(producer) = polled.upgrade() {
+                    producer.poll(POLL);
+                    producer.context().bootstrap.mend(producer.client());
+                }
+            })
+            .map_err(|error| super::failed(what, &error))?;
         let is_closed = AtomicBool::new(false);
         Ok(Self { producer, brokers, delivery_timeout: settings.delivery_timeout, is_closed })
     }
@@ -132,6 +150,7 @@ impl ClientContext for DeliveryContext {
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(statistics) = Statistics::parse(statistics) {
             self.brokers.on_statistics(&statistics);
+            self.bootstrap.on_statistics(&statistics);
         }
         // Without this a pod that stopped sending because of the failure would never send again.
         let mut failed_at = self.failed_at.lock();

@@ -123,7 +123,7 @@ impl PartitionOffsets for Assigned {
         self.note_commit(next_offset);
     }
 
-    fn lag(&self) -> u64 {
+    fn lag(&self) -> Option<u64> {
         self.num_behind()
     }
 }

@@ -14,7 +14,8 @@ use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
 use super::assignment::Assignments;
-use super::brokers::Brokers;
+use super::bootstrap::Bootstrap;
+use super::brokers::{Brokers, is_of_a_connection};
 use super::failed;
 use super::group::GroupContext;
 use super::settings::KafkaLogSettings;
@@ -58,7 +59,7 @@ impl KafkaSubscription {
         let context = format!("joining the consumer group {}", settings.group);
         let (events, receiver) = mpsc::unbounded_channel();
         let assignments = Arc::new(Assignments::default());
-        let group = GroupContext::new(assignments.clone(), events);
+        let group = GroupContext::new(assignments.clone(), events, Bootstrap::new(settings));
         let consumer = BaseConsumer::from_config_and_context(&settings.group_consumer(), group)
             .map_err(|error| failed(&context, &error))?;
         let consumer = Arc::new(consumer);
@@ -104,6 +105,7 @@ impl Driver {
         let mut commit_at = Instant::now() + COMMIT_INTERVAL;
         while !self.stop.load(Ordering::Acquire) {
             self.poll();
+            self.consumer.context().bootstrap().mend(self.consumer.client());
             if Instant::now() >= commit_at {
                 commit_at = Instant::now() + COMMIT_INTERVAL;
                 self.tell_commits();
@@ -132,6 +134,7 @@ impl Driver {
                 // Nothing comes from this client any more; do not spin on its error.
                 std::thread::sleep(COMMIT_INTERVAL);
             }
+            Some(Err(error)) if is_of_a_connection(&error) => tracing::debug!(%error, "kafka consumer error"),
             Some(Err(error)) => tracing::warn!(%error, "kafka consumer error"),
         }
     }

@@ -1,0 +1,52 @@
+//! Gives a client its bootstrap servers back once it has forgotten every broker.
+//!
+//! librdkafka drops the brokers that a metadata answer does not name. A cluster that comes back from an outage answers
+//! for a moment with its topics and no broker at all, and a client that hears this has nobody left to ask, for ever
+//! (<https://github.com/confluentinc/librdkafka/issues/5301>).
+
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::bindings::rd_kafka_brokers_add;
+use rdkafka::client::{Client, ClientContext};
+
+use super::brokers::Statistics;
+use super::settings::KafkaLogSettings;
+
+/// The bootstrap servers of one client, and whether it needs them.
+pub(super) struct Bootstrap {
+    servers: CString,
+    is_stranded: AtomicBool,
+}
+
+// === impl Bootstrap ===
+
+impl Bootstrap {
+    /// The servers that the client was started with.
+    pub(super) fn new(settings: &KafkaLogSettings) -> Self {
+        // An address with a zero byte in it has failed before, when the client was created.
+        let servers = CString::new(settings.brokers.join(",")).unwrap_or_default();
+        Self { servers, is_stranded: AtomicBool::new(false) }
+    }
+
+    /// Takes in a report of this client.
+    pub(super) fn on_statistics(&self, statistics: &Statistics) {
+        self.is_stranded.store(!statistics.knows_a_broker(), Ordering::Release);
+    }
+
+    /// Lets a client that knows no broker begin again. Called from the thread that polls it.
+    pub(super) fn mend<C: ClientContext>(&self, client: &Client<C>) {
+        if self.is_stranded.swap(false, Ordering::AcqRel) {
+            tracing::warn!("kafka named no broker; beginning again with the bootstrap servers");
+            add_brokers(client, &self.servers);
+        }
+    }
+}
+
+/// rdkafka has no call for this one.
+#[expect(unsafe_code)]
+fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &CString) {
+    // SAFETY: the handle lives as long as `client`, librdkafka's calls are thread-safe, and it copies the text.
+    let num_added = unsafe { rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
+    tracing::debug!(num_added, "bootstrap servers added");
+}
