@@ -4,4 +4,6 @@
 
 pub mod backoff;
 pub mod credit;
+pub mod fair;
+pub mod pause;
 pub mod watermark;

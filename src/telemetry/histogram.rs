@@ -1,14 +1,15 @@
 //! Latency histograms by interval.
 //!
-//! Every actor records into a histogram of its own; only [`Stage::rotate`] and a reader ever meet it there, so
-//! the lock around it is free on the data path, and records come once per batch, not once per message. Intervals are
-//! merged as HdrHistograms, which is exact, never as averages of percentiles.
+//! Every actor records into counts of its own, without a lock. Intervals are merged as HdrHistograms, which is exact,
+//! never as averages of percentiles.
 
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
+
+use super::cells::Cells;
 
 /// Two significant digits: at most 1 % off, a few kilobytes each.
 const SIGNIFICANT_DIGITS: u8 = 2;
@@ -21,7 +22,7 @@ pub struct Stage {
 
 #[derive(Debug)]
 struct Shared {
-    recorders: Vec<Arc<Mutex<Histogram<u64>>>>,
+    recorders: Vec<Arc<Cells>>,
     since_start: Histogram<u64>,
     last_interval: Histogram<u64>,
 }
@@ -29,7 +30,7 @@ struct Shared {
 /// One actor's own way to record into a stage.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    histogram: Arc<Mutex<Histogram<u64>>>,
+    cells: Arc<Cells>,
 }
 
 /// What is read from a histogram.
@@ -71,9 +72,9 @@ impl Default for Stage {
 impl Stage {
     /// A recorder for one actor. Dropping it loses nothing.
     pub fn recorder(&self) -> Recorder {
-        let histogram = Arc::new(Mutex::new(empty()));
-        self.shared.lock().recorders.push(Arc::clone(&histogram));
-        Recorder { histogram }
+        let recorder = Recorder::new();
+        self.shared.lock().recorders.push(Arc::clone(&recorder.cells));
+        recorder
     }
 
     /// Ends the current interval and begins the next.
@@ -81,12 +82,10 @@ impl Stage {
         let mut shared = self.shared.lock();
         let mut interval = empty();
         shared.recorders.retain(|recorder| {
-            let mut recorded = recorder.lock();
-            if !recorded.is_empty() {
-                add(&mut interval, &recorded);
-                recorded.reset();
-            }
-            Arc::strong_count(recorder) > 1
+            // Asked first: what a dropped recorder has recorded is all there.
+            let is_used = Arc::strong_count(recorder) > 1;
+            recorder.take_into(&mut interval);
+            is_used
         });
         add(&mut shared.since_start, &interval);
         shared.last_interval = interval;
@@ -108,7 +107,7 @@ impl Shared {
     fn merged(&self) -> Histogram<u64> {
         let mut merged = self.since_start.clone();
         for recorder in &self.recorders {
-            add(&mut merged, &recorder.lock());
+            recorder.add_to(&mut merged);
         }
         merged
     }
@@ -117,23 +116,30 @@ impl Shared {
 // === impl Recorder ===
 
 impl Recorder {
+    /// A recorder outside of any stage, for who takes its values himself.
+    #[expect(clippy::new_without_default)] // there is no obvious one: most recorders belong to a stage
+    pub fn new() -> Self {
+        Self { cells: Arc::new(Cells::new()) }
+    }
+
+    /// Moves what was recorded into a histogram.
+    pub fn take_into(&self, histogram: &mut Histogram<u64>) {
+        self.cells.take_into(histogram);
+    }
+
     /// Records one value.
     pub fn record(&self, value: u64) {
         self.record_n(value, 1);
     }
 
     /// Records a value that stands for several, such as the latency of every row of one write.
-    pub fn record_n(&self, value: u64, count: u64) {
-        // A histogram that resizes by itself takes every value; see `empty`.
-        let _ = self.histogram.lock().record_n(value, count);
+    pub fn record_n(&self, value: u64, count: u32) {
+        self.cells.record(value, count);
     }
 
-    /// Records several values under one lock.
+    /// Records several values.
     pub fn record_all(&self, values: impl Iterator<Item = u64>) {
-        let mut histogram = self.histogram.lock();
-        for value in values {
-            let _ = histogram.record(value);
-        }
+        values.for_each(|value| self.record(value));
     }
 }
 
@@ -149,7 +155,8 @@ pub fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
     }
 }
 
-fn empty() -> Histogram<u64> {
+/// A histogram that takes every value.
+pub fn empty() -> Histogram<u64> {
     #[allow(clippy::expect_used)] // fails only for more than five digits
     Histogram::new(SIGNIFICANT_DIGITS).expect("two significant digits are allowed")
 }

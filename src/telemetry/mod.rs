@@ -2,6 +2,7 @@
 //!
 //! One [`Telemetry`] is built at start and passed to every part; nothing here is global.
 
+mod cells;
 pub mod counters;
 pub mod histogram;
 pub mod logging;
