@@ -5,5 +5,7 @@
 pub mod backoff;
 pub mod credit;
 pub mod fair;
+pub mod fleet;
+pub mod limiter;
 pub mod pause;
 pub mod watermark;
