@@ -138,7 +138,6 @@ async fn actors_are_listed_with_state_restarts_and_bounds() {
         ("writer.actors", "2"),
         ("writer.mailbox_batches", "7"),
         ("gate.max_writes", "9"),
-        ("gate.max_writes_per_partition", "8"),
     ]);
     let running = site.launch().await;
     let address = running.engine.http_addr;
@@ -158,7 +157,7 @@ async fn actors_are_listed_with_state_restarts_and_bounds() {
         ("partition_producer", 3, Some(6)),
         ("partition_consumer", 2, None),
         ("writer", 2, Some(7)),
-        ("gate", 1, Some(9)),
+        ("gate", 1, None),
     ];
     for (name, num, bound) in expected {
         let actors = group(&groups, name)["actors"].as_array().unwrap();

@@ -432,7 +432,6 @@ async fn rule_4_a_stopped_store_fills_the_log_and_not_the_memory() {
         ("writer.mailbox_batches", "2"),
         ("writer.retry_max", "\"100 ms\""),
         ("gate.max_writes", "4"),
-        ("gate.max_writes_per_partition", "2"),
         ("log.embedded.write_buffer", "\"4 MiB\""),
         ("log.embedded.tail_cache", "\"1 MiB\""),
     ]);

@@ -14,8 +14,9 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, warn};
 
-use super::gate::{Admission, Gate, Join};
+use super::gate::{Admission, Gate, Join, SetFlow};
 use super::writer::{WriteBatch, Writer};
+use crate::flow::pause::FlowState;
 use crate::flow::watermark::{BatchId, Watermark};
 use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
 use crate::supervision::{ActorRef, Lifeline};
@@ -56,6 +57,7 @@ pub struct PartitionConsumer {
     watermark: Watermark,
     in_flight: HashMap<BatchId, Arc<RecordBatch>>,
     reading: Option<SpawnHandle>,
+    flow: FlowState,
     draining: Option<oneshot::Sender<()>>,
     next_writer: usize,
     lifeline: Lifeline,
@@ -114,6 +116,7 @@ impl PartitionConsumer {
             watermark: Watermark::new(),
             in_flight: HashMap::new(),
             reading: None,
+            flow: FlowState::Open,
             draining: None,
             next_writer: 0,
             lifeline,
@@ -121,8 +124,8 @@ impl PartitionConsumer {
     }
 
     fn read_next(&mut self, ctx: &mut Context<Self>) {
-        if self.reading.is_some() || self.draining.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight
-        {
+        let may_read = self.flow == FlowState::Open && self.draining.is_none() && self.admission.is_some();
+        if !may_read || self.reading.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight {
             return;
         }
         let (slot, limit) = (Arc::clone(&self.parts.reader), self.parts.read_limit);
@@ -193,8 +196,11 @@ impl Actor for PartitionConsumer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let parts = self.parts.clone();
+        let consumer = ctx.address().recipient();
         let prepare = async move {
-            let admission = join(&parts.gate, &parts.partition).await;
+            let admission = join(&parts.gate, &parts.partition, consumer).await;
+            // The one before may have left it paused.
+            set_paused(&parts.reader, false).await;
             rewind(&parts.reader).await;
             admission
         };
@@ -223,6 +229,29 @@ impl Handler<Settled> for PartitionConsumer {
     }
 }
 
+impl Handler<SetFlow> for PartitionConsumer {
+    type Result = ();
+
+    fn handle(&mut self, SetFlow(flow): SetFlow, ctx: &mut Self::Context) {
+        let was_paused = self.flow == FlowState::Paused;
+        self.flow = flow;
+        if flow != FlowState::Open
+            && let Some(read) = self.reading.take()
+        {
+            // It loses no record, and holds the reader.
+            ctx.cancel_future(read);
+        }
+        let (slot, is_paused) = (Arc::clone(&self.parts.reader), flow == FlowState::Paused);
+        let switch = async move {
+            if is_paused != was_paused {
+                set_paused(&slot, is_paused).await;
+            }
+        };
+        // The reader's lock is fair: a resume never overtakes the pause before it.
+        ctx.spawn(wrap_future(switch).map(|(), consumer: &mut Self, ctx| consumer.read_next(ctx)));
+    }
+}
+
 impl Handler<Drain> for PartitionConsumer {
     type Result = ();
 
@@ -236,14 +265,20 @@ impl Handler<Drain> for PartitionConsumer {
     }
 }
 
-async fn join(gate: &ActorRef<Gate>, partition: &TopicPartition) -> Admission {
+async fn join(gate: &ActorRef<Gate>, partition: &TopicPartition, consumer: Recipient<SetFlow>) -> Admission {
     loop {
         if let Some(gate) = gate.current()
-            && let Ok(admission) = gate.send(Join { partition: partition.clone() }).await
+            && let Ok(admission) = gate.send(Join { partition: partition.clone(), consumer: consumer.clone() }).await
         {
             return admission;
         }
         tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+async fn set_paused(slot: &ReaderSlot, is_paused: bool) {
+    if let Some(reader) = slot.lock().await.as_mut() {
+        if is_paused { reader.pause() } else { reader.resume() }
     }
 }
 

@@ -30,6 +30,6 @@ pub use rooms::{
 };
 pub use secret::Secret;
 pub use types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, Http, Logging, LoggingFormat, Messages, Producer, Shutdown,
-    Supervision, Threads, Topic, TypeSelection, Writer,
+    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Messages,
+    Producer, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
 };

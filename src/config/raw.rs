@@ -212,13 +212,30 @@ impl Default for RawWriter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawGate {
+    pub limiter: Entry,
     pub max_writes: Entry,
-    pub max_writes_per_partition: Entry,
+    pub max_latency: Entry,
+    pub look_again: Entry,
+    pub resume_percent: Entry,
+    pub stop_reading_above: Entry,
+    pub read_again_below: Entry,
+    pub pause_after: Entry,
+    pub min_dwell: Entry,
 }
 
 impl Default for RawGate {
     fn default() -> Self {
-        Self { max_writes: 256.into(), max_writes_per_partition: 64.into() }
+        Self {
+            limiter: "adaptive".into(),
+            max_writes: 1024.into(),
+            max_latency: "100 ms".into(),
+            look_again: "1 s".into(),
+            resume_percent: 80.into(),
+            stop_reading_above: "1 s".into(),
+            read_again_below: "200 ms".into(),
+            pause_after: "5 s".into(),
+            min_dwell: "1 s".into(),
+        }
     }
 }
 

@@ -113,7 +113,7 @@ fn each_rule_tells_where_what_and_what_to_do() {
         ("devices.max_writes = 1", "x.toml:1: devices.max_writes: unknown key; it belongs to [gate]"),
         (
             "gate.colour = 1",
-            "x.toml:1: gate.colour: unknown key; remove it (known here: max_writes, max_writes_per_partition)",
+            "x.toml:1: gate.colour: unknown key; remove it (known here: limiter, look_again, max_latency, max_writes, min_dwell, pause_after, read_again_below, resume_percent, stop_reading_above)",
         ),
         ("gate = 5", "x.toml:1: gate: 5 is not a section; write [gate] and keys below it"),
         ("[data_dir]\n", "x.toml:1: data_dir: [data_dir] is a section; write one value"),
@@ -122,8 +122,8 @@ fn each_rule_tells_where_what_and_what_to_do() {
             r#"x.toml:1: devices.hello_timeout = "1 min" is not less than devices.idle_timeout = "30 s"; lower devices.hello_timeout or raise devices.idle_timeout"#,
         ),
         (
-            "gate.max_writes = 8",
-            r#"x.toml:1: gate.max_writes_per_partition = 64 is more than gate.max_writes = 8; lower gate.max_writes_per_partition or raise gate.max_writes"#,
+            "gate.read_again_below = \"2 s\"",
+            r#"x.toml:1: gate.read_again_below = "2 s" is not less than gate.stop_reading_above = "1 s"; lower gate.read_again_below or raise gate.stop_reading_above"#,
         ),
         (
             "log.embedded.retention_size = \"30 GiB\"",

@@ -168,10 +168,33 @@ pub struct Writer {
 /// The limits within which the gate decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
+    /// What decides how many writes are in flight.
+    pub limiter: GateLimiter,
     /// Most writes in flight, over all partitions.
     pub max_writes: NonZeroUsize,
-    /// Most writes in flight for one partition; at most `max_writes`.
-    pub max_writes_per_partition: NonZeroUsize,
+    /// For the fixed limiter: partitions are not read while writes take longer.
+    pub max_latency: Duration,
+    /// For the fixed limiter: how often it looks again.
+    pub look_again: Duration,
+    /// For the fixed limiter: reads go on below this part of `max_latency`, in percent.
+    pub resume_percent: NonZeroUsize,
+    /// A partition stops being read once one of its writes has waited this long for leave.
+    pub stop_reading_above: Duration,
+    /// It is read again when none has waited this long; less than `stop_reading_above`.
+    pub read_again_below: Duration,
+    /// It is paused once it has not been read for this long.
+    pub pause_after: Duration,
+    /// The least time that it is not read.
+    pub min_dwell: Duration,
+}
+
+/// What decides how many writes are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateLimiter {
+    /// Learned from latencies.
+    Adaptive,
+    /// What the config says.
+    Fixed,
 }
 
 /// Threads that actors share.

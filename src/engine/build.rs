@@ -115,17 +115,15 @@ impl Parts<'_> {
     }
 
     fn gate(&self) -> ActorRef<Gate> {
-        let store = Credits::new(self.config.gate.max_writes.get() as u32);
-        let per_partition = self.config.gate.max_writes_per_partition.get() as u32;
         let gate = ActorRef::new(1);
-        let (reference, credits) = (gate.clone(), store.clone());
+        let (reference, control) = (gate.clone(), Arc::clone(&self.view.gate));
         self.view.supervisor.supervise(ChildSpec {
             group: "gate",
             name: "store".to_owned(),
             home: home(&self.threads.pipeline, 0),
-            edge: Some(store),
+            edge: None,
             start: Arc::new(move |lifeline| {
-                reference.point_to(Gate::new(credits.clone(), per_partition, lifeline).start());
+                reference.point_to(Gate::new(Arc::clone(&control), lifeline).start());
             }),
         });
         gate

@@ -3,6 +3,7 @@
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
 mod build;
+mod gate;
 mod pipeline;
 mod rooms;
 mod run;

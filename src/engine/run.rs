@@ -9,9 +9,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::build::build;
+use super::gate;
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
 use super::threads::Threads;
 use super::{EngineError, Started};
+use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{SchemaError, Schemas};
 use crate::config::{Config, LogKind, StoreKind};
@@ -51,6 +53,7 @@ impl Run {
             telemetry: Arc::new(Telemetry::default()),
             supervisor,
             lags: Lags::default(),
+            gate: Arc::new(GateControl::new(&gate::settings(&self.config.gate))),
         };
         let http = http::serve(self.http.try_clone().map_err(broken)?, view.clone()).map_err(broken)?;
         let opened = tokio::select! {

@@ -142,7 +142,7 @@ impl<W> Fair<W> {
     }
 
     /// Who goes on next, if there is room. To be called until it returns `None`.
-    pub fn next(&mut self) -> Option<(LaneId, W)> {
+    pub fn next_in(&mut self) -> Option<(LaneId, W)> {
         if self.num_waiting == 0 || self.num_in_flight >= self.limit {
             return None;
         }
@@ -165,10 +165,7 @@ impl<W> Fair<W> {
     pub fn take_usage(&mut self) -> Usage {
         let reached = std::mem::take(&mut self.was_reached) || self.num_waiting > 0;
         let most = std::mem::replace(&mut self.max_in_flight, self.num_in_flight);
-        Usage {
-            max_in_flight: if reached { most.max(self.limit) } else { most },
-            num_waiting: self.num_waiting as u32,
-        }
+        Usage { max_in_flight: if reached { most.max(self.limit) } else { most }, num_waiting: self.num_waiting as u32 }
     }
 
     fn grant(&mut self, id: LaneId) {
@@ -219,14 +216,14 @@ mod tests {
         }
         assert!(!fair.try_enter(hot));
         fair.wait(hot, 1, "hot");
-        assert_eq!(fair.next(), None);
+        assert_eq!(fair.next_in(), None);
         fair.wait(calm, 2, "calm");
-        assert_eq!(fair.next(), Some((calm, "calm")));
+        assert_eq!(fair.next_in(), Some((calm, "calm")));
         fair.wait(calm, 3, "calm");
         fair.done(hot);
         // The eighth grant was by waiting time; this one is by what is in flight.
         fair.num_grants = 0;
-        assert_eq!(fair.next(), Some((calm, "calm")));
+        assert_eq!(fair.next_in(), Some((calm, "calm")));
     }
 
     #[test]
@@ -247,7 +244,7 @@ mod tests {
         for number in 0..10 {
             fair.wait(young, 10 + number, 'y');
         }
-        let order: String = std::iter::from_fn(|| fair.next()).map(|(_, waiter)| waiter).take(4).collect();
+        let order: String = std::iter::from_fn(|| fair.next_in()).map(|(_, waiter)| waiter).take(4).collect();
         assert!(order.contains('o'), "{order}");
     }
 
@@ -304,7 +301,7 @@ mod tests {
                     2 => {}
                     _ => fair.set_limit(limit),
                 }
-                while let Some((id, ())) = fair.next() {
+                while let Some((id, ())) = fair.next_in() {
                     granted += 1;
                     in_flight[lanes.iter().position(|lane| *lane == id).unwrap()] += 1;
                     prop_assert!(fair.num_in_flight() <= fair.limit());
@@ -318,7 +315,7 @@ mod tests {
                         fair.done(lanes[lane]);
                     }
                 }
-                while let Some((id, ())) = fair.next() {
+                while let Some((id, ())) = fair.next_in() {
                     granted += 1;
                     in_flight[lanes.iter().position(|lane| *lane == id).unwrap()] += 1;
                 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
+use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
@@ -23,6 +24,8 @@ pub struct View {
     pub supervisor: Supervisor,
     /// Records behind the end of the log, per partition.
     pub lags: Lags,
+    /// What the gate decides.
+    pub gate: Arc<GateControl>,
 }
 
 /// Serves HTTP on an open socket until the handle stops it.
@@ -34,6 +37,7 @@ pub fn serve(listener: TcpListener, view: View) -> std::io::Result<ServerHandle>
             .service(observe::ready)
             .service(observe::histograms)
             .service(observe::actors)
+            .service(observe::gate)
     })
     .workers(1)
     .disable_signals()

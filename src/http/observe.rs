@@ -47,6 +47,12 @@ pub(super) async fn actors(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.supervisor.tree().snapshot())
 }
 
+/// The limit of writes in flight, the partitions that are read or paused, and what led to both.
+#[get("/gate")]
+pub(super) async fn gate(view: web::Data<View>) -> HttpResponse {
+    HttpResponse::Ok().json(view.gate.explain())
+}
+
 /// A stage with everything since the start at the top, and the last complete interval beside it.
 fn stage_json(unit: &str, snapshot: StageSnapshot) -> Value {
     let mut stage = serde_json::to_value(snapshot.since_start).unwrap_or_default();

@@ -180,6 +180,13 @@ pub trait PartitionReader: Send {
     /// Cancel-safe: dropping the future loses no record.
     fn read(&mut self, limit: ReadLimit) -> BoxFuture<'_, Result<RecordBatch, ReadError>>;
 
+    /// Stops what the log fetches ahead for this partition, until [`resume`](Self::resume). What was fetched and not
+    /// read may be fetched again. Nothing to do where nothing is fetched ahead.
+    fn pause(&mut self) {}
+
+    /// Takes a [`pause`](Self::pause) back; harmless without one.
+    fn resume(&mut self) {}
+
     /// Goes back to the committed offset (or the start), so that everything not committed is read again.
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>>;
 

@@ -86,7 +86,7 @@ impl Work {
 
     /// Writes one group until the store has confirmed or refused every row of it; returns what it refused.
     async fn write_one(&self, write: PendingWrite, permit: WritePermit, admission: &Admission) -> Vec<Reject> {
-        match self.until_answered(&write.group, permit).await {
+        match self.until_answered(&write.group, permit, admission).await {
             Ok(()) => return Vec::new(),
             Err(reason) if write.records.len() == 1 => return refused(&write, 0, reason),
             Err(_) => {}
@@ -97,34 +97,39 @@ impl Work {
             let (table, data) = (Arc::clone(&write.group.table), write.group.data.clone());
             let single = Arc::new(RowGroup { table, data, cells: row.to_vec() });
             let permit = admission.enter().await;
-            if let Err(reason) = self.until_answered(&single, permit).await {
+            if let Err(reason) = self.until_answered(&single, permit, admission).await {
                 rejects.extend(refused(&write, index, reason));
             }
         }
         rejects
     }
 
-    /// Writes a group again and again until the store confirms it, or says that it never will.
-    ///
-    /// The permit is held between two tries: a store that fails gets fewer writes that way, not as many as there is
-    /// work, and what waits for it stays where it is.
-    async fn until_answered(&self, group: &Arc<RowGroup>, permit: WritePermit) -> Result<(), String> {
+    /// Writes a group again and again until the store confirms it, or says that it never will. Each try needs leave of
+    /// its own: how many a failing store gets is up to the gate.
+    async fn until_answered(
+        &self,
+        group: &Arc<RowGroup>,
+        mut permit: WritePermit,
+        admission: &Admission,
+    ) -> Result<(), String> {
         let mut backoff = self.backoff();
         loop {
             let started = Instant::now();
             match self.parts.store.write(Arc::clone(group)).await {
                 Ok(()) => {
-                    drop(permit);
+                    permit.confirmed(group.num_rows() as u32);
                     self.confirmed(group, started);
                     return Ok(());
                 }
                 Err(WriteError::Invalid(reason)) => return Err(reason),
                 Err(WriteError::Transient(reason)) => {
+                    permit.dropped();
                     add(&self.parts.telemetry.counters.write_retries, 1);
                     if !self.parts.store_down.swap(true, Ordering::Relaxed) {
                         warn!(reason, "the store does not take writes; trying again until it does");
                     }
                     tokio::time::sleep(backoff.next_delay(jitter())).await;
+                    permit = admission.enter().await;
                 }
             }
         }

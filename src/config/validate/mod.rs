@@ -14,12 +14,12 @@ use std::time::Duration;
 use super::checks::{Checker, Section};
 use super::entry::Entry;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawDevices, RawLogging};
+use super::raw::{RawConfig, RawDevices, RawGate, RawLogging};
 use super::secret::Secret;
 use super::sources::Sources;
 use super::types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, Http, Logging, LoggingFormat, Messages, Producer, Shutdown,
-    Supervision, Threads, Writer,
+    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Messages,
+    Producer, Shutdown, Supervision, Threads, Writer,
 };
 use super::units::{GIB, KIB, MIB};
 
@@ -100,14 +100,7 @@ pub(super) fn validate(
                 retry_max: section.duration("retry_max", &raw.writer.retry_max, millis(1)..=minutes(10)),
             }
         },
-        gate: {
-            let mut section = check.section("gate");
-            let per_partition = &raw.gate.max_writes_per_partition;
-            Gate {
-                max_writes: section.capacity("max_writes", &raw.gate.max_writes, 65_536),
-                max_writes_per_partition: section.capacity("max_writes_per_partition", per_partition, 65_536),
-            }
-        },
+        gate: gate(&mut check.section("gate"), &raw.gate),
         threads: {
             let mut section = check.section("threads");
             Threads {
@@ -186,6 +179,21 @@ fn messages(check: &mut Checker<'_>, entry: &Entry, surroundings: &Surroundings)
     let text = check.section("messages").text("directory", entry, |_| true, allowed);
     let resolve = |path: String| if from_variable { path.into() } else { surroundings.directory.join(path) };
     Messages { directory: (!text.is_empty()).then_some(text).map(resolve) }
+}
+
+fn gate(section: &mut Section<'_, '_>, raw: &RawGate) -> Gate {
+    let limiters = [("adaptive", GateLimiter::Adaptive), ("fixed", GateLimiter::Fixed)];
+    Gate {
+        limiter: section.choice("limiter", &raw.limiter, &limiters, GateLimiter::Adaptive),
+        max_writes: section.capacity("max_writes", &raw.max_writes, 65_536),
+        max_latency: section.duration("max_latency", &raw.max_latency, millis(1)..=minutes(1)),
+        look_again: section.duration("look_again", &raw.look_again, millis(200)..=minutes(1)),
+        resume_percent: section.capacity("resume_percent", &raw.resume_percent, 100),
+        stop_reading_above: section.duration("stop_reading_above", &raw.stop_reading_above, millis(10)..=minutes(1)),
+        read_again_below: section.duration("read_again_below", &raw.read_again_below, millis(1)..=minutes(1)),
+        pause_after: section.duration("pause_after", &raw.pause_after, millis(200)..=minutes(10)),
+        min_dwell: section.duration("min_dwell", &raw.min_dwell, millis(200)..=minutes(1)),
+    }
 }
 
 fn logging(section: &mut Section<'_, '_>, raw: &RawLogging) -> Logging {

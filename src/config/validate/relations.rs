@@ -36,8 +36,8 @@ fn limits(check: &mut Checker<'_>, config: &Config) {
     if devices.listen == config.http.listen && devices.listen.port() != 0 {
         check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");
     }
-    let partition_fits = gate.max_writes_per_partition <= gate.max_writes;
-    at_most(check, partition_fits, "gate.max_writes_per_partition", "gate.max_writes");
+    let has_gap = gate.read_again_below < gate.stop_reading_above;
+    below(check, has_gap, "gate.read_again_below", "gate.stop_reading_above");
 }
 
 /// Time limits that lie inside one another: the inner one must end first, or the outer one reports the wrong reason.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::Message;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Message, TopicPartitionList};
 
 use super::assignment::Assigned;
 use super::group::GroupContext;
@@ -84,6 +85,20 @@ impl KafkaReader {
         ReadError::Unavailable { partition: self.assigned.id.clone(), reason: reason.to_string() }
     }
 
+    fn set_paused(
+        &self,
+        what: &str,
+        set: impl FnOnce(&BaseConsumer<GroupContext>, &TopicPartitionList) -> KafkaResult<()>,
+    ) {
+        let id = &self.assigned.id;
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition(&id.topic, id.partition as i32);
+        // It fails for a partition that is no longer ours, which is then neither fetched nor paused.
+        if let Err(error) = set(&self.consumer, &partitions) {
+            tracing::debug!(partition = %id, %error, "{what} a partition failed");
+        }
+    }
+
     async fn seek_back(&mut self) -> Result<(), ReadError> {
         if self.assigned.is_revoked() {
             return Err(ReadError::Revoked(self.assigned.id.clone()));
@@ -107,6 +122,14 @@ impl PartitionReader for KafkaReader {
 
     fn read(&mut self, limit: ReadLimit) -> BoxFuture<'_, Result<RecordBatch, ReadError>> {
         self.read_next(limit).boxed()
+    }
+
+    fn pause(&mut self) {
+        self.set_paused("pausing", BaseConsumer::pause);
+    }
+
+    fn resume(&mut self) {
+        self.set_paused("resuming", BaseConsumer::resume);
     }
 
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), ReadError>> {

@@ -1,0 +1,194 @@
+//! What the gate knows and decides with every tick.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::Recipient;
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::explain::{Explained, PartitionExplained, Window};
+use super::gateway::{Admission, Gateway};
+use super::{SetFlow, TICK};
+use crate::flow::limiter::{Limiter, LimiterSettings};
+use crate::flow::pause::{FlowState, PauseMachine, PauseSettings};
+use crate::log::TopicPartition;
+use crate::telemetry::histogram::{empty, quantiles};
+use crate::telemetry::{Quantiles, now_us};
+
+/// How many windows are kept to be looked at.
+const NUM_RECENT: usize = 100;
+/// A partition's percentiles are of at least this many ticks: of one they would be of a handful of writes.
+const TICKS_PER_PARTITION_WINDOW: u32 = 5;
+
+/// What the gate decides by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateSettings {
+    /// The limiter of writes in flight.
+    pub limiter: LimiterSettings,
+    /// When partitions stop being read, and go on.
+    pub pause: PauseSettings,
+}
+
+/// The state of the gate, shared by its actor and by who looks at it.
+pub struct GateControl {
+    gateway: Arc<Gateway>,
+    pause: PauseSettings,
+    state: Mutex<State>,
+}
+
+struct State {
+    limiter: Limiter,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    recent: VecDeque<Window>,
+    num_ticks: u32,
+    last_tick: Duration,
+}
+
+struct Partition {
+    admission: Admission,
+    consumer: Recipient<SetFlow>,
+    machine: PauseMachine,
+    reason: &'static str,
+    write: Quantiles,
+    wait: Quantiles,
+}
+
+// === impl GateControl ===
+
+impl GateControl {
+    /// A gate that has not seen anything yet.
+    pub fn new(settings: &GateSettings) -> Self {
+        let limiter = Limiter::new(&settings.limiter);
+        let gateway = Gateway::new(limiter.decision().limit);
+        let state = State {
+            limiter,
+            partitions: BTreeMap::new(),
+            recent: VecDeque::new(),
+            num_ticks: 0,
+            last_tick: gateway.now(),
+        };
+        Self { gateway, pause: settings.pause, state: Mutex::new(state) }
+    }
+
+    /// Takes a partition up, to be read; one that has joined before keeps its place.
+    pub(super) fn join(&self, partition: TopicPartition, consumer: Recipient<SetFlow>) -> Admission {
+        let mut state = self.state.lock();
+        let machine = PauseMachine::new(self.gateway.now());
+        let known = state.partitions.remove(&partition);
+        let admission = known.map_or_else(|| self.gateway.join(), |known| known.admission);
+        let (write, wait) = (Quantiles::default(), Quantiles::default());
+        let joined = Partition { admission: admission.clone(), consumer, machine, reason: "joined", write, wait };
+        state.partitions.insert(partition, joined);
+        admission
+    }
+
+    /// Forgets a partition. What it has in flight stays counted until it ends.
+    pub(super) fn leave(&self, partition: &TopicPartition) {
+        let left = self.state.lock().partitions.remove(partition);
+        // Dropped outside of the lock: it may be the last holder of its place.
+        drop(left);
+    }
+
+    /// One look at everything: the limit, and each partition.
+    pub(super) fn tick(&self) {
+        let mut state = self.state.lock();
+        let now = self.gateway.now();
+        let length = now.saturating_sub(state.last_tick).max(TICK / 2);
+        state.last_tick = now;
+        state.num_ticks = state.num_ticks.wrapping_add(1);
+        let (sample, latencies) = self.gateway.take_sample(length);
+        let decision = state.limiter.on_window(&sample);
+        self.gateway.set_limit(decision.limit);
+        if sample.num_writes() > 0 || sample.num_dropped > 0 || sample.num_waiting > 0 {
+            let window = Window::new(now_us() / 1000, &sample, &latencies, state.limiter.explain());
+            state.note(window);
+        }
+        let measure = state.num_ticks.is_multiple_of(TICKS_PER_PARTITION_WINDOW);
+        for (name, partition) in &mut state.partitions {
+            if measure {
+                partition.measure();
+            }
+            partition.on_tick(name, &self.pause, now, decision.hold_back);
+        }
+    }
+
+    /// Everything that is decided now, and what it is decided by.
+    pub fn explain(&self) -> Explained {
+        let state = self.state.lock();
+        let (num_in_flight, limit) = self.gateway.in_flight();
+        let now = self.gateway.now();
+        let partitions = state.partitions.iter().map(|(name, partition)| (name.to_string(), partition.explain(now)));
+        Explained {
+            limit,
+            num_in_flight,
+            limiter: state.limiter.explain(),
+            partitions: partitions.collect(),
+            recent: state.recent.iter().rev().cloned().collect(),
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn note(&mut self, window: Window) {
+        if self.recent.len() == NUM_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(window);
+    }
+}
+
+// === impl Partition ===
+
+impl Partition {
+    fn measure(&mut self) {
+        let take = |recorder: &crate::telemetry::Recorder| {
+            let mut taken: Histogram<u64> = empty();
+            recorder.take_into(&mut taken);
+            quantiles(&taken)
+        };
+        let lane = self.admission.lane();
+        self.write = take(&lane.latency);
+        self.wait = take(&lane.wait);
+    }
+
+    fn on_tick(&mut self, name: &TopicPartition, settings: &PauseSettings, now: Duration, hold_back: bool) {
+        let usage = self.admission.lane().usage();
+        let was_paused = self.machine.state() == FlowState::Paused;
+        let Some(next) = self.machine.on_tick(settings, now, usage.oldest_wait, hold_back) else { return };
+        self.reason = match next {
+            FlowState::Open => "writes get through again",
+            _ if hold_back => "the store is too slow",
+            _ => "writes wait for leave too long",
+        };
+        let waited_ms = usage.oldest_wait.as_millis() as u64;
+        match next {
+            FlowState::Paused => warn!(partition = %name, waited_ms, reason = self.reason, "partition paused"),
+            FlowState::Open if was_paused => info!(partition = %name, "partition resumed"),
+            _ => tracing::debug!(partition = %name, state = ?next, waited_ms, "partition changes its flow"),
+        }
+        self.consumer.do_send(SetFlow(next));
+    }
+
+    fn explain(&self, now: Duration) -> PartitionExplained {
+        let lane = self.admission.lane();
+        let usage = lane.usage();
+        PartitionExplained {
+            state: self.machine.state(),
+            for_ms: now.saturating_sub(self.machine.since()).as_millis() as u64,
+            reason: self.reason,
+            num_in_flight: usage.num_in_flight,
+            num_waiting: usage.num_waiting,
+            oldest_wait_ms: usage.oldest_wait.as_millis() as u64,
+            num_rows: lane.num_rows.load(Ordering::Relaxed),
+            num_dropped: lane.num_dropped.load(Ordering::Relaxed),
+            write_us: self.write,
+            wait_us: self.wait,
+        }
+    }
+}

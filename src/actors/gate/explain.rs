@@ -1,0 +1,86 @@
+//! What `/gate` tells: every input and output of the decisions.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::flow::limiter::{Explanation, Sample};
+use crate::flow::pause::FlowState;
+use crate::telemetry::Quantiles;
+use crate::telemetry::histogram::quantiles;
+
+/// The gate at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// Most writes in flight.
+    pub limit: u32,
+    /// Writes in flight.
+    pub num_in_flight: u32,
+    /// The last decision about the limit, and what led to it.
+    pub limiter: Explanation,
+    /// By partition.
+    pub partitions: BTreeMap<String, PartitionExplained>,
+    /// The last windows in which anything was written, the newest first.
+    pub recent: Vec<Window>,
+}
+
+/// A partition at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartitionExplained {
+    /// Whether it is read.
+    pub state: FlowState,
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+    /// Why.
+    pub reason: &'static str,
+    /// Its writes in flight.
+    pub num_in_flight: u32,
+    /// Its writes that wait for leave.
+    pub num_waiting: usize,
+    /// How long the first of them has waited, in milliseconds.
+    pub oldest_wait_ms: u64,
+    /// Rows confirmed since it joined.
+    pub num_rows: u64,
+    /// Writes that the store did not take since it joined.
+    pub num_dropped: u64,
+    /// Latency of its writes in the last second, from leave to confirmation (µs).
+    pub write_us: Quantiles,
+    /// What its writes of the last second waited for leave (µs).
+    pub wait_us: Quantiles,
+}
+
+/// One window and the decision after it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Window {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Confirmed writes.
+    pub num_writes: u64,
+    /// Writes that the store did not take.
+    pub num_dropped: u64,
+    /// Most writes in flight at once.
+    pub max_in_flight: u32,
+    /// Writes that waited for leave at its end.
+    pub num_waiting: u32,
+    /// Latency of the confirmed writes (µs).
+    pub write_us: Quantiles,
+    /// What was decided, and what by.
+    pub decided: Explanation,
+}
+
+// === impl Window ===
+
+impl Window {
+    pub(super) fn new(at_ms: u64, sample: &Sample, latencies: &Histogram<u64>, decided: Explanation) -> Self {
+        Self {
+            at_ms,
+            num_writes: sample.num_writes(),
+            num_dropped: sample.num_dropped,
+            max_in_flight: sample.max_in_flight,
+            num_waiting: sample.num_waiting,
+            write_us: quantiles(latencies),
+            decided,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The way through the gate: who asks for leave to write gets a permit, in fair turns, and says with it what became of
+//! the write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::flow::fair::{Fair, LaneId};
+use crate::flow::limiter::{ClassSample, NUM_SIZE_CLASSES, Sample, size_class};
+use crate::telemetry::Recorder;
+use crate::telemetry::histogram::{empty, quantiles};
+
+/// The writes in flight, who waits for leave, and what was measured of them. Outlives the gate's actor, so that what is
+/// in flight stays counted when that is restarted.
+pub struct Gateway {
+    fair: Mutex<Fair<Waiter>>,
+    epoch: Instant,
+    latency: Recorder,
+    classes: [ClassCells; NUM_SIZE_CLASSES],
+    num_dropped: AtomicU64,
+    /// When a write was last answered, or let in while none was in flight; microseconds since `epoch`.
+    last_sign_us: AtomicU64,
+}
+
+#[derive(Default)]
+struct ClassCells {
+    num_writes: AtomicU64,
+    latency_us: AtomicU64,
+}
+
+/// A partition's way through the gate. It is given up with its last clone and permit.
+#[derive(Clone)]
+pub struct Admission {
+    lane: Arc<Lane>,
+}
+
+/// One partition's place, and its own measurements.
+pub(super) struct Lane {
+    id: LaneId,
+    gateway: Arc<Gateway>,
+    pub(super) latency: Recorder,
+    pub(super) wait: Recorder,
+    pub(super) num_rows: AtomicU64,
+    pub(super) num_dropped: AtomicU64,
+}
+
+/// Leave for one write; it ends when this is dropped. Dropped without a word, the write says nothing about the store.
+pub struct WritePermit {
+    lane: Arc<Lane>,
+    granted: Instant,
+}
+
+/// Who waits for a permit.
+struct Waiter {
+    lane: Arc<Lane>,
+    answer: oneshot::Sender<WritePermit>,
+}
+
+/// What one partition does at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneUsage {
+    pub num_in_flight: u32,
+    pub num_waiting: usize,
+    /// How long the first of those has waited.
+    pub oldest_wait: Duration,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// A gateway that lets `limit` writes through at a time.
+    pub fn new(limit: u32) -> Arc<Self> {
+        Arc::new(Self {
+            fair: Mutex::new(Fair::new(limit)),
+            epoch: Instant::now(),
+            latency: Recorder::new(),
+            classes: Default::default(),
+            num_dropped: AtomicU64::new(0),
+            last_sign_us: AtomicU64::new(0),
+        })
+    }
+
+    /// A way through for one more partition.
+    pub fn join(self: &Arc<Self>) -> Admission {
+        let id = self.fair.lock().join();
+        Admission {
+            lane: Arc::new(Lane {
+                id,
+                gateway: Arc::clone(self),
+                latency: Recorder::new(),
+                wait: Recorder::new(),
+                num_rows: AtomicU64::new(0),
+                num_dropped: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Time since the gateway was made: the clock of everything that is decided here.
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Changes the limit and lets in whom it allows.
+    pub(super) fn set_limit(&self, limit: u32) {
+        self.fair.lock().set_limit(limit);
+        self.let_in();
+    }
+
+    /// Writes in flight and the limit.
+    pub(super) fn in_flight(&self) -> (u32, u32) {
+        let fair = self.fair.lock();
+        (fair.num_in_flight(), fair.limit())
+    }
+
+    /// What was measured since the last time, with the latencies (µs) as a histogram.
+    pub(super) fn take_sample(&self, length: Duration) -> (Sample, Histogram<u64>) {
+        let (usage, num_in_flight) = {
+            let mut fair = self.fair.lock();
+            (fair.take_usage(), fair.num_in_flight())
+        };
+        let mut latencies = empty();
+        self.latency.take_into(&mut latencies);
+        let mut classes = [ClassSample::default(); NUM_SIZE_CLASSES];
+        for (class, cells) in classes.iter_mut().zip(&self.classes) {
+            class.num_writes = cells.num_writes.swap(0, Ordering::Relaxed);
+            class.latency_us = cells.latency_us.swap(0, Ordering::Relaxed);
+        }
+        let silent_us = self.now_us().saturating_sub(self.last_sign_us.load(Ordering::Relaxed));
+        let sample = Sample {
+            length,
+            classes,
+            num_dropped: self.num_dropped.swap(0, Ordering::Relaxed),
+            max_in_flight: usage.max_in_flight,
+            num_waiting: usage.num_waiting,
+            oldest_in_flight: Duration::from_micros(if num_in_flight > 0 { silent_us } else { 0 }),
+            p99_us: quantiles(&latencies).p99,
+        };
+        (sample, latencies)
+    }
+
+    fn now_us(&self) -> u64 {
+        self.epoch.elapsed().as_micros() as u64
+    }
+
+    fn let_in(&self) {
+        loop {
+            // The lock is let go before the answer: when nobody waits for it any more, the permit is dropped in here,
+            // which locks again.
+            let next = self.fair.lock().next_in();
+            let Some((_, Waiter { lane, answer })) = next else { return };
+            let _ = answer.send(WritePermit::new(lane));
+        }
+    }
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Waits for leave to write.
+    pub async fn enter(&self) -> WritePermit {
+        let gateway = &self.lane.gateway;
+        let answered = {
+            let mut fair = gateway.fair.lock();
+            if fair.try_enter(self.lane.id) {
+                if fair.num_in_flight() == 1 {
+                    gateway.last_sign_us.store(gateway.now_us(), Ordering::Relaxed);
+                }
+                None
+            } else {
+                let (answer, answered) = oneshot::channel();
+                fair.wait(self.lane.id, gateway.now_us(), Waiter { lane: Arc::clone(&self.lane), answer });
+                Some(answered)
+            }
+        };
+        let Some(answered) = answered else {
+            self.lane.wait.record(0);
+            return WritePermit::new(Arc::clone(&self.lane));
+        };
+        let asked = Instant::now();
+        // A place may have become free between the two looks at it.
+        gateway.let_in();
+        match answered.await {
+            Ok(permit) => {
+                self.lane.wait.record(asked.elapsed().as_micros() as u64);
+                permit
+            }
+            // A waiter is never dropped unanswered while its lane lives; if that changed, waiting for ever is safe.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    pub(super) fn usage(&self) -> LaneUsage {
+        let (num_in_flight, num_waiting, since) = self.gateway.fair.lock().lane_usage(self.id);
+        let waited_us = since.map_or(0, |since| self.gateway.now_us().saturating_sub(since));
+        LaneUsage { num_in_flight, num_waiting, oldest_wait: Duration::from_micros(waited_us) }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // Nobody waits in it: a waiter would hold it.
+        let waiting = self.gateway.fair.lock().leave(self.id);
+        drop(waiting);
+    }
+}
+
+// === impl WritePermit ===
+
+impl WritePermit {
+    fn new(lane: Arc<Lane>) -> Self {
+        Self { lane, granted: Instant::now() }
+    }
+
+    /// The store has confirmed the write.
+    pub fn confirmed(self, num_rows: u32) {
+        let (lane, gateway) = (&self.lane, &self.lane.gateway);
+        let latency_us = self.granted.elapsed().as_micros() as u64;
+        gateway.latency.record(latency_us);
+        lane.latency.record(latency_us);
+        lane.num_rows.fetch_add(u64::from(num_rows), Ordering::Relaxed);
+        if let Some(class) = gateway.classes.get(size_class(num_rows)) {
+            class.num_writes.fetch_add(1, Ordering::Relaxed);
+            class.latency_us.fetch_add(latency_us, Ordering::Relaxed);
+        }
+    }
+
+    /// The store has not taken the write: a timeout, overload, or it cannot be reached.
+    pub fn dropped(self) {
+        self.lane.gateway.num_dropped.fetch_add(1, Ordering::Relaxed);
+        self.lane.num_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for WritePermit {
+    fn drop(&mut self) {
+        let gateway = &self.lane.gateway;
+        gateway.last_sign_us.store(gateway.now_us(), Ordering::Relaxed);
+        gateway.fair.lock().done(self.lane.id);
+        gateway.let_in();
+    }
+}

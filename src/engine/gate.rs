@@ -1,0 +1,31 @@
+//! From the config to what the gate decides by.
+
+use crate::actors::gate::GateSettings;
+use crate::config::{self, GateLimiter};
+use crate::flow::limiter::{AdaptiveSettings, FixedSettings, LimiterSettings};
+use crate::flow::pause::PauseSettings;
+
+/// Where the adaptive limiter begins: little enough for any store, and a second or two below what a large one takes.
+const INITIAL_WRITES: u32 = 16;
+
+pub(super) fn settings(config: &config::Gate) -> GateSettings {
+    let max_writes = config.max_writes.get() as u32;
+    let limiter = match config.limiter {
+        GateLimiter::Adaptive => {
+            LimiterSettings::Adaptive(AdaptiveSettings { initial: INITIAL_WRITES.min(max_writes), max: max_writes })
+        }
+        GateLimiter::Fixed => LimiterSettings::Fixed(FixedSettings {
+            max_writes,
+            max_latency: config.max_latency,
+            look_again: config.look_again,
+            resume_below: config.resume_percent.get() as f64 / 100.0,
+        }),
+    };
+    let pause = PauseSettings {
+        high: config.stop_reading_above,
+        low: config.read_again_below,
+        pause_after: config.pause_after,
+        min_dwell: config.min_dwell,
+    };
+    GateSettings { limiter, pause }
+}
