@@ -10,6 +10,13 @@ use surgetank::store::embedded::query;
 
 use super::in_time;
 
+/// Settings for restarts that come at once and are never too many.
+pub const QUICK_RESTARTS: [(&str, &str); 3] = [
+    ("supervision.backoff_min", "\"1 ms\""),
+    ("supervision.backoff_max", "\"10 ms\""),
+    ("supervision.max_restarts", "10000"),
+];
+
 /// A directory with a config file and a data directory; removed at the end.
 pub struct Site {
     directory: tempfile::TempDir,
