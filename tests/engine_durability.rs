@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use common::device::{Device, position, position_at};
 use common::ledger::{Load, assert_nothing_lost, dead_letters, fleet, identities_acked, identities_in_log};
-use common::process::Process;
+use common::process::{Process, arg, run, told};
 use common::site::{QUICK_RESTARTS, Site};
 use common::{PATIENCE, http, now_ms, until, until_true};
 use fail::FailScenario;
 use serde_json::Value;
 use surgetank::engine::open_log;
+use surgetank::protocol::avro::RecordIdentity;
 use surgetank::protocol::receipt::Outcome;
 
 /// Every row of every table that the simulated fleet fills, with everything in it.
@@ -218,6 +219,61 @@ async fn rule_2_a_record_that_is_no_record_goes_to_the_dead_letters_and_holds_no
     assert_eq!(letters[0].origin, format!("writer {partition}@1"));
     running.engine.stop();
     running.engine.ended().await.unwrap();
+}
+
+/// A row that the store will never take is settled by its dead letter as well, and its neighbours are stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_2_a_row_that_the_store_refuses_goes_to_the_dead_letters_and_holds_nobody_up() {
+    let _scenario = FailScenario::setup();
+    let site = Site::new(&[]);
+    let config = site.config();
+    let (code, _, stderr) = told(&run(&["apply", "--config", arg(&site.config_path())]));
+    assert_eq!(code, 0, "{stderr}");
+    let store = rusqlite::Connection::open(site.store_path()).unwrap();
+    store
+        .execute_batch(
+            "create trigger refuse before insert on position when new.odometer % 10 = 3
+             begin select raise(abort, 'an unlucky number'); end",
+        )
+        .unwrap();
+    drop(store);
+
+    let running = site.launch().await;
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    let time = now_ms();
+    // In one package, so that good and bad rows are in one write.
+    let messages: Vec<_> = (0..30).map(|number| position_at(number, number, time)).collect();
+    device.accepted(&messages).await;
+    device.accepted(&[position_at(30, 30, time)]).await;
+    running.catch_up().await;
+    let stored: Vec<u64> = site
+        .rows("select sequence from position order by sequence")
+        .iter()
+        .map(|row| row[0].as_u64().unwrap())
+        .collect();
+    assert_eq!(stored, (0..=30).filter(|number| number % 10 != 3).collect::<Vec<_>>());
+    let mut letters = dead_letters(&config, &*running.started.rooms.log);
+    letters.sort_by_key(|letter| letter.sequence);
+    assert_eq!(letters.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [Some(3), Some(13), Some(23)]);
+    for letter in &letters {
+        let type_id = messages[0].0.type_id;
+        assert_eq!((letter.device_id.as_str(), letter.type_id, letter.version), ("d", Some(type_id), Some(1)));
+        assert_eq!((letter.reason_code.as_str(), letter.event_time_ms), ("refused_by_store", Some(time)));
+        assert!(letter.detail.contains("an unlucky number"), "{letter:?}");
+        assert!(letter.origin.starts_with("writer telemetry/"), "{letter:?}");
+        let kept = RecordIdentity::peek(&letter.payload).unwrap();
+        assert_eq!(Some(kept.sequence), letter.sequence, "the record is kept as it was");
+    }
+    let counters = running.counters();
+    assert_eq!((counters.rows, counters.dead_letters), (28, 3), "{counters:?}");
+    running.assert_unharmed().await;
+    running.stop().await;
+
+    // The offsets behind it are committed: nobody meets these rows again.
+    let running = site.launch().await;
+    running.catch_up().await;
+    assert_eq!(dead_letters(&config, &*running.started.rooms.log).len(), 3);
+    running.stop().await;
 }
 
 // === 3. Writing twice changes nothing ===
