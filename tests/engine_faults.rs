@@ -60,7 +60,11 @@ impl Servers {
 
     /// A site on these servers with topics, tables and a group of its own.
     fn site(&self) -> Site {
-        let name = format!("itest_{}", surgetank::telemetry::now_us());
+        self.site_of(&format!("itest_{}", surgetank::telemetry::now_us()))
+    }
+
+    /// A site on these servers with the topics, tables and group of this name.
+    fn site_of(&self, name: &str) -> Site {
         let quoted = |text: String| format!("{text:?}");
         let (kafka, cassandra) = (format!("[{:?}]", self.kafka), format!("[{:?}]", self.cassandra));
         let topic = format!("topics.{name}");
@@ -70,13 +74,13 @@ impl Servers {
             ("dead_letter.topic", &quoted(format!("{name}_dead"))),
             ("log.kind", "\"kafka\""),
             ("log.kafka.brokers", &kafka),
-            ("log.kafka.group", &quoted(name.clone())),
+            ("log.kafka.group", &quoted(name.to_owned())),
             ("log.kafka.instance_id", "\"pod-0\""),
             ("log.kafka.schema_topic", &quoted(format!("{name}_schemas"))),
             ("log.kafka.delivery_timeout", "\"5 s\""),
             ("store.kind", "\"cassandra\""),
             ("store.cassandra.nodes", &cassandra),
-            ("store.cassandra.keyspace", &quoted(name.clone())),
+            ("store.cassandra.keyspace", &quoted(name.to_owned())),
             ("store.cassandra.request_timeout", "\"2 s\""),
         ])
     }
@@ -201,4 +205,38 @@ async fn kill_9_of_the_engine_on_kafka_and_cassandra_loses_nothing() {
     let running = site.launch().await;
     assert_complete(report.ledger, &site, &running).await;
     running.stop().await;
+}
+
+/// The group knows one member by an instance id, and that is the one that joined last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_engines_with_one_instance_id_the_first_ends_and_the_second_takes_over() {
+    let Some(servers) = servers() else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let name = format!("itest_{}", surgetank::telemetry::now_us());
+    let (first_site, second_site) = (servers.site_of(&name), servers.site_of(&name));
+    let mut first = Process::start(&first_site).await;
+    let mut options = fleet(first.devices);
+    // These devices never learn of the second engine: what they have left at the end stays with them.
+    options.drain_timeout = Duration::from_millis(1);
+    let load = Load::start(options);
+    load.acked(2_000).await;
+
+    let second = second_site.launch().await;
+    let began = Instant::now();
+    let status = first.exited().await;
+    println!("the first ended {:?} after the second ran", began.elapsed());
+    let told = first.told();
+    assert_eq!(status.code(), Some(1), "{told}");
+    let reason = told.lines().last().unwrap();
+    assert!(reason.starts_with("surgetank: ") && reason.contains("log.kafka.instance_id"), "{told}");
+    let mut ledger = load.end().await.ledger;
+
+    let load = Load::start(fleet(second.engine.devices_addr));
+    load.acked(2_000).await;
+    let report = load.end().await;
+    assert_eq!(report.unacked_at_end, 0);
+    ledger.devices.extend(report.ledger.devices);
+    assert_complete(ledger, &second_site, &second).await;
+    second.assert_unharmed().await;
+    second.stop().await;
 }

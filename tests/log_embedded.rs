@@ -56,25 +56,7 @@ async fn open_with_topic(settings: EmbeddedLogSettings) -> EmbeddedLog {
     log
 }
 
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $name() {
-            log_contract::$name(&room()).await;
-        }
-    )*};
-}
-
-contract!(
-    records_come_back_in_order,
-    restart_goes_on_at_the_commit,
-    rewind_reads_again_what_is_not_committed,
-    lag_falls_to_zero,
-    scan_sees_everything_once,
-    schemas_stay_in_the_order_they_were_put,
-    topics_are_created_once_and_checked,
-    closed_log_refuses_appends,
-);
+log_contract::contract!(Some(room()));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_appends_share_a_flush() {

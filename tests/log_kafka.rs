@@ -63,27 +63,7 @@ fn cluster() -> Option<Cluster> {
     Some(Cluster { brokers, name })
 }
 
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            if let Some(cluster) = cluster() {
-                log_contract::$name(&cluster).await;
-            }
-        }
-    )*};
-}
-
-contract!(
-    records_come_back_in_order,
-    restart_goes_on_at_the_commit,
-    rewind_reads_again_what_is_not_committed,
-    lag_falls_to_zero,
-    scan_sees_everything_once,
-    schemas_stay_in_the_order_they_were_put,
-    topics_are_created_once_and_checked,
-    closed_log_refuses_appends,
-);
+log_contract::contract!(cluster());
 
 #[tokio::test]
 async fn record_that_is_too_large_is_refused() {

@@ -45,7 +45,7 @@ fn named<R: Copy>(all: &[R], name_of: fn(R) -> &'static str, name: &str) -> R {
 }
 
 fn reject_reason(json: &Json) -> RejectReason {
-    named(&RejectReason::ALL, RejectReason::name, text(json, "reason"))
+    named(RejectReason::ALL, RejectReason::name, text(json, "reason"))
 }
 
 fn frame_of(kind: &str, fields: &Json) -> Frame {
@@ -63,7 +63,7 @@ fn frame_of(kind: &str, fields: &Json) -> Frame {
             server_time_ms: number(fields, "server_time_ms"),
         }),
         "refused" => Frame::Refused(Refused {
-            reason: named(&RefusalReason::ALL, RefusalReason::name, text(fields, "reason")),
+            reason: named(RefusalReason::ALL, RefusalReason::name, text(fields, "reason")),
             retry_after_ms: number(fields, "retry_after_ms"),
             text: text(fields, "text").to_owned(),
         }),
@@ -77,7 +77,7 @@ fn frame_of(kind: &str, fields: &Json) -> Frame {
             Frame::Pong(Pong { nonce: number(fields, "nonce"), server_time_ms: number(fields, "server_time_ms") })
         }
         "goodbye" => Frame::Goodbye(Goodbye {
-            reason: named(&GoodbyeReason::ALL, GoodbyeReason::name, text(fields, "reason")),
+            reason: named(GoodbyeReason::ALL, GoodbyeReason::name, text(fields, "reason")),
             reconnect_after_ms: number(fields, "reconnect_after_ms"),
         }),
         other => panic!("no frame {other}"),

@@ -1,7 +1,7 @@
 //! What every log promises, as tests that both rooms run.
 
 // Each test file uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_macros, unused_imports)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,6 +115,32 @@ fn values(prefix: &str, count: usize) -> Vec<String> {
 }
 
 // === the contract ===
+
+/// All of the contract, one test each. `$room` is where, or `None` if this machine has no such log.
+macro_rules! contract {
+    ($room:expr) => {
+        $crate::log_contract::contract!(
+            $room,
+            records_come_back_in_order,
+            restart_goes_on_at_the_commit,
+            rewind_reads_again_what_is_not_committed,
+            lag_falls_to_zero,
+            scan_sees_everything_once,
+            schemas_stay_in_the_order_they_were_put,
+            topics_are_created_once_and_checked,
+            closed_log_refuses_appends,
+        );
+    };
+    ($room:expr, $($name:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            if let Some(room) = $room {
+                log_contract::$name(&room).await;
+            }
+        }
+    )*};
+}
+pub(crate) use contract;
 
 pub async fn records_come_back_in_order(room: &impl Room) {
     let log = room.open();

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod device;
+pub mod honest;
 pub mod http;
 pub mod ledger;
 pub mod process;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use super::{http, until, until_true};
 pub struct Process {
     child: Child,
     stderr: Arc<Mutex<Vec<String>>>,
+    reading: Option<JoinHandle<()>>,
     pub devices: SocketAddr,
     pub http: SocketAddr,
 }
@@ -67,7 +69,7 @@ impl Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (lines, sink) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&stderr));
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sink.lock().push(line)));
+        let reading = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sink.lock().push(line)));
         let (devices, http) = until("the engine to say where it listens", async || {
             let address = |line: &Value, key: &str| line.get(key)?.as_str()?.parse::<SocketAddr>().ok();
             stderr.lock().iter().find_map(|line| {
@@ -76,7 +78,7 @@ impl Process {
             })
         })
         .await;
-        Self { child, stderr, devices, http }
+        Self { child, stderr, reading: Some(reading), devices, http }
     }
 
     /// SIGKILL, and waits for the end.
@@ -91,13 +93,15 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the end of the process, and for its last words.
     pub async fn exited(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let stderr = Arc::clone(&self.stderr);
         let deadline = std::time::Instant::now() + super::PATIENCE;
         loop {
             if let Some(status) = child.try_wait().unwrap() {
+                // The pipe ends with the process, but may still hold what says why it ended.
+                let _ = self.reading.take().map(JoinHandle::join);
                 return status;
             }
             assert!(std::time::Instant::now() < deadline, "the process does not end: {:#?}", stderr.lock());

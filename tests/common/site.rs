@@ -8,7 +8,14 @@ use surgetank::config::Config;
 use surgetank::engine::{Engine, STORE_FILE, Started, record_topics};
 use surgetank::store::embedded::query;
 
-use super::in_time;
+use super::{http, in_time};
+
+/// Settings for restarts that come at once and are never too many.
+pub const QUICK_RESTARTS: [(&str, &str); 3] = [
+    ("supervision.backoff_min", "\"1 ms\""),
+    ("supervision.backoff_max", "\"10 ms\""),
+    ("supervision.max_restarts", "10000"),
+];
 
 /// A directory with a config file and a data directory; removed at the end.
 pub struct Site {
@@ -140,6 +147,18 @@ impl Running {
     pub async fn stop(mut self) {
         self.engine.stop();
         in_time("the engine to stop", self.engine.ended()).await.unwrap();
+    }
+
+    /// Asserts that every actor runs and none was ever restarted.
+    pub async fn assert_unharmed(&self) {
+        let (status, _) = http::get(self.engine.http_addr, "/health/ready").await;
+        assert_eq!(status, 200);
+        for group in self.started.view.supervisor.tree().snapshot() {
+            assert_eq!(group.panicked.unwrap_or(0), 0, "{group:?}");
+            for actor in &group.actors {
+                assert_eq!(actor.restarts, 0, "{group:?}");
+            }
+        }
     }
 
     pub fn counters(&self) -> surgetank::telemetry::CountersSnapshot {

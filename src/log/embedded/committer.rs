@@ -136,6 +136,7 @@ impl Committer {
             // The value is shared with the memtable, not copied.
             batch.insert(&part.partition.entries, part.partition.end().to_be_bytes(), part.bytes.clone());
         }
+        fail::fail_point!("flush", |_| Err(fjall::Error::from(std::io::Error::other("fail point")).into()));
         batch.commit()?;
         self.num_groups.fetch_add(1, Ordering::Relaxed);
         for part in parts {

@@ -19,7 +19,7 @@ fn receipts() -> impl Strategy<Value = Receipt> {
     let outcomes = prop_oneof![
         4 => Just(Outcome::Accepted),
         1 => Just(Outcome::Duplicate),
-        1 => proptest::sample::select(&RejectReason::ALL[..]).prop_map(Outcome::Rejected),
+        1 => proptest::sample::select(RejectReason::ALL).prop_map(Outcome::Rejected),
         1 => Just(Outcome::RetryLater),
     ];
     let per_message = (any::<u32>(), vec(outcomes, 0..60), any::<u32>()).prop_map(|(id, outcomes, retry_after_ms)| {
@@ -31,7 +31,7 @@ fn receipts() -> impl Strategy<Value = Receipt> {
     });
     prop_oneof![
         per_message,
-        (any::<u32>(), proptest::sample::select(&RejectReason::ALL[..])).prop_map(|(id, r)| Receipt::rejected(id, r)),
+        (any::<u32>(), proptest::sample::select(RejectReason::ALL)).prop_map(|(id, r)| Receipt::rejected(id, r)),
         (any::<u32>(), any::<u32>()).prop_map(|(id, delay)| Receipt::retry_later(id, delay)),
     ]
 }
@@ -53,11 +53,11 @@ fn frames() -> impl Strategy<Value = Frame> {
             server_time_ms,
         })
     });
-    let refused = (proptest::sample::select(&RefusalReason::ALL[..]), any::<u32>(), ".{0,40}")
+    let refused = (proptest::sample::select(RefusalReason::ALL), any::<u32>(), ".{0,40}")
         .prop_map(|(reason, retry_after_ms, text)| Frame::Refused(Refused { reason, retry_after_ms, text }));
     let package = (any::<u32>(), vec(any::<u8>(), 0..300))
         .prop_map(|(package_id, block)| Frame::Package(PackageFrame { package_id, block: block.into() }));
-    let goodbye = (proptest::sample::select(&GoodbyeReason::ALL[..]), any::<u32>())
+    let goodbye = (proptest::sample::select(GoodbyeReason::ALL), any::<u32>())
         .prop_map(|(reason, reconnect_after_ms)| Frame::Goodbye(Goodbye { reason, reconnect_after_ms }));
     prop_oneof![
         hello,
