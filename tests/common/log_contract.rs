@@ -125,6 +125,7 @@ macro_rules! contract {
             restart_goes_on_at_the_commit,
             rewind_reads_again_what_is_not_committed,
             lag_falls_to_zero,
+            a_paused_reader_goes_on_where_it_was,
             scan_sees_everything_once,
             schemas_stay_in_the_order_they_were_put,
             topics_are_created_once_and_checked,
@@ -216,6 +217,34 @@ pub async fn rewind_reads_again_what_is_not_committed(room: &impl Room) {
     reader.rewind().await.unwrap();
     let again = read(&mut **reader, 58).await;
     assert_eq!((again.first().unwrap().0, again.last().unwrap().0), (42, 99));
+    consumption.close().await;
+    log.close().await;
+}
+
+/// What was fetched ahead and not read is dropped by a pause, and must come again.
+pub async fn a_paused_reader_goes_on_where_it_was(room: &impl Room) {
+    let log = room.open();
+    let topic = spec(room.topic(), 1);
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let all = values("v", 400);
+    outcome(append(&*log, &at(&topic, 0), batch("device", &all[..200]))).await.unwrap();
+    let mut consumption = Consumption::start(&*log, &topic).await;
+    let reader = consumption.readers.get_mut(&0).unwrap();
+    let mut got = read(&mut **reader, 64).await;
+    for _ in 0..3 {
+        reader.pause();
+        reader.resume();
+        got.extend(read(&mut **reader, 20).await);
+    }
+    reader.pause();
+    outcome(append(&*log, &at(&topic, 0), batch("device", &all[200..]))).await.unwrap();
+    reader.resume();
+    // Harmless when there is no pause to take back.
+    reader.resume();
+    let rest = all.len() - got.len();
+    got.extend(read(&mut **reader, rest).await);
+    let offsets: Vec<u64> = got.iter().map(|(offset, ..)| *offset).collect();
+    assert_eq!(offsets, (0..400).collect::<Vec<u64>>());
     consumption.close().await;
     log.close().await;
 }
