@@ -52,7 +52,13 @@ impl Baseline {
                 // What moved the classes that were seen has moved this one too.
                 (None, Learn::Replace) => *base_us *= ratio,
                 (Some(mean_us), _) if how != Learn::Faster || mean_us < *base_us => {
-                    let confidence = if how == Learn::Replace { 2.0 * CONFIDENT_WRITES } else { CONFIDENT_WRITES };
+                    let confidence = match how {
+                        Learn::Faster => CONFIDENT_WRITES,
+                        Learn::Replace => 2.0 * CONFIDENT_WRITES,
+                        // Slowly upwards: each step up makes the next sample queue a little longer.
+                        Learn::Both if mean_us > *base_us => 4.0 * CONFIDENT_WRITES,
+                        Learn::Both => CONFIDENT_WRITES,
+                    };
                     let num_writes = class.num_writes as f64;
                     let from_us = if how == Learn::Replace { *base_us * ratio } else { *base_us };
                     *base_us = from_us + (mean_us - from_us) * num_writes / (num_writes + confidence);

@@ -38,9 +38,4 @@ impl Drops {
         let share = sample.num_dropped as f64 / (sample.num_dropped + sample.num_writes()) as f64;
         Some((1.0 - WEIGHT * share).clamp(0.5, 0.9))
     }
-
-    /// Whether drops of writes from before the last cut may still come.
-    pub(super) fn settling(&self) -> bool {
-        self.since_cut.is_some()
-    }
 }

@@ -29,6 +29,8 @@ pub enum LimiterSettings {
 
 /// Decides how many writes may be in flight.
 #[derive(Debug, Clone)]
+// There is one per store, not thousands.
+#[allow(clippy::large_enum_variant)]
 pub enum Limiter {
     /// By thresholds that somebody chose.
     Fixed(Fixed),

@@ -35,7 +35,9 @@ fn test_adaptive_finds_the_knee_whatever_the_store() {
         run(&mut limiter, parallelism, 40);
         let limits = run(&mut limiter, parallelism, 100);
         let mean = f64::from(limits.iter().sum::<u32>()) / 100.0 / f64::from(parallelism);
-        assert!((0.97..2.5).contains(&mean), "{parallelism} servers: {mean}");
+        // A write more or less is much where there are few servers.
+        let most = 1.5 + 2.0 / f64::from(parallelism);
+        assert!((0.97..most).contains(&mean), "{parallelism} servers: {mean}");
     }
 }
 
@@ -92,6 +94,24 @@ fn test_a_stall_is_forgotten_within_five_seconds() {
     assert!(limiter.decision().limit >= 58, "{:?}", limiter.explain());
 }
 
+/// A store that refuses what is above 40 in flight, and is not a bit slower before.
+#[test]
+fn test_adaptive_stays_below_what_a_store_refuses() {
+    let mut limiter = adaptive();
+    let (mut num_dropped, mut num_writes) = (0, 0);
+    for _ in 0..500 {
+        let limit = limiter.decision().limit;
+        let mut sample = healthy(limit.min(40), 1000);
+        sample.max_in_flight = limit;
+        sample.num_dropped = u64::from(limit.saturating_sub(40)) * 40;
+        num_dropped += sample.num_dropped;
+        num_writes += sample.num_writes();
+        limiter.on_window(&sample);
+    }
+    assert!(num_writes > 500 * 40 * 40 * 8 / 10, "{num_writes}");
+    assert!(num_dropped < num_writes / 50, "{num_dropped} of {num_writes}");
+}
+
 fn any_sample() -> impl Strategy<Value = Sample> {
     let classes = prop::array::uniform10((0u64..400, 1u64..2_000_000));
     (classes, prop_oneof![Just(0u64), 0u64..500], 0u32..2000, 0u32..3, 0u64..5_000).prop_map(
@@ -108,8 +128,8 @@ fn any_sample() -> impl Strategy<Value = Sample> {
 }
 
 proptest! {
-    /// Whatever happens: within the bounds, no shrink by more than a half (less one for rounding), and no growth of a
-    /// limit that is not used.
+    /// Whatever happens: within the bounds, no shrink by more than a half, and no growth of a limit that is not used,
+    /// except back to where it was, or in a trial.
     #[test]
     fn test_adaptive_is_bounded(samples in prop::collection::vec(any_sample(), 1..200), cap in 1u32..2000) {
         let mut limiter = adaptive();
@@ -119,8 +139,8 @@ proptest! {
             let phase = limiter.explain().phase;
             let after = limiter.on_window(&sample).limit;
             prop_assert!((1..=cap.min(1024)).contains(&after));
-            prop_assert!(after + 1 >= before / 3, "{before} to {after}");
-            if f64::from(sample.max_in_flight) < 0.5 * f64::from(before) && phase != "check" && phase != "recovery" {
+            prop_assert!(after >= before / 2, "{before} to {after}");
+            if f64::from(sample.max_in_flight) < 0.5 * f64::from(before) && phase != "check" {
                 let back = limiter.explain().last_good.unwrap_or(0.0).ceil();
                 prop_assert!(after <= before || f64::from(after) <= back, "{before} to {after}");
             }
