@@ -13,6 +13,7 @@ pub mod http;
 pub mod log;
 pub mod protocol;
 pub mod simulate;
+pub mod simulate_gate;
 pub mod store;
 pub mod supervision;
 pub mod telemetry;

@@ -34,6 +34,30 @@ fn check_says_fine_or_names_file_line_and_key() {
 }
 
 #[test]
+fn simulate_gate_refuses_a_wrong_scenario_and_prints_figures_of_a_right_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios/calm.toml");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let (scenario, drawing) = (directory.path().join("mine.toml"), directory.path().join("mine.svg"));
+
+    std::fs::write(&scenario, text.replace("nodes = 3", "nodes = 0")).unwrap();
+    let (code, _, stderr) = told(&run(&["simulate-gate", arg(&scenario)]));
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("store.nodes is 0, but must be 1 to 64"), "{stderr}");
+
+    let small = text.replace("parallelism = 32", "parallelism = 2").replace("40 s", "10 s");
+    std::fs::write(&scenario, small).unwrap();
+    let (code, stdout, stderr) = told(&run(&["simulate-gate", arg(&scenario), "--json", "--plot", arg(&drawing)]));
+    assert_eq!(code, 0, "{stderr}");
+    let figures = json(&stdout);
+    for name in ["goodput_vs_best_fixed", "p99_vs_unloaded", "settle_s", "recover_s", "left_paused"] {
+        assert!(figures[name].is_number(), "{name}: {stdout}");
+    }
+    assert_eq!(figures["scenario"], "calm");
+    assert!(std::fs::read_to_string(&drawing).unwrap().starts_with("<svg"));
+}
+
+#[test]
 fn check_reads_the_layouts_and_that_topics_take_every_type() {
     let layouts = tempfile::tempdir().unwrap();
     let directory = format!("{:?}", layouts.path().to_str().unwrap());

@@ -27,6 +27,8 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Simulate devices against a running engine
     Simulate(SimulateArgs),
+    /// Play a scenario with the limiter against a modelled store, and compare it with the best fixed limit
+    SimulateGate(SimulateGateArgs),
     /// Compare a ledger written by `simulate --ledger` with the store and the dead letters
     Verify(VerifyArgs),
     /// Read the embedded store with SQL, also while the engine runs
@@ -104,6 +106,30 @@ pub(super) struct SimulateArgs {
     /// Print the outcome as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SimulateGateArgs {
+    /// The scenario; some are in config/scenarios
+    #[arg(value_name = "SCENARIO.toml")]
+    pub scenario: PathBuf,
+    /// Which limiter; the fixed one with its default thresholds
+    #[arg(long, value_enum, default_value_t = LimiterKind::Adaptive)]
+    pub limiter: LimiterKind,
+    /// Draw limit, latency and goodput over time into this file
+    #[arg(long, value_name = "OUT.svg")]
+    pub plot: Option<PathBuf>,
+    /// Print the outcome as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LimiterKind {
+    /// Learns its limits
+    Adaptive,
+    /// Has the thresholds that are commonly used
+    Fixed,
 }
 
 #[derive(Debug, ClapArgs)]

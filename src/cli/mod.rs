@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod signals;
 mod simulate;
+mod simulate_gate;
 mod verify;
 
 use std::fmt::Display;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Apply(args) => apply::apply(&args.config),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::SimulateGate(args) => simulate_gate::simulate_gate(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Query(args) => query::query(&args),
         Command::DeadLetters(args) => dead_letters::dead_letters(&args),

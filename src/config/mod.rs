@@ -33,3 +33,4 @@ pub use types::{
     Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Messages,
     Producer, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
 };
+pub(crate) use units::Span;

@@ -19,11 +19,11 @@ pub(super) struct Size(pub(super) u64);
 
 /// A length of time. Without a unit it is refused, except 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span(pub(super) Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 /// The text is not a number with a unit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotAQuantity;
+pub(crate) struct NotAQuantity;
 
 // === impl Size ===
 
