@@ -1,5 +1,7 @@
 //! What the gate costs each write: leave from the budget, the measurements, and giving the place back.
 
+#![allow(clippy::expect_used)] // a benchmark may end by a panic
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

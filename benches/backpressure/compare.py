@@ -241,6 +241,8 @@ def main():
     for result in results:
         print(json.dumps({key: value for key, value in result.items() if key != "samples"}))
     args.out.mkdir(parents=True, exist_ok=True)
+    (LOGS / "runs.json").write_text(json.dumps(results))
+    say(f"logs and samples are in {LOGS}")
     from plot import draw
     draw(results, args.out / "backpressure.svg")
 
