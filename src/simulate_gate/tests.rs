@@ -41,7 +41,7 @@ scenarios! {
 #[test]
 fn test_gate_is_not_made_for_one_store() {
     let stores =
-        [(1, 8, "2 ms"), (1, 8, "20 ms"), (1, 64, "20 ms"), (3, 16, "20 ms"), (3, 8, "5 ms"), (1, 128, "20 ms")];
+        [(1, 32, "2 ms"), (1, 32, "20 ms"), (1, 64, "20 ms"), (3, 16, "20 ms"), (3, 8, "5 ms"), (1, 128, "20 ms")];
     let mut misses = Vec::new();
     for (nodes, parallelism, service) in stores {
         for change in ["", "[[change]]\nat = \"30 s\"\nservice_factor = 2.0"] {
