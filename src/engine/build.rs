@@ -66,6 +66,7 @@ pub(super) async fn build(
         },
         max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
         drain_timeout: config.shutdown.drain_timeout / 2,
+        memory: view.memory.clone(),
         telemetry: Arc::clone(&view.telemetry),
         lags: view.lags.clone(),
     };
