@@ -8,17 +8,25 @@
 mod common;
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::device::{Device, block, position};
+use common::device::{Device, Message, block, position};
 use common::ledger::{Load, assert_nothing_lost, fleet};
+use common::process::Process;
 use common::site::Site;
 use common::{http, in_time, until_true};
 use fail::FailScenario;
+use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::receipt::{Outcome, Verdict};
+use tokio::task::JoinHandle;
 
 const BUDGET: u64 = 32 << 20;
+
+const NUM_DEVICES: u32 = 8;
+const NUM_PACKAGES: u32 = 16;
+const NUM_MESSAGES: u32 = 10_000;
 
 const SMALL_BUDGET: [(&str, &str); 3] = [
     ("memory.budget", "\"32 MiB\""),
@@ -52,7 +60,7 @@ async fn a_store_that_stands_still_slows_no_acknowledgement() {
     })
     .await;
     // A read that was under way when the limit was reached brings at most one more batch for each of two partitions.
-    let largest_batch = 1 << 20 | 4096 * 600;
+    let largest_batch = (1 << 20) + 4096 * 540;
     assert!(most < BUDGET / 2 + 2 * largest_batch, "{} KiB of batches", most >> 10);
     assert_eq!((running.counters().retry_later, memory.snapshot().refused_packages), (0, 0));
     let (_, histograms) = http::get(running.engine.http_addr, "/histograms").await;
@@ -98,24 +106,37 @@ async fn deliver_all(mut device: Device, blocks: Vec<Bytes>) -> Vec<u32> {
     delays
 }
 
+/// A package of half a megabyte that is one row, since its messages repeat one another.
+fn of_one_row(package: u32) -> Vec<Message> {
+    vec![position(package, 1); NUM_MESSAGES as usize]
+}
+
+/// A package of half a megabyte and as many rows as messages.
+fn of_many_rows(package: u32) -> Vec<Message> {
+    let (header, body) = position(0, 1);
+    let sequences = package * NUM_MESSAGES..(package + 1) * NUM_MESSAGES;
+    sequences.map(|sequence| (MessageHeader { sequence, ..header }, body.clone())).collect()
+}
+
+/// Devices with packages that weigh about 140 MiB in all.
+async fn deliver_too_much(server: SocketAddr, package: fn(u32) -> Vec<Message>) -> Vec<JoinHandle<Vec<u32>>> {
+    let mut deliveries = Vec::new();
+    for number in 0..NUM_DEVICES {
+        let device = Device::connect(server, &format!("truck-{number}")).await;
+        let blocks = (0..NUM_PACKAGES).map(|number| block(&package(number)));
+        deliveries.push(tokio::spawn(deliver_all(device, blocks.collect())));
+    }
+    deliveries
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_stands_still_sends_devices_away_and_none_of_them_for_good() {
-    const NUM_DEVICES: u32 = 8;
-    const NUM_PACKAGES: u32 = 16;
-    /// A package of these many bytes is one row: the messages repeat one another.
-    const NUM_MESSAGES: usize = 10_000;
-
     let _scenario = FailScenario::setup();
     let site = Site::new(&SMALL_BUDGET);
     let running = site.launch().await;
     let memory = running.started.view.memory.clone();
     fail::cfg("partition_producer", "pause").unwrap();
-    let mut deliveries = Vec::new();
-    for number in 0..NUM_DEVICES {
-        let device = Device::connect(running.engine.devices_addr, &format!("truck-{number}")).await;
-        let blocks = (0..NUM_PACKAGES).map(|sequence| block(&vec![position(sequence, number); NUM_MESSAGES]));
-        deliveries.push(tokio::spawn(deliver_all(device, blocks.collect())));
-    }
+    let deliveries = deliver_too_much(running.engine.devices_addr, of_one_row).await;
     let mut most = 0;
     until_true("devices to be sent away", async || {
         let seen = memory.snapshot();
@@ -147,4 +168,23 @@ async fn a_log_that_stands_still_sends_devices_away_and_none_of_them_for_good() 
     .await;
     running.assert_unharmed().await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_takes_no_more_than_the_budget_tells() {
+    let site = Site::new(&SMALL_BUDGET);
+    let process = Process::start_with(&site, "partition_producer=pause").await;
+    // Once it has served a device, it has its threads and their buffers.
+    drop(Device::connect(process.devices, "truck-0").await);
+    let before = process.resident_bytes();
+    let deliveries = deliver_too_much(process.devices, of_many_rows).await;
+    let refused = async || {
+        let (_, histograms) = http::get(process.http, "/histograms").await;
+        histograms["memory"]["refused_packages"].as_u64().unwrap()
+    };
+    until_true("devices to be sent away", async || refused().await >= 300).await;
+    let grown = process.resident_bytes().saturating_sub(before);
+    deliveries.iter().for_each(JoinHandle::abort);
+    // Beside the budget: the log's tables, buffers of decoders and connections, and what the allocator keeps.
+    assert!(grown < BUDGET + BUDGET / 2, "{} MiB more than before", grown >> 20);
 }

@@ -8,7 +8,7 @@
 //!   one ([`MemoryBudget::may_read_on`]), and batches in all get no more than half;
 //! - what is outside of our hands is reported, and counts as it is.
 //!
-//! However much the latter two hold, a quarter stays for packages: a store that stands still fills batches and the
+//! However much the latter two hold, half stays for packages: a store that stands still fills batches and the
 //! client's queues, and devices have to be acknowledged all the same.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// The part of the budget that is left to packages whatever the others hold: 1 / this.
-pub const PACKAGES_PART: u64 = 4;
+pub const PACKAGES_PART: u64 = 2;
 /// The part of the budget up to which consumers read on: 1 / this.
 const BATCHES_PART: u64 = 2;
 /// There is room again when this part of what packages may have is free: 1 / this.

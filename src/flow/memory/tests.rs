@@ -20,16 +20,16 @@ fn test_packages_stop_at_the_limit_and_give_back_what_they_had() {
 }
 
 #[test]
-fn test_a_quarter_stays_for_packages_whatever_the_others_hold() {
+fn test_half_stays_for_packages_whatever_the_others_hold() {
     let budget = MemoryBudget::new(100);
     let batch = budget.take(500);
     budget.set_outside(500);
-    let package = budget.try_reserve(25).unwrap();
+    let package = budget.try_reserve(50).unwrap();
     assert!(budget.try_reserve(1).is_none());
-    assert_eq!(budget.in_use(), 1025);
+    assert_eq!(budget.in_use(), 1050);
     budget.set_outside(0);
     drop(batch);
-    assert!(budget.try_reserve(75).is_some());
+    assert!(budget.try_reserve(50).is_some());
     drop(package);
 }
 
@@ -81,7 +81,7 @@ fn test_a_turn_is_told_once() {
     assert_eq!(watch.on_look(&budget.snapshot()), None);
     // What the others hold beyond their part is not waited for.
     budget.set_outside(1000);
-    assert!(budget.try_reserve(21).is_none());
+    assert!(budget.try_reserve(41).is_none());
     assert_eq!(watch.on_look(&budget.snapshot()), Some(Turn::Full));
     assert_eq!(watch.on_look(&budget.snapshot()), Some(Turn::Room));
 }
@@ -145,10 +145,10 @@ proptest! {
             match step {
                 Step::Reserve(bytes) => match budget.try_reserve(bytes) {
                     Some(reserved) => {
-                        prop_assert!(packages + bytes + others.min(LIMIT * 3 / 4) <= LIMIT);
+                        prop_assert!(packages + bytes + others.min(LIMIT / 2) <= LIMIT);
                         held.push((reserved, bytes, true));
                     }
-                    None => prop_assert!(packages + bytes + others > LIMIT && packages + bytes > LIMIT / 4),
+                    None => prop_assert!(packages + bytes + others > LIMIT && packages + bytes > LIMIT / 2),
                 },
                 Step::Take(bytes) => held.push((budget.take(bytes), bytes, false)),
                 Step::Outside(bytes) => {

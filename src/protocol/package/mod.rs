@@ -29,6 +29,9 @@ const EVENT_TIME_LEN: usize = 6;
 /// Snappy's densest element stands for 64 bytes and takes 3. No block can hold more than this many times its size.
 const MAX_SNAPPY_EXPANSION: usize = 22;
 
+/// Records take about this many times the bytes of small messages: they have the device and more times beside the body.
+const RECORDS_PER_PLAIN: usize = 2;
+
 /// How large a package may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackageLimits {
@@ -133,10 +136,10 @@ pub fn decompress(block: &[u8], limits: PackageLimits, scratch: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// Bytes of memory that a package takes until it has its receipt: its block, and what decompressing that will hold. A
+/// Bytes of memory that a package takes until it has its receipt, about: its block, and the records that are made of it. A
 /// block that claims more than is allowed or possible takes only itself, since nothing is allocated for it.
 pub fn weight(block: &[u8], limits: PackageLimits) -> usize {
-    block.len() + claimed_len(block, limits).unwrap_or(0)
+    block.len() + RECORDS_PER_PLAIN * claimed_len(block, limits).unwrap_or(0)
 }
 
 fn claimed_len(block: &[u8], limits: PackageLimits) -> Result<usize, PackageError> {
