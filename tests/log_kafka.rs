@@ -95,6 +95,28 @@ async fn cluster_that_cannot_be_reached_shows_in_health_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_client_keeps_in_its_queues_is_told() {
+    let Some(cluster) = cluster() else { return };
+    let log = cluster.open();
+    let topic = spec(cluster.topic(), 1);
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let values = vec![vec![b'x'; 100]; 1000];
+    outcome(append(&*log, &at(&topic, 0), batch("device", &values))).await.unwrap();
+    let mut consumption = Consumption::start(&*log, &topic).await;
+    until("fetched records to be told", || log.buffered_bytes() >= 100_000).await;
+    for reader in consumption.readers.values_mut() {
+        read(&mut **reader, 1000).await;
+    }
+    until("read records to be forgotten", || log.buffered_bytes() == 0).await;
+    consumption.close().await;
+
+    let nobody = Cluster { brokers: "127.0.0.1:1".to_owned(), name: "nobody".to_owned() };
+    let unreachable = KafkaLog::open(KafkaLogSettings { delivery_timeout: PATIENCE, ..nobody.settings("") }).unwrap();
+    let _pending = append(&unreachable, &at(&topic, 0), batch("device", &values));
+    until("records that nobody confirms to be told", || unreachable.buffered_bytes() >= 100_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_member_takes_over_where_the_first_committed() {
     let Some(cluster) = cluster() else { return };
     let (first, second) =

@@ -14,8 +14,10 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::gate::{Gate, Leave};
-use super::partition_consumer::{ConsumerParts, Drain, PartitionConsumer, ReaderSlot};
+use super::partition_consumer::{ConsumerParts, Drain, PartitionConsumer};
+use super::reader_slot::ReaderSlot;
 use super::writer::Writer;
+use crate::flow::memory::MemoryBudget;
 use crate::log::{AssignmentEvent, PartitionOffsets, PartitionReader, ReadLimit, TopicPartition};
 use crate::supervision::{ActorRef, ChildSpec, Supervisor};
 use crate::telemetry::Telemetry;
@@ -36,6 +38,8 @@ pub struct Group {
     pub max_batches_in_flight: usize,
     /// How long a partition that is taken away may take to finish what is in flight.
     pub drain_timeout: Duration,
+    /// See [`ConsumerParts`].
+    pub memory: MemoryBudget,
     /// See [`ConsumerParts`].
     pub telemetry: Arc<Telemetry>,
     /// The offsets of what is consumed now, for lag.
@@ -109,6 +113,7 @@ impl Group {
             writers: self.writers.clone(),
             read_limit: self.read_limit,
             max_batches_in_flight: self.max_batches_in_flight,
+            memory: self.memory.clone(),
             telemetry: Arc::clone(&self.telemetry),
         };
         let reference: ActorRef<PartitionConsumer> = consumer.clone();

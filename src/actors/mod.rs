@@ -1,4 +1,4 @@
-//! The actors of the data path, one file each, in the order in which a record meets them.
+//! The actors of the data path, one file each, and what they share.
 //!
 //! Actors are thin: they receive, call the pure parts, and carry out. Bounds are credits that ride inside messages
 //! (see [`crate::flow::credit`]); restarts are the [`crate::supervision`] module's.
@@ -10,7 +10,9 @@ pub mod group;
 pub mod listener;
 pub mod partition_consumer;
 pub mod partition_producer;
+pub mod reader_slot;
 pub mod routes;
 pub mod schemas;
+pub mod settle;
 pub mod ticket;
 pub mod writer;

@@ -4,6 +4,9 @@
 //! While writes are in flight the next records gather in the log, so batches grow exactly when there is a backlog and
 //! are as small as they come when there is none. A batch stays in hand until it is settled: if the writer that held
 //! it dies, it is sent to another.
+//!
+//! What is in hand counts against the memory budget. While that has no room, the first batch is read all the same, so
+//! that every partition moves, but no further one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +14,26 @@ use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::gate::{Admission, Gate, Join, SetFlow};
+use super::reader_slot::{ReaderSlot, read, rewind, set_paused};
+use super::settle::{Settle, Settled};
 use super::writer::{WriteBatch, Writer};
+use crate::flow::memory::{MemoryBudget, Reserved};
 use crate::flow::pause::FlowState;
 use crate::flow::watermark::{BatchId, Watermark};
-use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
+use crate::log::{PartitionOffsets, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 use crate::supervision::{ActorRef, Lifeline};
 use crate::telemetry::{Recorder, Telemetry};
 
 /// How long to wait before asking again for something that is not there right now: the log, the gate, a live writer.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Where a partition's reader is kept, so that it outlives the actor that reads; empty once the partition is given up.
-pub type ReaderSlot = Arc<Mutex<Option<Box<dyn PartitionReader>>>>;
+/// What a record takes on its way into the store beside its bytes, about: a row of some dozen cells, and its place in the
+/// batch.
+const ROW_BYTES: usize = 512 + size_of::<RecordRef>();
 
 /// What a consumer works with.
 #[derive(Clone)]
@@ -45,6 +52,8 @@ pub struct ConsumerParts {
     pub read_limit: ReadLimit,
     /// How many batches may be read and not settled.
     pub max_batches_in_flight: usize,
+    /// What batches in hand count against.
+    pub memory: MemoryBudget,
     /// Measures the reads.
     pub telemetry: Arc<Telemetry>,
 }
@@ -55,12 +64,21 @@ pub struct PartitionConsumer {
     read_records: Recorder,
     admission: Option<Admission>,
     watermark: Watermark,
-    in_flight: HashMap<BatchId, Arc<RecordBatch>>,
+    in_flight: HashMap<BatchId, InHand>,
     reading: Option<SpawnHandle>,
+    /// There was no room in memory; a timer looks again.
+    waits_for_room: bool,
     flow: FlowState,
     draining: Option<oneshot::Sender<()>>,
     next_writer: usize,
     lifeline: Lifeline,
+}
+
+/// A batch that is not settled.
+#[derive(Clone)]
+struct InHand {
+    records: Arc<RecordBatch>,
+    memory: Arc<Reserved>,
 }
 
 /// Finish what is in flight, commit, and end; answered when that is done.
@@ -69,38 +87,6 @@ pub struct PartitionConsumer {
 pub struct Drain {
     /// Answered at the end.
     pub done: oneshot::Sender<()>,
-}
-
-/// What became of a batch.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Settled {
-    id: BatchId,
-    /// Every record is in the store or the dead-letter topic; otherwise the writer died with it.
-    done: bool,
-}
-
-/// Rides with a batch; unless it is [`done`](Settle::done), its drop reports that the batch has to be written again.
-#[derive(Debug)]
-pub struct Settle {
-    to: Recipient<Settled>,
-    id: BatchId,
-    done: bool,
-}
-
-// === impl Settle ===
-
-impl Settle {
-    /// Every record of the batch is in the store or in the dead-letter topic.
-    pub fn done(mut self) {
-        self.done = true;
-    }
-}
-
-impl Drop for Settle {
-    fn drop(&mut self) {
-        self.to.do_send(Settled { id: self.id, done: self.done });
-    }
 }
 
 // === impl PartitionConsumer ===
@@ -116,6 +102,7 @@ impl PartitionConsumer {
             watermark: Watermark::new(),
             in_flight: HashMap::new(),
             reading: None,
+            waits_for_room: false,
             flow: FlowState::Open,
             draining: None,
             next_writer: 0,
@@ -128,16 +115,22 @@ impl PartitionConsumer {
         if !may_read || self.reading.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight {
             return;
         }
-        let (slot, limit) = (Arc::clone(&self.parts.reader), self.parts.read_limit);
-        let partition = self.parts.partition.clone();
-        let read = async move {
-            match slot.lock().await.as_mut() {
-                Some(reader) => reader.read(limit).await,
-                None => Err(ReadError::Revoked(partition)),
-            }
-        };
+        if !self.in_flight.is_empty() && !self.parts.memory.may_read_on() {
+            return self.wait_for_room(ctx);
+        }
+        let read = read(Arc::clone(&self.parts.reader), self.parts.partition.clone(), self.parts.read_limit);
         let read = wrap_future(read).map(|outcome, consumer: &mut Self, ctx| consumer.on_read(outcome, ctx));
         self.reading = Some(ctx.spawn(read));
+    }
+
+    /// Its own batches tell when they are settled; those of others are looked for.
+    fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.waits_for_room, true) {
+            ctx.run_later(RETRY_DELAY, |consumer, ctx| {
+                consumer.waits_for_room = false;
+                consumer.read_next(ctx);
+            });
+        }
     }
 
     fn on_read(&mut self, outcome: Result<RecordBatch, ReadError>, ctx: &mut Context<Self>) {
@@ -147,7 +140,8 @@ impl PartitionConsumer {
                 fail::fail_point!("partition_consumer");
                 self.read_records.record(batch.records.len() as u64);
                 let id = self.watermark.track(batch.next_offset);
-                self.in_flight.insert(id, Arc::new(batch));
+                let memory = Arc::new(self.parts.memory.take(weight(&batch)));
+                self.in_flight.insert(id, InHand { records: Arc::new(batch), memory });
                 self.dispatch(id, ctx);
                 self.read_next(ctx);
             }
@@ -161,9 +155,10 @@ impl PartitionConsumer {
 
     /// Sends a batch to a writer, as soon as that has room.
     fn dispatch(&mut self, id: BatchId, ctx: &mut Context<Self>) {
-        let (Some(records), Some(admission)) = (self.in_flight.get(&id).cloned(), self.admission.clone()) else {
+        let (Some(in_hand), Some(admission)) = (self.in_flight.get(&id).cloned(), self.admission.clone()) else {
             return;
         };
+        let InHand { records, memory } = in_hand;
         let num_writers = self.parts.writers.len();
         let candidates = (0..num_writers).map(|i| (self.next_writer + i) % num_writers);
         let Some(index) = candidates.into_iter().find(|index| self.parts.writers[*index].is_up()) else {
@@ -172,7 +167,7 @@ impl PartitionConsumer {
         };
         self.next_writer = index + 1;
         let writer = self.parts.writers[index].clone();
-        let settle = Settle { to: ctx.address().recipient(), id, done: false };
+        let settle = Settle::new(ctx.address().recipient(), id, memory);
         let partition = self.parts.partition.clone();
         ctx.spawn(wrap_future(async move {
             let credit = writer.credits().take().await;
@@ -201,7 +196,7 @@ impl Actor for PartitionConsumer {
             let admission = join(&parts.gate, &parts.partition, consumer).await;
             // The one before may have left it paused.
             set_paused(&parts.reader, false).await;
-            rewind(&parts.reader).await;
+            rewind(&parts.reader, RETRY_DELAY).await;
             admission
         };
         ctx.spawn(wrap_future(prepare).map(|admission, consumer: &mut Self, ctx| {
@@ -265,33 +260,16 @@ impl Handler<Drain> for PartitionConsumer {
     }
 }
 
+fn weight(batch: &RecordBatch) -> u64 {
+    (batch.data.len() + batch.records.len() * ROW_BYTES) as u64
+}
+
 async fn join(gate: &ActorRef<Gate>, partition: &TopicPartition, consumer: Recipient<SetFlow>) -> Admission {
     loop {
         if let Some(gate) = gate.current()
             && let Ok(admission) = gate.send(Join { partition: partition.clone(), consumer: consumer.clone() }).await
         {
             return admission;
-        }
-        tokio::time::sleep(RETRY_DELAY).await;
-    }
-}
-
-async fn set_paused(slot: &ReaderSlot, is_paused: bool) {
-    if let Some(reader) = slot.lock().await.as_mut() {
-        if is_paused { reader.pause() } else { reader.resume() }
-    }
-}
-
-/// Back to the committed offset: a consumer that died has left batches behind that nobody will settle.
-async fn rewind(slot: &ReaderSlot) {
-    loop {
-        let outcome = match slot.lock().await.as_mut() {
-            Some(reader) => reader.rewind().await,
-            None => return,
-        };
-        match outcome {
-            Ok(()) | Err(ReadError::Revoked(_)) => return,
-            Err(error) => warn!(%error, "going back to the committed offset again soon"),
         }
         tokio::time::sleep(RETRY_DELAY).await;
     }

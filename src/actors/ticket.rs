@@ -11,6 +11,7 @@ use actix::{Message, Recipient};
 use parking_lot::Mutex;
 
 use crate::flow::credit::Credit;
+use crate::flow::memory::Reserved;
 use crate::log::AppendError;
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
@@ -40,6 +41,8 @@ pub struct ReplyTo {
     pub received: Instant,
     /// The connection's credit for this package.
     pub window: Credit,
+    /// The package's memory, given back when its receipt is made.
+    pub memory: Reserved,
     /// The delay to give with "retry later".
     pub retry_after_ms: u32,
     /// Counts what is confirmed.
@@ -104,6 +107,7 @@ impl Drop for Ticket {
                 builder.build(reply_to.retry_after_ms)
             }
         };
+        drop(reply_to.memory);
         // A connection that is gone has a device that sends again.
         reply_to.connection.do_send(Deliver { receipt, received: reply_to.received, window: reply_to.window });
     }

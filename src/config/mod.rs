@@ -30,7 +30,7 @@ pub use rooms::{
 };
 pub use secret::Secret;
 pub use types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Messages,
+    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
     Producer, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
 };
 pub(crate) use units::Span;

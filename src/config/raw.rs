@@ -28,6 +28,7 @@ pub(super) struct RawConfig {
     pub consumer: RawConsumer,
     pub writer: RawWriter,
     pub gate: RawGate,
+    pub memory: RawMemory,
     pub threads: RawThreads,
     pub supervision: RawSupervision,
     pub shutdown: RawShutdown,
@@ -50,6 +51,7 @@ impl Default for RawConfig {
             consumer: RawConsumer::default(),
             writer: RawWriter::default(),
             gate: RawGate::default(),
+            memory: RawMemory::default(),
             threads: RawThreads::default(),
             supervision: RawSupervision::default(),
             shutdown: RawShutdown::default(),
@@ -236,6 +238,19 @@ impl Default for RawGate {
             pause_after: "5 s".into(),
             min_dwell: "1 s".into(),
         }
+    }
+}
+
+/// The budget of memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawMemory {
+    pub budget: Entry,
+}
+
+impl Default for RawMemory {
+    fn default() -> Self {
+        Self { budget: "256 MiB".into() }
     }
 }
 

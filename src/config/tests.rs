@@ -126,6 +126,10 @@ fn each_rule_tells_where_what_and_what_to_do() {
             r#"x.toml:1: gate.read_again_below = "2 s" is not less than gate.stop_reading_above = "1 s"; lower gate.read_again_below or raise gate.stop_reading_above"#,
         ),
         (
+            "memory.budget = \"32 MiB\"\ndevices.max_package = \"5 MiB\"",
+            r#"x.toml:2: devices.max_package = "5 MiB" is more than an eighth of memory.budget = "32 MiB"; lower devices.max_package or raise memory.budget"#,
+        ),
+        (
             "log.embedded.retention_size = \"30 GiB\"",
             r#"x.toml:1: log.embedded.retention_size = "30 GiB" is more than log.embedded.disk_budget = "20 GiB"; lower log.embedded.retention_size or raise log.embedded.disk_budget"#,
         ),

@@ -41,6 +41,8 @@ pub struct Config {
     pub writer: Writer,
     /// The limits within which the gate decides.
     pub gate: Gate,
+    /// How much may wait in memory.
+    pub memory: Memory,
     /// Threads that actors share.
     pub threads: Threads,
     /// How often and how fast failed actors are restarted.
@@ -195,6 +197,13 @@ pub enum GateLimiter {
     Adaptive,
     /// What the config says.
     Fixed,
+}
+
+/// How much may wait in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of packages, batches and the log's own buffers. At least eight times `devices.max_package`.
+    pub budget: u64,
 }
 
 /// Threads that actors share.

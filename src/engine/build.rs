@@ -66,6 +66,7 @@ pub(super) async fn build(
         },
         max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
         drain_timeout: config.shutdown.drain_timeout / 2,
+        memory: view.memory.clone(),
         telemetry: Arc::clone(&view.telemetry),
         lags: view.lags.clone(),
     };
@@ -85,7 +86,7 @@ pub(super) async fn build(
         idle_timeout: devices.idle_timeout,
         retry_delay: devices.retry_delay,
     };
-    let edge = Arc::new(Edge::new(limits, token, decoders, Arc::clone(&view.telemetry)));
+    let edge = Arc::new(Edge::new(limits, token, decoders, view.memory.clone(), Arc::clone(&view.telemetry)));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);

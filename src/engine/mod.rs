@@ -4,6 +4,7 @@
 
 mod build;
 mod gate;
+mod memory;
 mod pipeline;
 mod rooms;
 mod run;

@@ -9,15 +9,15 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::build::build;
-use super::gate;
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
 use super::threads::Threads;
-use super::{EngineError, Started};
+use super::{EngineError, Started, gate, memory};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{SchemaError, Schemas};
 use crate::config::{Config, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
+use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
 use crate::log::LogError;
 use crate::protocol::layout::Catalog;
@@ -54,6 +54,7 @@ impl Run {
             supervisor,
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&self.config.gate))),
+            memory: MemoryBudget::new(self.config.memory.budget),
         };
         let http = http::serve(self.http.try_clone().map_err(broken)?, view.clone()).map_err(broken)?;
         let opened = tokio::select! {
@@ -64,6 +65,7 @@ impl Run {
         let devices = self.devices.try_clone().map_err(broken)?;
         let mut pipeline = build(&self.config, &self.catalog, devices, &view, opened, &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
+        let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);
         info!("running");
         let _ = self.started.send(Some(Started {
@@ -83,6 +85,7 @@ impl Run {
             pipeline.drain(&view, self.config.shutdown.drain_timeout).await;
         }
         chores.abort();
+        accounts.abort();
         threads.stop();
         http.stop(false).await;
         // Says so to whoever waits for the start of an engine that has ended.

@@ -7,5 +7,6 @@ pub mod credit;
 pub mod fair;
 pub mod fleet;
 pub mod limiter;
+pub mod memory;
 pub mod pause;
 pub mod watermark;

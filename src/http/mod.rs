@@ -10,6 +10,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
+use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
 
@@ -26,6 +27,8 @@ pub struct View {
     pub lags: Lags,
     /// What the gate decides.
     pub gate: Arc<GateControl>,
+    /// How much waits in memory.
+    pub memory: MemoryBudget,
 }
 
 /// Serves HTTP on an open socket until the handle stops it.

@@ -23,7 +23,7 @@ pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
-/// Latencies by stage, counters of confirmed work, and lag.
+/// Latencies by stage, counters of confirmed work, lag, and what waits in memory.
 #[get("/histograms")]
 pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
     let stages: BTreeMap<&str, Value> = view
@@ -38,6 +38,7 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         "stages": stages,
         "counters": view.telemetry.counters.snapshot(),
         "lag_records": lag,
+        "memory": view.memory.snapshot(),
     }))
 }
 

@@ -296,6 +296,10 @@ pub trait Log: Send + Sync {
     /// `Ok` while the log can take appends; otherwise why not. Answers from what is known, within milliseconds.
     fn health(&self) -> Result<(), String>;
 
+    /// Bytes of records that the log itself keeps in memory at present, about: queues of its client, buffers on the way
+    /// to disk. What is known without asking anybody.
+    fn buffered_bytes(&self) -> u64;
+
     /// Why this process can never append again, if that is so: a flush failed, or the client gave up for good. Only a
     /// new start finds out what is durable, so the engine ends then.
     fn broken(&self) -> Option<String>;

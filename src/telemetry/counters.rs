@@ -13,7 +13,7 @@ pub struct Counters {
     pub duplicates: AtomicU64,
     /// Messages refused for good, after the dead-letter topic confirmed them.
     pub rejected: AtomicU64,
-    /// Messages whose device was told to send them again.
+    /// Messages whose device was told to send them again. A package that was not unpacked counts as one.
     pub retry_later: AtomicU64,
     /// Packages answered with a receipt.
     pub packages: AtomicU64,

@@ -11,10 +11,13 @@ use tokio::sync::watch;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
+use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Welcome;
-use crate::supervision::ActorRef;
+use crate::protocol::package::{self, PackageLimits};
+use crate::supervision::{ActorRef, jitter};
+use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry, now_us};
 
 /// Limits of one connection, as announced in Welcome.
@@ -40,6 +43,8 @@ pub struct EdgeLimits {
 pub struct Edge {
     /// What each connection may do.
     pub limits: EdgeLimits,
+    /// Where packages have to find room.
+    pub memory: MemoryBudget,
     /// Counters and stages.
     pub telemetry: Arc<Telemetry>,
     /// From package read to receipt written.
@@ -81,12 +86,13 @@ impl Edge {
         limits: EdgeLimits,
         token: Option<String>,
         decoders: Vec<ActorRef<Decoder>>,
+        memory: MemoryBudget,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let acknowledge = telemetry.acknowledge.recorder();
         let num_connections_ever = AtomicU64::new(0);
         let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
-        Self { limits, telemetry, acknowledge, token, decoders, devices, num_connections_ever, is_draining }
+        Self { limits, memory, telemetry, acknowledge, token, decoders, devices, num_connections_ever, is_draining }
     }
 
     /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
@@ -113,6 +119,21 @@ impl Edge {
             None => true,
             Some(token) => token.as_bytes().ct_eq(credential).into(),
         }
+    }
+
+    /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in
+    /// milliseconds.
+    pub(super) fn make_room(&self, block: &[u8]) -> Result<Reserved, u32> {
+        let limits =
+            PackageLimits { max_bytes: self.limits.max_package as usize, max_messages: self.limits.max_messages };
+        self.memory.try_reserve(package::weight(block, limits) as u64).ok_or_else(|| {
+            let counters = &self.telemetry.counters;
+            add(&counters.packages, 1);
+            // How many messages there are is known only after decompression, for which there is no room.
+            add(&counters.retry_later, 1);
+            let delay = retry_delay(self.limits.retry_delay, self.memory.pressure(), jitter());
+            delay.as_millis().try_into().unwrap_or(u32::MAX)
+        })
     }
 
     /// A device always meets the same decoder, so that its packages keep their order.

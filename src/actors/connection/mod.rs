@@ -2,15 +2,17 @@
 //!
 //! A package is sent on only with a credit of the decoder's mailbox in hand. While there is none, nothing is read from
 //! the socket: that is TCP backpressure. The unacknowledged packages of one connection are bounded by the limit
-//! announced in Welcome; a device that ignores it is refused.
+//! announced in Welcome; a device that ignores it is refused. A package for which there is no room in memory is answered
+//! "retry later" at once, and the connection goes on.
 //! Connections are never restarted; a device whose connection dies connects again.
 
 mod edge;
+mod intake;
 mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient};
@@ -21,13 +23,13 @@ use tokio::time::timeout;
 use tracing::debug;
 
 pub use edge::{Edge, EdgeLimits};
+use intake::take_in;
 use wire::{Wire, WireError};
 
-use super::decoder::Decode;
-use super::ticket::{Deliver, ReplyTo};
+use super::ticket::Deliver;
 use crate::flow::credit::{Credit, Credits};
 use crate::protocol::device_id::DeviceId;
-use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
+use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT};
 use crate::protocol::hello::{Goodbye, Hello, Pong, Refused};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason};
 use crate::supervision::CrowdMember;
@@ -228,7 +230,7 @@ async fn converse(
                     let text = format!("more than {} unacknowledged packages", limits.max_unacknowledged_packages);
                     return End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text);
                 };
-                hand_over(edge, device_id, credit, receipts, package).await;
+                take_in(wire, edge, device_id, credit, receipts, package).await;
             }
             Frame::Ping { nonce } => {
                 wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
@@ -240,28 +242,6 @@ async fn converse(
             }
         }
     }
-}
-
-/// Sends a package to the device's decoder, once there is room for it.
-async fn hand_over(
-    edge: &Arc<Edge>,
-    device_id: &DeviceId,
-    window: Credit,
-    receipts: &Recipient<Deliver>,
-    package: PackageFrame,
-) {
-    let (received, received_at_us) = (Instant::now(), now_us());
-    let decoder = edge.decoder_of(device_id);
-    let credit = decoder.credits().take().await;
-    let reply_to = ReplyTo {
-        connection: receipts.clone(),
-        package_id: package.package_id,
-        received,
-        window,
-        retry_after_ms: retry_ms(edge.limits.retry_delay),
-        telemetry: Arc::clone(&edge.telemetry),
-    };
-    decoder.send(Decode::new(device_id.clone(), package.block, received_at_us, reply_to, credit));
 }
 
 fn violation(text: &str) -> End {

@@ -17,9 +17,9 @@ use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use super::gate::Admission;
-use super::partition_consumer::Settle;
 use super::routes::TopicRoute;
 use super::schemas::Schemas;
+use super::settle::Settle;
 use crate::flow::credit::Credit;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::store::Store;

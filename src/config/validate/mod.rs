@@ -18,10 +18,10 @@ use super::raw::{RawConfig, RawDevices, RawGate, RawLogging};
 use super::secret::Secret;
 use super::sources::Sources;
 use super::types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Messages,
+    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
     Producer, Shutdown, Supervision, Threads, Writer,
 };
-use super::units::{GIB, KIB, MIB};
+use super::units::{GIB, KIB, MIB, TIB};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -101,6 +101,7 @@ pub(super) fn validate(
             }
         },
         gate: gate(&mut check.section("gate"), &raw.gate),
+        memory: Memory { budget: check.section("memory").size("budget", &raw.memory.budget, 32 * MIB..=TIB) },
         threads: {
             let mut section = check.section("threads");
             Threads {

@@ -32,6 +32,11 @@ fn below(check: &mut Checker<'_>, holds: bool, left: &str, right: &str) {
 fn limits(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
     at_most(check, devices.max_frame <= devices.max_package, "devices.max_frame", "devices.max_package");
+    // A package that never finds room would come back for ever.
+    if u64::from(devices.max_package) > config.memory.budget / 8 {
+        let remedy = "lower devices.max_package or raise memory.budget";
+        check.conflict("devices.max_package", "is more than an eighth of", "memory.budget", remedy);
+    }
     let gate = &config.gate;
     if devices.listen == config.http.listen && devices.listen.port() != 0 {
         check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");

@@ -210,6 +210,10 @@ impl Log for EmbeddedLog {
         self.condition.check().map_err(|error| error.to_string())
     }
 
+    fn buffered_bytes(&self) -> u64 {
+        self.topics.buffered_bytes()
+    }
+
     fn broken(&self) -> Option<String> {
         self.condition.broken()
     }

@@ -137,6 +137,11 @@ impl Partition {
         self.end_position().saturating_sub(self.kept_position.load(Ordering::Relaxed))
     }
 
+    /// Bytes of the newest entries in memory.
+    pub(super) fn num_tail_bytes(&self) -> u64 {
+        self.tail.lock().num_bytes as u64
+    }
+
     /// Looks up how much of the partition is unread, after the committed offset has moved.
     pub(super) fn update_kept_position(&self) -> Result<(), Failure> {
         // Read before the end, so that records that arrive meanwhile count as unread and not as gone.

@@ -57,6 +57,13 @@ impl Topics {
         self.partitions.load().values().cloned().collect()
     }
 
+    /// Bytes of entries in memory. Those in the tails are shared with the memtables for as long as they are in those, so
+    /// the larger of the two is about what there is.
+    pub(super) fn buffered_bytes(&self) -> u64 {
+        let tails = self.partitions.load().values().map(|partition| partition.num_tail_bytes()).sum();
+        self.database.write_buffer_size().max(tails)
+    }
+
     /// The partitions of these topics, each of which must exist.
     pub(super) fn partitions_of(&self, topics: &[TopicSpec]) -> Result<Vec<Arc<Partition>>, LogError> {
         let ids = topics.iter().flat_map(|topic| {

@@ -1,14 +1,18 @@
-//! Whether any broker can be reached, and where partitions end, told by librdkafka's once-a-second statistics, so that
-//! nobody has to ask a server.
+//! Whether any broker can be reached, where partitions end, and what waits in queues, told by librdkafka's once-a-second
+//! statistics, so that nobody has to ask a server.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
+
+/// What a fetched message takes beside its key and value. The producer's messages take as much, but of those the senders
+/// know.
+const FETCHED_MESSAGE_OVERHEAD: u64 = 512;
 
 /// What is known of the brokers.
 #[derive(Default)]
@@ -19,6 +23,10 @@ pub(super) struct Brokers {
     is_failing: AtomicBool,
     last_error: RwLock<String>,
     broken: OnceLock<String>,
+    /// Bytes in the producer's queue.
+    queued_bytes: AtomicU64,
+    /// Bytes in the consumer's queues.
+    fetched_bytes: AtomicU64,
 }
 
 /// The part of the statistics that we read.
@@ -26,6 +34,9 @@ pub(super) struct Brokers {
 pub(super) struct Statistics {
     #[serde(default)]
     brokers: HashMap<String, BrokerStatistics>,
+    /// Bytes of messages that a producer has not had confirmed.
+    #[serde(default)]
+    msg_size: u64,
     /// By topic name.
     #[serde(default)]
     pub topics: HashMap<String, TopicStatistics>,
@@ -51,6 +62,12 @@ pub(super) struct PartitionStatistics {
     pub hi_offset: i64,
     /// What the group has committed.
     pub committed_offset: i64,
+    /// Messages fetched and not read.
+    #[serde(default)]
+    fetchq_cnt: u64,
+    /// Bytes of those.
+    #[serde(default)]
+    fetchq_size: u64,
 }
 
 // === impl Brokers ===
@@ -80,6 +97,21 @@ impl Brokers {
         if !self.is_up.swap(true, Ordering::AcqRel) {
             tracing::info!("kafka can be reached");
         }
+    }
+
+    /// Takes in what waits in the producer's queue.
+    pub(super) fn note_queued(&self, statistics: &Statistics) {
+        self.queued_bytes.store(statistics.msg_size, Ordering::Relaxed);
+    }
+
+    /// Takes in what waits in the consumer's queues; `None` when there is no consumer any more.
+    pub(super) fn note_fetched(&self, statistics: Option<&Statistics>) {
+        self.fetched_bytes.store(statistics.map_or(0, Statistics::fetched_bytes), Ordering::Relaxed);
+    }
+
+    /// Bytes of messages in all queues, as of the last reports.
+    pub(super) fn buffered_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed) + self.fetched_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes in whether a record was confirmed.
@@ -130,6 +162,11 @@ impl Statistics {
     /// Reads a report; one that cannot be read is skipped, the next comes in a second.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).inspect_err(|error| tracing::debug!(%error, "unreadable kafka statistics")).ok()
+    }
+
+    fn fetched_bytes(&self) -> u64 {
+        let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
+        partitions.map(|partition| partition.fetchq_size + partition.fetchq_cnt * FETCHED_MESSAGE_OVERHEAD).sum()
     }
 
     /// Whether the client has any broker that it could ask, whatever its state.
@@ -185,6 +222,24 @@ mod tests {
         let json = r#"{"brokers":{"GroupCoordinator":{"state":"TRY_CONNECT","source":"logical"},
             ":0/internal":{"state":"UP","source":"internal"}}}"#;
         assert!(!Statistics::parse(json.as_bytes()).unwrap().knows_a_broker());
+    }
+
+    #[test]
+    fn test_queues_of_both_clients_are_summed() {
+        let brokers = Brokers::default();
+        let partition = |bytes, messages| {
+            format!(r#"{{"hi_offset":9,"committed_offset":-1,"fetchq_size":{bytes},"fetchq_cnt":{messages}}}"#)
+        };
+        let json = format!(
+            r#"{{"msg_size":0,"topics":{{"t":{{"partitions":{{"0":{},"1":{}}}}}}}}}"#,
+            partition(1000, 2),
+            partition(30, 0)
+        );
+        brokers.note_fetched(Statistics::parse(json.as_bytes()).as_ref());
+        brokers.note_queued(&Statistics::parse(br#"{"msg_cnt":3,"msg_size":500}"#).unwrap());
+        assert_eq!(brokers.buffered_bytes(), 500 + 1030 + 2 * FETCHED_MESSAGE_OVERHEAD);
+        brokers.note_fetched(None);
+        assert_eq!(brokers.buffered_bytes(), 500);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::{Assignments, id_of};
 use super::bootstrap::Bootstrap;
-use super::brokers::{Statistics, is_of_a_connection, log_line};
+use super::brokers::{Brokers, Statistics, is_of_a_connection, log_line};
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
 use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
@@ -26,6 +26,7 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
 pub(super) struct GroupContext {
     assignments: Arc<Assignments>,
     events: mpsc::UnboundedSender<AssignmentEvent>,
+    brokers: Arc<Brokers>,
     bootstrap: Bootstrap,
     /// Set once, right after the consumer exists; before that nothing calls back.
     consumer: OnceLock<Weak<BaseConsumer<GroupContext>>>,
@@ -42,11 +43,13 @@ impl GroupContext {
     pub(super) fn new(
         assignments: Arc<Assignments>,
         events: mpsc::UnboundedSender<AssignmentEvent>,
+        brokers: Arc<Brokers>,
         bootstrap: Bootstrap,
     ) -> Self {
         Self {
             assignments,
             events,
+            brokers,
             bootstrap,
             consumer: OnceLock::new(),
             ready: Mutex::default(),
@@ -117,6 +120,7 @@ impl ClientContext for GroupContext {
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(statistics) = Statistics::parse(statistics) {
             self.assignments.on_statistics(&statistics);
+            self.brokers.note_fetched(Some(&statistics));
             self.bootstrap.on_statistics(&statistics);
         }
     }

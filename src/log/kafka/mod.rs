@@ -132,6 +132,10 @@ impl Log for KafkaLog {
         self.producer.check()
     }
 
+    fn buffered_bytes(&self) -> u64 {
+        self.brokers.buffered_bytes()
+    }
+
     fn broken(&self) -> Option<String> {
         self.producer.broken().or_else(|| self.brokers.broken())
     }

@@ -150,6 +150,7 @@ impl ClientContext for DeliveryContext {
     fn stats_raw(&self, statistics: &[u8]) {
         if let Some(statistics) = Statistics::parse(statistics) {
             self.brokers.on_statistics(&statistics);
+            self.brokers.note_queued(&statistics);
             self.bootstrap.on_statistics(&statistics);
         }
         // Without this a pod that stopped sending because of the failure would never send again.

@@ -59,7 +59,7 @@ impl KafkaSubscription {
         let context = format!("joining the consumer group {}", settings.group);
         let (events, receiver) = mpsc::unbounded_channel();
         let assignments = Arc::new(Assignments::default());
-        let group = GroupContext::new(assignments.clone(), events, Bootstrap::new(settings));
+        let group = GroupContext::new(assignments.clone(), events, brokers.clone(), Bootstrap::new(settings));
         let consumer = BaseConsumer::from_config_and_context(&settings.group_consumer(), group)
             .map_err(|error| failed(&context, &error))?;
         let consumer = Arc::new(consumer);
@@ -168,8 +168,9 @@ impl Driver {
             tracing::warn!("leaving the consumer group while readers are still held");
             self.consumer.unsubscribe();
         }
-        let Self { consumer, is_subscribed, .. } = self;
+        let Self { consumer, brokers, is_subscribed, .. } = self;
         drop(consumer);
+        brokers.note_fetched(None);
         is_subscribed.store(false, Ordering::Release);
     }
 }

@@ -29,6 +29,9 @@ const EVENT_TIME_LEN: usize = 6;
 /// Snappy's densest element stands for 64 bytes and takes 3. No block can hold more than this many times its size.
 const MAX_SNAPPY_EXPANSION: usize = 22;
 
+/// Records take about this many times the bytes of small messages: they have the device and more times beside the body.
+const RECORDS_PER_PLAIN: usize = 2;
+
 /// How large a package may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackageLimits {
@@ -125,6 +128,21 @@ pub struct Tail<'a> {
 /// The size that the block claims is checked before anything is allocated, so `scratch` never grows beyond
 /// `limits.max_bytes`. After an error the content of `scratch` is unspecified.
 pub fn decompress(block: &[u8], limits: PackageLimits, scratch: &mut Vec<u8>) -> Result<(), PackageError> {
+    let claimed = claimed_len(block, limits)?;
+    // No `clear`: only growth has to be zeroed, the rest is overwritten anyway.
+    scratch.resize(claimed, 0);
+    let written = snap::raw::Decoder::new().decompress(block, scratch).map_err(|_| PackageError::BadSnappy)?;
+    scratch.truncate(written);
+    Ok(())
+}
+
+/// Bytes of memory that a package takes until it has its receipt, about: its block, and the records that are made of it. A
+/// block that claims more than is allowed or possible takes only itself, since nothing is allocated for it.
+pub fn weight(block: &[u8], limits: PackageLimits) -> usize {
+    block.len() + RECORDS_PER_PLAIN * claimed_len(block, limits).unwrap_or(0)
+}
+
+fn claimed_len(block: &[u8], limits: PackageLimits) -> Result<usize, PackageError> {
     let claimed = snap::raw::decompress_len(block).map_err(|_| PackageError::BadSnappy)?;
     if claimed > limits.max_bytes {
         return Err(PackageError::TooLarge { claimed, limit: limits.max_bytes });
@@ -132,11 +150,7 @@ pub fn decompress(block: &[u8], limits: PackageLimits, scratch: &mut Vec<u8>) ->
     if claimed > block.len().saturating_mul(MAX_SNAPPY_EXPANSION) {
         return Err(PackageError::BadSnappy);
     }
-    // No `clear`: only growth has to be zeroed, the rest is overwritten anyway.
-    scratch.resize(claimed, 0);
-    let written = snap::raw::Decoder::new().decompress(block, scratch).map_err(|_| PackageError::BadSnappy)?;
-    scratch.truncate(written);
-    Ok(())
+    Ok(claimed)
 }
 
 /// CRC-32C (Castagnoli) of a message's bytes after its checksum field.

@@ -277,3 +277,14 @@ fn test_builder_keeps_within_the_limits() {
     counted.push(&header(0), &[]).unwrap();
     assert_eq!(counted.push(&header(1), &[]), Err(PushError::Full));
 }
+
+#[test]
+fn test_a_package_weighs_its_block_and_its_records() {
+    let block = snap::raw::Encoder::new().compress_vec(&vec![7; 20_000]).unwrap();
+    assert_eq!(weight(&block, LIMITS), block.len() + 2 * 20_000);
+    // What decompression would refuse before it allocates anything weighs only itself.
+    assert_eq!(weight(&block, PackageLimits { max_bytes: 19_999, ..LIMITS }), block.len());
+    assert_eq!(weight(&[0xFF, 0xFF, 0x03, 0], LIMITS), 4);
+    assert_eq!(weight(&[0xFF; 7], LIMITS), 7);
+    assert_eq!(weight(&[], LIMITS), 0);
+}
