@@ -46,6 +46,7 @@ impl Cluster {
             compression: "lz4".to_owned(),
             fetch_buffer_bytes: 4 << 20,
             schema_topic: format!("{}.schemas", self.name),
+            control_topic: format!("{}.control", self.name),
             properties: Vec::new(),
         }
     }
