@@ -77,6 +77,7 @@ impl Servers {
             ("log.kafka.group", &quoted(name.to_owned())),
             ("log.kafka.instance_id", "\"pod-0\""),
             ("log.kafka.schema_topic", &quoted(format!("{name}_schemas"))),
+            ("log.kafka.control_topic", &quoted(format!("{name}_control"))),
             ("log.kafka.delivery_timeout", "\"5 s\""),
             ("store.kind", "\"cassandra\""),
             ("store.cassandra.nodes", &cassandra),

@@ -223,6 +223,7 @@ pub(super) struct RawGate {
     pub read_again_below: Entry,
     pub pause_after: Entry,
     pub min_dwell: Entry,
+    pub fleet: Entry,
 }
 
 impl Default for RawGate {
@@ -237,6 +238,7 @@ impl Default for RawGate {
             read_again_below: "200 ms".into(),
             pause_after: "5 s".into(),
             min_dwell: "1 s".into(),
+            fleet: true.into(),
         }
     }
 }

@@ -63,6 +63,7 @@ pub(super) struct RawKafkaLog {
     pub compression: Entry,
     pub fetch_buffer: Entry,
     pub schema_topic: Entry,
+    pub control_topic: Entry,
 }
 
 impl Default for RawKafkaLog {
@@ -79,6 +80,7 @@ impl Default for RawKafkaLog {
             compression: "lz4".into(),
             fetch_buffer: "2 MiB".into(),
             schema_topic: "surgetank.schemas".into(),
+            control_topic: "surgetank-control".into(),
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct KafkaLog {
     pub fetch_buffer: usize,
     /// The topic that keeps the schemas; different from all other topics.
     pub schema_topic: String,
+    /// The topic on which pods share a budget; different from all other topics.
+    pub control_topic: String,
 }
 
 /// How Kafka batches are compressed.

@@ -113,7 +113,7 @@ fn each_rule_tells_where_what_and_what_to_do() {
         ("devices.max_writes = 1", "x.toml:1: devices.max_writes: unknown key; it belongs to [gate]"),
         (
             "gate.colour = 1",
-            "x.toml:1: gate.colour: unknown key; remove it (known here: limiter, look_again, max_latency, max_writes, min_dwell, pause_after, read_again_below, resume_percent, stop_reading_above)",
+            "x.toml:1: gate.colour: unknown key; remove it (known here: fleet, limiter, look_again, max_latency, max_writes, min_dwell, pause_after, read_again_below, resume_percent, stop_reading_above)",
         ),
         ("gate = 5", "x.toml:1: gate: 5 is not a section; write [gate] and keys below it"),
         ("[data_dir]\n", "x.toml:1: data_dir: [data_dir] is a section; write one value"),

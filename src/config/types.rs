@@ -188,6 +188,8 @@ pub struct Gate {
     pub pause_after: Duration,
     /// The least time that it is not read.
     pub min_dwell: Duration,
+    /// Whether the pods of a Kafka group share one budget.
+    pub fleet: bool,
 }
 
 /// What decides how many writes are in flight.

@@ -10,12 +10,13 @@ use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, RunningFleet};
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
 use super::threads::{Threads, handles, home};
 use crate::actors::connection::{Edge, EdgeLimits};
 use crate::actors::decoder::unpack::UnpackRules;
 use crate::actors::decoder::{Decoder, DecoderParts};
+use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
 use crate::actors::listener::{Acceptor, Listener};
@@ -23,7 +24,7 @@ use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::writer::{Writer, WriterParts};
-use crate::config::Config;
+use crate::config::{Config, LogKind};
 use crate::flow::credit::Credits;
 use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
@@ -54,6 +55,7 @@ pub(super) async fn build(
     let dead_letter = parts.topic_route(&rooms.log, &dead_letter_topic(config));
     let writers = parts.writers(&rooms, schemas, &dead_letter);
     let gate = parts.gate();
+    let fleet = parts.fleet(&rooms)?;
     let (subscription, assignments) = rooms.log.subscribe(&record_topics(config))?;
     let group = Group {
         supervisor: view.supervisor.clone(),
@@ -90,7 +92,7 @@ pub(super) async fn build(
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);
-    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, rooms })
+    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, fleet, rooms })
 }
 
 // === impl Parts ===
@@ -128,6 +130,22 @@ impl Parts<'_> {
             }),
         });
         gate
+    }
+
+    /// Joins the pods that share this log, if it has a channel for that.
+    fn fleet(&self, rooms: &Rooms) -> Result<Option<RunningFleet>, EngineError> {
+        let name = match &self.config.log.kind {
+            LogKind::Kafka(kafka) => kafka.instance_id.clone(),
+            LogKind::Embedded(_) => None,
+        };
+        let pod = name.unwrap_or_else(|| format!("pod-{:08x}", rand::random::<u32>()));
+        let Some(control) = rooms.log.control(&pod)? else { return Ok(None) };
+        let gate = Arc::clone(&self.view.gate);
+        gate.join_fleet(&pod, record_topics(self.config).iter().map(|topic| topic.num_partitions).sum());
+        let limiter = super::gate::settings(&self.config.gate).limiter;
+        let fleet = Fleet::new(pod, control, gate, Arc::clone(&rooms.store), limiter);
+        let (stop, on_stop) = oneshot::channel();
+        Ok(Some(RunningFleet { stop, task: tokio::spawn(fleet.run(on_stop)) }))
     }
 
     fn topic_route(&self, log: &Arc<dyn Log>, topic: &TopicSpec) -> TopicRoute {

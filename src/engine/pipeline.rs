@@ -26,7 +26,14 @@ pub(super) struct Pipeline {
     pub(super) group_stop: oneshot::Sender<()>,
     pub(super) group: JoinHandle<()>,
     pub(super) subscription: Box<dyn Subscription>,
+    pub(super) fleet: Option<RunningFleet>,
     pub(super) rooms: Rooms,
+}
+
+/// This pod's place among those that share a budget.
+pub(super) struct RunningFleet {
+    pub(super) stop: oneshot::Sender<()>,
+    pub(super) task: JoinHandle<()>,
 }
 
 // === impl Pipeline ===
@@ -55,6 +62,13 @@ impl Pipeline {
             warn!("the log did not confirm the last commits; some rows are written again at the next start");
         }
         drop(self.subscription);
+        // After the partitions: until then it had its share of the budget.
+        if let Some(RunningFleet { stop, task }) = self.fleet {
+            let _ = stop.send(());
+            if timeout(left().max(Duration::from_secs(1)), task).await.is_err() {
+                warn!("the fleet was not left in time; it will notice by itself");
+            }
+        }
         if timeout(left().max(Duration::from_secs(1)), self.rooms.log.close()).await.is_err() {
             warn!("the log did not close in time");
         }

@@ -85,6 +85,7 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
             compression: kafka.compression.name().to_owned(),
             fetch_buffer_bytes: kafka.fetch_buffer as u64,
             schema_topic: kafka.schema_topic.clone(),
+            control_topic: if config.gate.fleet { kafka.control_topic.clone() } else { String::new() },
             properties: Vec::new(),
         })?),
     })

@@ -3,6 +3,7 @@
 //! Only a completed append makes an acknowledgement, and only a commit moves what a restart reads again. Nothing here
 //! knows of devices, messages or rows: a record is a key and a value.
 
+mod control;
 pub mod embedded;
 pub mod kafka;
 pub mod partitioner;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+
+pub use control::Control;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -306,6 +309,11 @@ pub trait Log: Send + Sync {
 
     /// Reads a whole topic from its start to its present end, once, outside of any group: for ledgers and checks.
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError>;
+
+    /// Joins the channel on which the processes that share this log agree, under this name. `None` if nobody shares it.
+    fn control(&self, _pod: &str) -> Result<Option<Box<dyn Control>>, LogError> {
+        Ok(None)
+    }
 
     /// Flushes and stops the log's threads; appends after this fail.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::flow::fleet::StorePressure;
 use crate::protocol::row::{RowGroup, Table};
 
 /// How rows want to be grouped for this store.
@@ -104,6 +105,11 @@ pub trait Store: Send + Sync {
 
     /// `Ok` while the store answers; otherwise why not. Bounded by a short time limit.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// What the store says of its own load; `None` if it says nothing. Asked once a second at most.
+    fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Visits the key of every row of a table once, for ledgers and checks.
     fn scan<'a>(

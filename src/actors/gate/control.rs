@@ -11,9 +11,11 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::explain::{Explained, PartitionExplained, Window};
+use super::fleet::{FleetState, Taken};
 use super::gateway::{Admission, Gateway};
 use super::{SetFlow, TICK};
-use crate::flow::limiter::{Limiter, LimiterSettings};
+use crate::flow::fleet::Budget;
+use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
 use crate::flow::pause::{FlowState, PauseMachine, PauseSettings};
 use crate::log::TopicPartition;
 use crate::telemetry::histogram::{empty, quantiles};
@@ -36,12 +38,13 @@ pub struct GateSettings {
 /// The state of the gate, shared by its actor and by who looks at it.
 pub struct GateControl {
     gateway: Arc<Gateway>,
-    pause: PauseSettings,
+    settings: GateSettings,
     state: Mutex<State>,
 }
 
 struct State {
     limiter: Limiter,
+    fleet: Option<FleetState>,
     partitions: BTreeMap<TopicPartition, Partition>,
     recent: VecDeque<Window>,
     num_ticks: u32,
@@ -66,12 +69,13 @@ impl GateControl {
         let gateway = Gateway::new(limiter.decision().limit);
         let state = State {
             limiter,
+            fleet: None,
             partitions: BTreeMap::new(),
             recent: VecDeque::new(),
             num_ticks: 0,
             last_tick: gateway.now(),
         };
-        Self { gateway, pause: settings.pause, state: Mutex::new(state) }
+        Self { gateway, settings: settings.clone(), state: Mutex::new(state) }
     }
 
     /// Takes a partition up, to be read; one that has joined before keeps its place.
@@ -101,7 +105,7 @@ impl GateControl {
         state.last_tick = now;
         state.num_ticks = state.num_ticks.wrapping_add(1);
         let (sample, latencies) = self.gateway.take_sample(length);
-        let decision = state.limiter.on_window(&sample);
+        let decision = state.decide(now, &sample, &latencies);
         self.gateway.set_limit(decision.limit);
         if sample.num_writes() > 0 || sample.num_dropped > 0 || sample.num_waiting > 0 {
             let window = Window::new(now_us() / 1000, &sample, &latencies, state.limiter.explain());
@@ -112,7 +116,33 @@ impl GateControl {
             if measure {
                 partition.measure();
             }
-            partition.on_tick(name, &self.pause, now, decision.hold_back);
+            partition.on_tick(name, &self.settings.pause, now, decision.hold_back);
+        }
+    }
+
+    /// Time since the gate was made: the clock of what it is told and asked.
+    pub fn now(&self) -> Duration {
+        self.gateway.now()
+    }
+
+    /// Makes this pod part of a fleet that has so many record partitions in all.
+    pub fn join_fleet(&self, pod: &str, num_partitions: u32) {
+        self.state.lock().fleet = Some(FleetState::new(pod, num_partitions));
+    }
+
+    /// What the pod has seen since the last report; `None` outside of a fleet.
+    pub fn take_report(&self) -> Option<Taken> {
+        let mut state = self.state.lock();
+        let State { fleet, limiter, partitions, .. } = &mut *state;
+        fleet.as_mut().map(|fleet| fleet.take_report(self.gateway.now(), partitions.len() as u32, limiter))
+    }
+
+    /// The leader has spoken: the next tick keeps to this pod's share.
+    pub fn set_share(&self, budget: Budget) {
+        let mut state = self.state.lock();
+        let State { fleet, limiter, .. } = &mut *state;
+        if let Some(fleet) = fleet {
+            fleet.on_budget(self.gateway.now(), budget, limiter, &self.settings.limiter);
         }
     }
 
@@ -127,6 +157,7 @@ impl GateControl {
             num_in_flight,
             limiter: state.limiter.explain(),
             partitions: partitions.collect(),
+            fleet: state.fleet.as_ref().map(|fleet| fleet.explain(now)),
             recent: state.recent.iter().rev().cloned().collect(),
         }
     }
@@ -135,6 +166,15 @@ impl GateControl {
 // === impl State ===
 
 impl State {
+    /// The limit for the next window, by the fleet or by this pod's own limiter.
+    fn decide(&mut self, now: Duration, sample: &Sample, latencies: &Histogram<u64>) -> Decision {
+        let num_held = self.partitions.len() as u32;
+        match &mut self.fleet {
+            Some(fleet) => fleet.decide(now, num_held, sample, latencies, &mut self.limiter),
+            None => self.limiter.on_window(sample),
+        }
+    }
+
     fn note(&mut self, window: Window) {
         if self.recent.len() == NUM_RECENT {
             self.recent.pop_front();

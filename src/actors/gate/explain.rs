@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::flow::fleet::{PodShare, StorePressure};
 use crate::flow::limiter::{Explanation, Sample};
 use crate::flow::pause::FlowState;
 use crate::telemetry::Quantiles;
@@ -21,8 +22,43 @@ pub struct Explained {
     pub limiter: Explanation,
     /// By partition.
     pub partitions: BTreeMap<String, PartitionExplained>,
+    /// The fleet that it shares a budget with, if any.
+    pub fleet: Option<FleetExplained>,
     /// The last windows in which anything was written, the newest first.
     pub recent: Vec<Window>,
+}
+
+/// The fleet at one moment, as this pod knows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct FleetExplained {
+    /// This pod.
+    pub pod: String,
+    /// Who leads, by the last word that was heard.
+    pub leader: Option<String>,
+    /// Whether that is this pod.
+    pub is_leader: bool,
+    /// The leader's term.
+    pub epoch: u64,
+    /// Writes in flight of all pods together.
+    pub budget: Option<u32>,
+    /// This pod's part of it.
+    pub share: u32,
+    /// `unheard`, `alone` (its own limiter decides), `sharing`, or `cut_off`.
+    pub standing: &'static str,
+    /// Whether the leader has been silent for too long.
+    pub cut_off: bool,
+    /// How long ago the leader spoke, in milliseconds.
+    pub heard_ms_ago: Option<u64>,
+    /// Each known pod and its part.
+    pub pods: BTreeMap<String, PodShare>,
+    /// Half of the writes of all pods took at most this long (µs).
+    pub p50_us: u64,
+    /// 99 % of them took at most this long (µs).
+    pub p99_us: u64,
+    /// What the database says of itself.
+    pub database: Option<StorePressure>,
+    /// Whether that counts against the budget.
+    pub is_backlogged: bool,
 }
 
 /// A partition at one moment.

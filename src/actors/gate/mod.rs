@@ -7,6 +7,7 @@
 
 mod control;
 mod explain;
+mod fleet;
 mod gateway;
 
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::log::TopicPartition;
 use crate::supervision::Lifeline;
 
 pub use control::{GateControl, GateSettings};
-pub use explain::{Explained, PartitionExplained};
+pub use explain::{Explained, FleetExplained, PartitionExplained};
+pub use fleet::Taken;
 pub use gateway::{Admission, Gateway, WritePermit};
 
 /// How often the gate decides. A window of at least a few writes at the latencies of databases.

@@ -194,6 +194,7 @@ fn gate(section: &mut Section<'_, '_>, raw: &RawGate) -> Gate {
         read_again_below: section.duration("read_again_below", &raw.read_again_below, millis(1)..=minutes(1)),
         pause_after: section.duration("pause_after", &raw.pause_after, millis(200)..=minutes(10)),
         min_dwell: section.duration("min_dwell", &raw.min_dwell, millis(200)..=minutes(1)),
+        fleet: section.boolean("fleet", &raw.fleet),
     }
 }
 

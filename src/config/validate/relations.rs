@@ -90,6 +90,7 @@ fn names(check: &mut Checker<'_>, config: &Config) {
     let mut others = vec![("dead_letter.topic", config.dead_letter.topic.as_str())];
     if let LogKind::Kafka(log) = &config.log.kind {
         others.push(("log.kafka.schema_topic", &log.schema_topic));
+        others.push(("log.kafka.control_topic", &log.control_topic));
     }
     // A name that was refused is empty here.
     for (key, name) in others.into_iter().filter(|(_, name)| !name.is_empty()) {

@@ -64,6 +64,7 @@ fn kafka(section: &mut Section<'_, '_>, raw: &RawKafkaLog, surroundings: &Surrou
         compression: section.choice("compression", &raw.compression, &compressions, Compression::None),
         fetch_buffer: section.buffer("fetch_buffer", &raw.fetch_buffer, 64 * KIB..=GIB),
         schema_topic: topics::name(section, "schema_topic", &raw.schema_topic),
+        control_topic: topics::name(section, "control_topic", &raw.control_topic),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The latency of the unloaded store, by size class.
 
+use serde::{Deserialize, Serialize};
+
 use super::{NUM_SIZE_CLASSES, Sample};
 
 /// So many writes weigh as much as everything learnt before: with the usual spread of store latencies, a factor of
@@ -7,7 +9,7 @@ use super::{NUM_SIZE_CLASSES, Sample};
 const CONFIDENT_WRITES: f64 = 30.0;
 
 /// What a write takes in each size class when nothing queues.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Baseline {
     class_us: [Option<f64>; NUM_SIZE_CLASSES],
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Sample;
 
 /// So many times the share of dropped writes is taken off the limit, but at least a tenth and at most a half: a lost
@@ -9,7 +11,7 @@ use super::Sample;
 const WEIGHT: f64 = 5.0;
 
 /// Remembers the last cut.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Drops {
     /// How long ago the limit was cut, and how old the oldest write then was.
     since_cut: Option<(Duration, Duration)>,

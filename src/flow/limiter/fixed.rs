@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Decision, Explanation, Sample};
 
 /// The four numbers of the published rule.
@@ -24,8 +26,9 @@ pub struct FixedSettings {
 /// the number in flight cannot be exceeded in the first place, the look is repeated until the partitions go on, and a
 /// store that has nothing in flight counts as one that can take something. The thresholds are still guesses, which is
 /// what [`super::Adaptive`] is for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fixed {
+    #[serde(skip)]
     settings: FixedSettings,
     cap: u32,
     held_for: Option<Duration>,
@@ -50,6 +53,11 @@ impl Default for FixedSettings {
 impl Fixed {
     pub(super) fn new(settings: FixedSettings) -> Self {
         Self { settings, cap: u32::MAX, held_for: None, latency_us: None }
+    }
+
+    /// The same with other numbers.
+    pub(super) fn within(self, settings: FixedSettings) -> Self {
+        Self { settings, ..self }
     }
 
     pub(super) fn on_window(&mut self, sample: &Sample) {

@@ -12,7 +12,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use adaptive::{Adaptive, AdaptiveSettings};
 pub use fixed::{Fixed, FixedSettings};
@@ -27,8 +27,9 @@ pub enum LimiterSettings {
     Adaptive(AdaptiveSettings),
 }
 
-/// Decides how many writes may be in flight.
-#[derive(Debug, Clone)]
+/// Decides how many writes may be in flight. What it has learnt can be handed on, as JSON, to who goes on with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 // There is one per store, not thousands.
 #[allow(clippy::large_enum_variant)]
 pub enum Limiter {
@@ -89,6 +90,19 @@ impl Limiter {
             LimiterSettings::Fixed(settings) => Self::Fixed(Fixed::new(settings.clone())),
             LimiterSettings::Adaptive(settings) => Self::Adaptive(Adaptive::new(settings.clone())),
         }
+    }
+
+    /// A limiter that goes on where another one was, within these settings. One of another kind begins anew.
+    pub fn resume(settings: &LimiterSettings, learnt: Self) -> Self {
+        let mut resumed = match (settings, learnt) {
+            (LimiterSettings::Fixed(settings), Self::Fixed(fixed)) => Self::Fixed(fixed.within(settings.clone())),
+            (LimiterSettings::Adaptive(settings), Self::Adaptive(adaptive)) => {
+                Self::Adaptive(adaptive.within(settings.clone()))
+            }
+            _ => Self::new(settings),
+        };
+        resumed.cap(u32::MAX);
+        resumed
     }
 
     /// Takes in one window. Windows follow each other without a gap, also those in which nothing happened.

@@ -84,8 +84,8 @@ impl Sample {
         self.oldest_in_flight = self.oldest_in_flight.max(other.oldest_in_flight);
     }
 
-    /// Adds the window that follows this one.
-    pub(super) fn append(&mut self, next: &Self) {
+    /// Adds the window that follows this one, of the same pod.
+    pub fn append(&mut self, next: &Self) {
         self.add_writes(next);
         self.length += next.length;
         self.max_in_flight = self.max_in_flight.max(next.max_in_flight);

@@ -13,11 +13,14 @@ use crate::log::{LogError, TopicSpec};
 /// How long brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Nobody reads the control channel but from its end; ten minutes are for people who want to know what was said.
+const CONTROL_RETENTION_MS: &str = "600000";
+
 type Admin = AdminClient<DefaultClientContext>;
 
 /// Creates what is missing and says what it did.
 pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<Vec<String>, LogError> {
-    let wanted = with_schema_topic(&settings, wanted);
+    let wanted = with_own_topics(&settings, wanted);
     let (admin, missing) = look(settings.clone(), wanted.clone()).await?;
     let min_insync = settings.min_insync_replicas.to_string();
     let mut changes = Vec::new();
@@ -27,6 +30,10 @@ pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
             NewTopic::new(&spec.name, spec.num_partitions as i32, replication).set("min.insync.replicas", &min_insync);
         if *spec.name == *settings.schema_topic {
             topic = topic.set("cleanup.policy", "compact");
+        }
+        if *spec.name == *settings.control_topic {
+            // Without the second, what is old would stay for as long as a segment takes to fill.
+            topic = topic.set("retention.ms", CONTROL_RETENTION_MS).set("segment.ms", CONTROL_RETENTION_MS);
         }
         let context = format!("creating topic {}", spec.name);
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
@@ -51,13 +58,14 @@ pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
 
 /// The first missing or different topic is the error.
 pub(super) async fn check(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<(), LogError> {
-    let wanted = with_schema_topic(&settings, wanted);
+    let wanted = with_own_topics(&settings, wanted);
     let (_, missing) = look(settings, wanted).await?;
     missing.first().map_or(Ok(()), |spec| Err(LogError::MissingTopic(spec.name.to_string())))
 }
 
-fn with_schema_topic(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
-    wanted.push(TopicSpec { name: settings.schema_topic.as_str().into(), num_partitions: 1 });
+fn with_own_topics(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
+    let own = [&settings.schema_topic, &settings.control_topic].into_iter().filter(|name| !name.is_empty());
+    wanted.extend(own.map(|name| TopicSpec { name: name.as_str().into(), num_partitions: 1 }));
     wanted
 }
 

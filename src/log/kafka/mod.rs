@@ -1,5 +1,5 @@
 //! The log on Kafka: appends by one idempotent producer ([`producer`]), consumption as a static member of a group with
-//! one queue per partition ([`subscription`], [`group`], [`reader`]).
+//! one queue per partition ([`subscription`], [`group`], [`reader`]), and the control channel of its pods ([`control`]).
 //!
 //! librdkafka calls back inside its poll calls, so each client has a thread of its own here and never borrows one of
 //! the runtime's. Nothing outside of this folder sees a Kafka type.
@@ -8,6 +8,7 @@ mod admin;
 mod assignment;
 mod bootstrap;
 mod brokers;
+mod control;
 mod group;
 mod producer;
 mod reader;
@@ -23,12 +24,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
+use self::control::KafkaControl;
 use self::producer::BatchProducer;
 pub use self::settings::KafkaLogSettings;
 use self::subscription::KafkaSubscription;
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
-    TopicSpec, WriterSchema,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Log, LogError, RecordVisitor, Subscription,
+    TopicPartition, TopicSpec, WriterSchema,
 };
 
 /// The log on a Kafka cluster.
@@ -142,6 +144,13 @@ impl Log for KafkaLog {
 
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
         scan::scan(&self.settings, topic, visit)
+    }
+
+    fn control(&self, pod: &str) -> Result<Option<Box<dyn Control>>, LogError> {
+        if self.settings.control_topic.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod)?)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -12,6 +12,10 @@ pub(super) const REVOKE_DEADLINE: Duration = Duration::from_secs(20);
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 /// The group coordinator waits this long for members that do not answer a rebalance. Longer than a revoke may take.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest session that brokers allow unless they are told otherwise.
+const CONTROL_SESSION: Duration = Duration::from_secs(6);
+/// How long a word on the control channel may take.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the producer may hold. The caller bounds what is in flight far below, so that its queue is never full.
 const MAX_QUEUED_MESSAGES: usize = 2_000_000;
 const MAX_QUEUED_KIB: usize = 512 << 10;
@@ -42,6 +46,8 @@ pub struct KafkaLogSettings {
     pub fetch_buffer_bytes: u64,
     /// The compacted topic that keeps the writer schemas.
     pub schema_topic: String,
+    /// The topic of the control channel. Empty: there is none.
+    pub control_topic: String,
     /// Further librdkafka settings for every client, such as those of TLS and SASL. They win over ours.
     pub properties: Vec<(String, String)>,
 }
@@ -107,6 +113,50 @@ impl KafkaLogSettings {
     pub(super) fn scanner(&self) -> ClientConfig {
         let mut own = vec![("group.id", format!("{}.scan", self.group)), ("enable.partition.eof", "true".to_owned())];
         own.extend(self.reading());
+        self.client(&own)
+    }
+
+    /// The producer of the control channel. What cannot be told within a second or two is told better by the next word.
+    pub(super) fn control_producer(&self) -> ClientConfig {
+        self.client(&[
+            ("acks", "1".to_owned()),
+            ("linger.ms", "5".to_owned()),
+            ("message.timeout.ms", millis(CONTROL_TIMEOUT)),
+            ("request.timeout.ms", millis(CONTROL_TIMEOUT / 2)),
+            ("compression.type", self.compression.clone()),
+            ("queue.buffering.max.messages", "1000".to_owned()),
+            ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
+        ])
+    }
+
+    /// The reader of the control channel: outside of any group, from the end.
+    pub(super) fn control_reader(&self) -> ClientConfig {
+        self.control_consumer("control", &[])
+    }
+
+    /// The member of the group of which one leads. Who has the office keeps it while others come and go; of one that is
+    /// dead the brokers learn as soon as they allow (`group.min.session.timeout.ms`).
+    pub(super) fn control_member(&self) -> ClientConfig {
+        self.control_consumer(
+            "gate",
+            &[
+                ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
+                ("session.timeout.ms", millis(CONTROL_SESSION)),
+                ("heartbeat.interval.ms", millis(CONTROL_SESSION / 5)),
+            ],
+        )
+    }
+
+    fn control_consumer(&self, purpose: &str, more: &[(&'static str, String)]) -> ClientConfig {
+        let mut own = vec![
+            ("group.id", format!("{}.{purpose}", self.group)),
+            ("enable.auto.commit", "false".to_owned()),
+            ("enable.auto.offset.store", "false".to_owned()),
+            ("auto.offset.reset", "latest".to_owned()),
+            ("queued.max.messages.kbytes", "4096".to_owned()),
+            ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
+        ];
+        own.extend(more.iter().cloned());
         self.client(&own)
     }
 

@@ -6,6 +6,7 @@
 mod bind;
 mod errors;
 mod keys;
+mod pressure;
 mod schema;
 mod session;
 mod settings;
@@ -26,9 +27,11 @@ use tokio::sync::Semaphore;
 
 pub use settings::{CassandraSettings, Consistency};
 
+use self::pressure::Views;
 use self::statements::Statements;
 use super::scan;
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::fleet::StorePressure;
 use crate::protocol::row::{RowGroup, Table};
 
 /// How long the cluster may take to show that it is alive.
@@ -43,6 +46,7 @@ struct Cluster {
     settings: CassandraSettings,
     statements: ArcSwap<Statements>,
     health_query: Statement,
+    views: Views,
 }
 
 /// The handle of the Cassandra store.
@@ -64,7 +68,8 @@ impl CassandraStore {
             health_query.set_is_idempotent(true);
             health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
             let statements = ArcSwap::from_pointee(HashMap::new());
-            Ok(Arc::new(Cluster { session, settings, statements, health_query }))
+            let views = Views::new(&settings.keyspace);
+            Ok(Arc::new(Cluster { session, settings, statements, health_query, views }))
         });
         let cluster = task.await.map_err(|error| failed("connecting to the cluster", &error))??;
         Ok(Self { cluster, runtime, places: Arc::new(Semaphore::new(NUM_PLACES as usize)) })
@@ -154,6 +159,12 @@ impl Store for CassandraStore {
         let cluster = self.cluster.clone();
         let task = self.runtime.spawn(async move { cluster.health().await });
         Box::pin(async { task.await.unwrap_or_else(|error| Err(error.to_string())) })
+    }
+
+    fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {
+        Box::pin(self.run("asking the cluster about itself", |cluster| async move {
+            Ok(cluster.views.ask(&cluster.session).await)
+        }))
     }
 
     fn scan<'a>(

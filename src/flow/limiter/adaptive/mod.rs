@@ -3,9 +3,12 @@
 //! Here are its state and how windows become rounds; `steer` judges a round, `check` tests the baseline.
 
 mod check;
+mod handover;
 mod steer;
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::drops::Drops;
@@ -70,8 +73,9 @@ pub struct AdaptiveSettings {
 /// proportion, which finds a new knee in a few rounds where Vegas steps by one. The check replaces the pause to near zero
 /// by which BBR learns its least round-trip time again. From Vector's adaptive concurrency come the windows of about a
 /// round trip and growing only a limit that was reached. Drops cut by their share as marks do in DCTCP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Adaptive {
+    #[serde(skip)]
     settings: AdaptiveSettings,
     cap: u32,
     limit: f64,
@@ -88,6 +92,7 @@ pub struct Adaptive {
     /// The limit before the shrink began: to go back to if that was an error.
     good: f64,
     /// The limit at which writes were last dropped by a store that answered others.
+    #[serde(deserialize_with = "handover::or_infinite")]
     dropped_at: f64,
     num_calm: u32,
     /// Whether the present check has already found the baseline too high.
@@ -102,13 +107,13 @@ pub struct Adaptive {
 }
 
 /// A limit and the ratio that it led to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Point {
     limit: f64,
     ratio: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Phase {
     /// Doubles.
     Start,
@@ -123,11 +128,12 @@ enum Phase {
 }
 
 /// The inputs of the last decision.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Judged {
     latency_us: Option<f64>,
     baseline_us: Option<f64>,
     ratio: Option<f64>,
+    #[serde(skip)]
     reason: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! How pods share one budget of writes in flight.
+//! How a budget of writes in flight is divided among pods.
 
 /// Each pod's share of the budget by the partitions it holds. A pod that holds any gets at least 1, since a partition
 /// that may write nothing stands still; a pod that holds none gets nothing. What is left after dividing goes to the

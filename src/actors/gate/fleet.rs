@@ -1,0 +1,161 @@
+//! The gate of a pod that shares a budget with others: what it reports, and what it does with its share.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tracing::{info, warn};
+
+use super::explain::FleetExplained;
+use crate::flow::fleet::{Budget, Member, Standing, weigh_backlog};
+use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
+use crate::telemetry::histogram::empty;
+
+/// What a pod has seen since its last report.
+pub struct Taken {
+    /// Record partitions that it holds.
+    pub partitions: u32,
+    /// What its writes have shown.
+    pub sample: Sample,
+    /// Their latencies (µs).
+    pub latencies: Histogram<u64>,
+    /// Its own limiter, while that decides.
+    pub limiter: Option<Limiter>,
+}
+
+/// The fleet, as the gate of one pod knows it.
+pub(super) struct FleetState {
+    member: Member,
+    standing: Standing,
+    sample: Sample,
+    latencies: Histogram<u64>,
+    /// The leader has told of a backlog that no window has counted yet.
+    has_backlog: bool,
+}
+
+// === impl FleetState ===
+
+impl FleetState {
+    pub(super) fn new(pod: &str, num_partitions: u32) -> Self {
+        Self {
+            member: Member::new(pod.to_owned(), num_partitions),
+            standing: Standing::Unheard,
+            sample: Sample::default(),
+            latencies: empty(),
+            has_backlog: false,
+        }
+    }
+
+    pub(super) fn take_report(&mut self, now: Duration, num_held: u32, limiter: &Limiter) -> Taken {
+        Taken {
+            partitions: num_held,
+            sample: std::mem::take(&mut self.sample),
+            latencies: std::mem::replace(&mut self.latencies, empty()),
+            limiter: (self.member.standing(now) != Standing::Sharing).then(|| limiter.clone()),
+        }
+    }
+
+    /// While the budget is shared the pod's own limiter is the leader's, so that whoever is left alone or cut off goes
+    /// on with what the fleet has learnt. A single pod's view of a shared store teaches nothing: the store's latency
+    /// hardly moves with its own few writes.
+    pub(super) fn on_budget(&mut self, now: Duration, budget: Budget, own: &mut Limiter, settings: &LimiterSettings) {
+        self.has_backlog |= budget.is_backlogged;
+        self.note_change_of_leader(&budget);
+        let learnt = budget.limiter.clone();
+        self.member.on_budget(now, budget);
+        if self.member.standing(now) == Standing::Sharing
+            && let Some(learnt) = learnt
+        {
+            *own = Limiter::resume(settings, learnt);
+        }
+        self.note_standing(now);
+    }
+
+    /// The limit for the next window.
+    pub(super) fn decide(
+        &mut self,
+        now: Duration,
+        num_held: u32,
+        sample: &Sample,
+        latencies: &Histogram<u64>,
+        own: &mut Limiter,
+    ) -> Decision {
+        self.sample.append(sample);
+        // Fails only where a histogram cannot grow, and these can.
+        let _ = self.latencies.add(latencies);
+        self.note_standing(now);
+        let has_backlog = std::mem::take(&mut self.has_backlog);
+        let decision = match self.standing {
+            Standing::Sharing => own.decision(),
+            standing => {
+                own.cap(self.member.cap(now, num_held).unwrap_or(u32::MAX));
+                let mut sample = sample.clone();
+                // While it shares, the leader has counted it.
+                if has_backlog && standing == Standing::Alone {
+                    weigh_backlog(&mut sample);
+                }
+                own.on_window(&sample)
+            }
+        };
+        Decision { limit: self.member.limit(now, num_held, decision.limit), ..decision }
+    }
+
+    pub(super) fn explain(&self, now: Duration) -> FleetExplained {
+        let heard = self.member.heard();
+        let budget = heard.map(|(_, budget)| budget);
+        let standing = self.member.standing(now);
+        FleetExplained {
+            pod: self.member.pod().to_owned(),
+            leader: budget.map(|budget| budget.leader.clone()),
+            is_leader: budget.is_some_and(|budget| budget.leader == self.member.pod()),
+            epoch: budget.map_or(0, |budget| budget.epoch),
+            budget: budget.map(|budget| budget.budget),
+            share: self.member.share(),
+            standing: name(standing),
+            cut_off: standing == Standing::CutOff,
+            heard_ms_ago: heard.map(|(at, _)| now.saturating_sub(at).as_millis() as u64),
+            pods: budget.map(|budget| budget.shares.clone()).unwrap_or_default(),
+            p50_us: budget.map_or(0, |budget| budget.p50_us),
+            p99_us: budget.map_or(0, |budget| budget.p99_us),
+            database: budget.and_then(|budget| budget.database),
+            is_backlogged: budget.is_some_and(|budget| budget.is_backlogged),
+        }
+    }
+
+    fn note_change_of_leader(&self, budget: &Budget) {
+        let before = self.member.heard().map(|(_, before)| before.leader.as_str());
+        if before != Some(budget.leader.as_str()) {
+            info!(
+                leader = budget.leader,
+                before,
+                epoch = budget.epoch,
+                budget = budget.budget,
+                "the fleet has a leader"
+            );
+        }
+    }
+
+    fn note_standing(&mut self, now: Duration) {
+        let standing = self.member.standing(now);
+        let before = std::mem::replace(&mut self.standing, standing);
+        if standing == before {
+            return;
+        }
+        let budget = self.member.heard().map(|(_, budget)| budget.budget);
+        match (before, standing) {
+            (_, Standing::CutOff) => {
+                warn!(budget, "cut off from the fleet's leader; going on within the fair part of its last budget");
+            }
+            (Standing::CutOff, _) => info!(budget, share = self.member.share(), "the fleet's leader is heard again"),
+            _ => tracing::debug!(before = name(before), now = name(standing), "standing in the fleet changes"),
+        }
+    }
+}
+
+fn name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unheard => "unheard",
+        Standing::Alone => "alone",
+        Standing::Sharing => "sharing",
+        Standing::CutOff => "cut_off",
+    }
+}
