@@ -52,6 +52,8 @@ pub(super) struct Lane {
 pub struct WritePermit {
     lane: Arc<Lane>,
     granted: Instant,
+    /// When it was answered, if that is known: reading the clock is the dearest part of a permit.
+    answered: Option<Instant>,
 }
 
 /// Who waits for a permit.
@@ -220,13 +222,15 @@ impl Drop for Lane {
 
 impl WritePermit {
     fn new(lane: Arc<Lane>) -> Self {
-        Self { lane, granted: Instant::now() }
+        Self { lane, granted: Instant::now(), answered: None }
     }
 
     /// The store has confirmed the write.
-    pub fn confirmed(self, num_rows: u32) {
+    pub fn confirmed(mut self, num_rows: u32) {
+        let now = Instant::now();
+        self.answered = Some(now);
         let (lane, gateway) = (&self.lane, &self.lane.gateway);
-        let latency_us = self.granted.elapsed().as_micros() as u64;
+        let latency_us = now.saturating_duration_since(self.granted).as_micros() as u64;
         gateway.latency.record(latency_us);
         lane.latency.record(latency_us);
         lane.num_rows.fetch_add(u64::from(num_rows), Ordering::Relaxed);
@@ -246,8 +250,16 @@ impl WritePermit {
 impl Drop for WritePermit {
     fn drop(&mut self) {
         let gateway = &self.lane.gateway;
-        gateway.last_sign_us.store(gateway.now_us(), Ordering::Relaxed);
-        gateway.fair.lock().done(self.lane.id);
-        gateway.let_in();
+        let answered = self.answered.unwrap_or_else(Instant::now).saturating_duration_since(gateway.epoch);
+        gateway.last_sign_us.store(answered.as_micros() as u64, Ordering::Relaxed);
+        let next = {
+            let mut fair = gateway.fair.lock();
+            fair.done(self.lane.id);
+            fair.next_in()
+        };
+        if let Some((_, Waiter { lane, answer })) = next {
+            let _ = answer.send(WritePermit::new(lane));
+            gateway.let_in();
+        }
     }
 }
