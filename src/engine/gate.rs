@@ -5,14 +5,11 @@ use crate::config::{self, GateLimiter};
 use crate::flow::limiter::{AdaptiveSettings, FixedSettings, LimiterSettings};
 use crate::flow::pause::PauseSettings;
 
-/// Where the adaptive limiter begins: little enough for any store, and a second or two below what a large one takes.
-const INITIAL_WRITES: u32 = 16;
-
 pub(super) fn settings(config: &config::Gate) -> GateSettings {
     let max_writes = config.max_writes.get() as u32;
     let limiter = match config.limiter {
         GateLimiter::Adaptive => {
-            LimiterSettings::Adaptive(AdaptiveSettings { initial: INITIAL_WRITES.min(max_writes), max: max_writes })
+            LimiterSettings::Adaptive(AdaptiveSettings { max: max_writes, ..AdaptiveSettings::default() })
         }
         GateLimiter::Fixed => LimiterSettings::Fixed(FixedSettings {
             max_writes,

@@ -122,9 +122,11 @@ impl Recorder {
         Self { cells: Arc::new(Cells::new()) }
     }
 
-    /// Moves what was recorded into a histogram.
-    pub fn take_into(&self, histogram: &mut Histogram<u64>) {
-        self.cells.take_into(histogram);
+    /// What was recorded since this was last asked.
+    pub fn take(&self) -> Histogram<u64> {
+        let mut taken = empty();
+        self.cells.take_into(&mut taken);
+        taken
     }
 
     /// Records one value.

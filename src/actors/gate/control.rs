@@ -18,7 +18,7 @@ use crate::flow::fleet::Budget;
 use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
 use crate::flow::pause::{FlowState, PauseMachine, PauseSettings};
 use crate::log::TopicPartition;
-use crate::telemetry::histogram::{empty, quantiles};
+use crate::telemetry::histogram::quantiles;
 use crate::telemetry::{Quantiles, now_us};
 
 /// How many windows are kept to be looked at.
@@ -187,14 +187,9 @@ impl State {
 
 impl Partition {
     fn measure(&mut self) {
-        let take = |recorder: &crate::telemetry::Recorder| {
-            let mut taken: Histogram<u64> = empty();
-            recorder.take_into(&mut taken);
-            quantiles(&taken)
-        };
         let lane = self.admission.lane();
-        self.write = take(&lane.latency);
-        self.wait = take(&lane.wait);
+        self.write = quantiles(&lane.latency.take());
+        self.wait = quantiles(&lane.wait.take());
     }
 
     fn on_tick(&mut self, name: &TopicPartition, settings: &PauseSettings, now: Duration, hold_back: bool) {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::flow::fair::{Fair, LaneId};
 use crate::flow::limiter::{ClassSample, NUM_SIZE_CLASSES, Sample, size_class};
 use crate::telemetry::Recorder;
-use crate::telemetry::histogram::{empty, quantiles};
+use crate::telemetry::histogram::quantiles;
 
 /// The writes in flight, who waits for leave, and what was measured of them. Outlives the gate's actor, so that what is
 /// in flight stays counted when that is restarted.
@@ -124,8 +124,7 @@ impl Gateway {
             let mut fair = self.fair.lock();
             (fair.take_usage(), fair.num_in_flight())
         };
-        let mut latencies = empty();
-        self.latency.take_into(&mut latencies);
+        let latencies = self.latency.take();
         let mut classes = [ClassSample::default(); NUM_SIZE_CLASSES];
         for (class, cells) in classes.iter_mut().zip(&self.classes) {
             class.num_writes = cells.num_writes.swap(0, Ordering::Relaxed);

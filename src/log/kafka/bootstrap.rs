@@ -5,13 +5,19 @@
 //! (<https://github.com/confluentinc/librdkafka/issues/5301>).
 
 use std::ffi::CString;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_brokers_add;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::brokers::Statistics;
 use super::settings::KafkaLogSettings;
+
+/// How long one poll of a producer waits when nothing happens.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The bootstrap servers of one client, and whether it needs them.
 pub(super) struct Bootstrap {
@@ -41,6 +47,27 @@ impl Bootstrap {
             add_brokers(client, &self.servers);
         }
     }
+}
+
+/// A client's context that keeps its bootstrap servers.
+pub(super) trait Bootstrapped: ClientContext {
+    /// This client's.
+    fn bootstrap(&self) -> &Bootstrap;
+}
+
+/// Serves a producer's callbacks, on a thread of its own that ends with the producer.
+pub(super) fn serve_producer<C>(thread_name: &str, producer: &Arc<BaseProducer<C>>) -> std::io::Result<()>
+where
+    C: Bootstrapped + ProducerContext + 'static,
+{
+    let polled = Arc::downgrade(producer);
+    let serve = move || {
+        while let Some(producer) = polled.upgrade() {
+            producer.poll(POLL);
+            producer.context().bootstrap().mend(producer.client());
+        }
+    };
+    std::thread::Builder::new().name(thread_name.to_owned()).spawn(serve).map(drop)
 }
 
 /// rdkafka has no call for this one.

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
 use super::brokers::{Statistics, is_of_a_connection, log_line};
 use super::failed;
 use super::settings::KafkaLogSettings;
@@ -80,13 +80,7 @@ impl KafkaControl {
         let mut key = group.clone();
         key.extend_from_slice(pod.as_bytes());
 
-        let polled = Arc::downgrade(&producer);
-        spawn("kafka-control-out", move || {
-            while let Some(producer) = polled.upgrade() {
-                producer.poll(POLL);
-                producer.context().bootstrap.mend(producer.client());
-            }
-        })?;
+        serve_producer("kafka-control-out", &producer).map_err(thread_failed)?;
         let (stopped, guard) = (Arc::clone(&stop), ended_sender.clone());
         spawn("kafka-control-in", move || {
             read(&reader, &stopped, &group, &sender);
@@ -148,7 +142,11 @@ impl Drop for KafkaControl {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map(drop).map_err(|error| failed("starting a thread of the control channel", &error))
+    spawned.map(drop).map_err(thread_failed)
+}
+
+fn thread_failed(error: std::io::Error) -> LogError {
+    failed("starting a thread of the control channel", &error)
 }
 
 /// Installations that share a topic by mistake must not share a budget: the key begins with the group.
@@ -202,6 +200,12 @@ impl ClientContext for ControlContext {
         if !is_of_a_connection(&error) {
             tracing::warn!(%error, reason, "kafka control channel error");
         }
+    }
+}
+
+impl Bootstrapped for ControlContext {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 

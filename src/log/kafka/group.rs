@@ -13,7 +13,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::{Assignments, id_of};
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, Statistics, is_of_a_connection, log_line};
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
@@ -60,11 +60,6 @@ impl GroupContext {
     /// Says which consumer calls back. Only the first call counts.
     pub(super) fn set_consumer(&self, consumer: &Arc<BaseConsumer<Self>>) {
         let _ = self.consumer.set(Arc::downgrade(consumer));
-    }
-
-    /// What the driver lets the client begin again with.
-    pub(super) fn bootstrap(&self) -> &Bootstrap {
-        &self.bootstrap
     }
 
     /// From now on revokes are not announced.
@@ -129,6 +124,12 @@ impl ClientContext for GroupContext {
         if !is_of_a_connection(&error) {
             tracing::warn!(%error, reason, "kafka consumer error");
         }
+    }
+}
+
+impl Bootstrapped for GroupContext {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 

@@ -11,13 +11,10 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
 use super::brokers::{Brokers, Statistics, log_line};
 use super::settings::KafkaLogSettings;
 use crate::log::{AppendBatch, AppendError, Completion, LogError, TopicPartition};
-
-/// How long one poll waits when nothing happens.
-const POLL: Duration = Duration::from_millis(100);
 
 /// Appends batches and reports each exactly once.
 pub(super) struct BatchProducer {
@@ -61,16 +58,7 @@ impl BatchProducer {
         let producer = BaseProducer::from_config_and_context(&settings.producer(), context)
             .map_err(|error| super::failed(what, &error))?;
         let producer = Arc::new(producer);
-        let polled = Arc::downgrade(&producer);
-        std::thread::Builder::new()
-            .name("kafka-producer".to_owned())
-            .spawn(move || {
-                while let Some(producer) = polled.upgrade() {
-                    producer.poll(POLL);
-                    producer.context().bootstrap.mend(producer.client());
-                }
-            })
-            .map_err(|error| super::failed(what, &error))?;
+        serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, &error))?;
         let is_closed = AtomicBool::new(false);
         Ok(Self { producer, brokers, delivery_timeout: settings.delivery_timeout, is_closed })
     }
@@ -163,6 +151,12 @@ impl ClientContext for DeliveryContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.brokers.on_error(&error, reason);
+    }
+}
+
+impl Bootstrapped for DeliveryContext {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 

@@ -14,7 +14,7 @@ use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
 use super::assignment::Assignments;
-use super::bootstrap::Bootstrap;
+use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, is_of_a_connection};
 use super::failed;
 use super::group::GroupContext;

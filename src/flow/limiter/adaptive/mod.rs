@@ -141,6 +141,7 @@ struct Judged {
 
 impl Default for AdaptiveSettings {
     fn default() -> Self {
+        // Little enough for any store, and a second or two below what a large one takes.
         Self { initial: 16, max: 1024 }
     }
 }
