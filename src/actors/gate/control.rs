@@ -137,12 +137,14 @@ impl GateControl {
         fleet.as_mut().map(|fleet| fleet.take_report(self.gateway.now(), partitions.len() as u32, limiter))
     }
 
-    /// The leader has spoken: the next tick keeps to this pod's share.
+    /// The leader has spoken: from now on this pod keeps to its share.
     pub fn set_share(&self, budget: Budget) {
         let mut state = self.state.lock();
         let State { fleet, limiter, .. } = &mut *state;
-        if let Some(fleet) = fleet {
-            fleet.on_budget(self.gateway.now(), budget, limiter, &self.settings.limiter);
+        let Some(fleet) = fleet else { return };
+        if let Some(limit) = fleet.on_budget(self.gateway.now(), budget, limiter, &self.settings.limiter) {
+            // Under the lock, so that the word and the limit are always seen together.
+            self.gateway.set_limit(limit);
         }
     }
 

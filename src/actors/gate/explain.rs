@@ -39,6 +39,8 @@ pub struct FleetExplained {
     pub is_leader: bool,
     /// The leader's term.
     pub epoch: u64,
+    /// The number of the leader's last word within its term: pods with the same term and number go by the same budget.
+    pub seq: u64,
     /// Writes in flight of all pods together.
     pub budget: Option<u32>,
     /// This pod's part of it.

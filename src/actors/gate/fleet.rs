@@ -57,17 +57,27 @@ impl FleetState {
     /// While the budget is shared the pod's own limiter is the leader's, so that whoever is left alone or cut off goes
     /// on with what the fleet has learnt. A single pod's view of a shared store teaches nothing: the store's latency
     /// hardly moves with its own few writes.
-    pub(super) fn on_budget(&mut self, now: Duration, budget: Budget, own: &mut Limiter, settings: &LimiterSettings) {
+    ///
+    /// Returns the limit from now on, if it is the share: all pods change over with the word, not each with its own tick.
+    pub(super) fn on_budget(
+        &mut self,
+        now: Duration,
+        budget: Budget,
+        own: &mut Limiter,
+        settings: &LimiterSettings,
+    ) -> Option<u32> {
         self.has_backlog |= budget.is_backlogged;
         self.note_change_of_leader(&budget);
         let learnt = budget.limiter.clone();
         self.member.on_budget(now, budget);
-        if self.member.standing(now) == Standing::Sharing
-            && let Some(learnt) = learnt
-        {
+        self.note_standing(now);
+        if self.standing != Standing::Sharing {
+            return None;
+        }
+        if let Some(learnt) = learnt {
             *own = Limiter::resume(settings, learnt);
         }
-        self.note_standing(now);
+        Some(self.member.share().max(1))
     }
 
     /// The limit for the next window.
@@ -108,6 +118,7 @@ impl FleetState {
             leader: budget.map(|budget| budget.leader.clone()),
             is_leader: budget.is_some_and(|budget| budget.leader == self.member.pod()),
             epoch: budget.map_or(0, |budget| budget.epoch),
+            seq: budget.map_or(0, |budget| budget.seq),
             budget: budget.map(|budget| budget.budget),
             share: self.member.share(),
             standing: name(standing),
