@@ -31,9 +31,9 @@ use crate::telemetry::{Recorder, Telemetry};
 /// How long to wait before asking again for something that is not there right now: the log, the gate, a live writer.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What a record takes on its way into the store beside its bytes, about: a row of some dozen cells, and its place in the
-/// batch.
-const ROW_BYTES: usize = 512 + size_of::<RecordRef>();
+/// What a record takes on its way into the store beside its bytes, about: its place in the batch, and in a group. Rows are
+/// made of it only while its write is in flight, of which there are few.
+const RECORD_BYTES: usize = size_of::<RecordRef>() + 3 * size_of::<u32>();
 
 /// What a consumer works with.
 #[derive(Clone)]
@@ -261,7 +261,7 @@ impl Handler<Drain> for PartitionConsumer {
 }
 
 fn weight(batch: &RecordBatch) -> u64 {
-    (batch.data.len() + batch.records.len() * ROW_BYTES) as u64
+    (batch.data.len() + batch.records.len() * RECORD_BYTES) as u64
 }
 
 async fn join(gate: &ActorRef<Gate>, partition: &TopicPartition, consumer: Recipient<SetFlow>) -> Admission {

@@ -105,6 +105,7 @@ impl Parts<'_> {
             schemas,
             dead_letter: dead_letter.clone(),
             retry: (config.retry_min, config.retry_max),
+            memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
             store_down: AtomicBool::new(false),
         });

@@ -1,20 +1,29 @@
-//! Turns records into rows and rows into groups, one group for one write.
+//! Groups the records of a batch, one group for one write.
 //!
 //! Rows of one database partition travel together: that is what halves the database's work per row. Records of one
 //! package lie side by side in the log, so the group of the record before is tried first, without hashing.
+//!
+//! Only where a record belongs is read here. It becomes a row when its write is let through the gate
+//! ([`PendingWrite::decode`]), so that what waits in line is bytes and not cells, which take several times as much.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::actors::schemas::{Schemas, TablePlan};
 use crate::log::RecordBatch;
-use crate::protocol::avro::{Fingerprint, split_single_object};
-use crate::protocol::row::{Cell, RowGroup, Table};
+use crate::protocol::avro::{Fingerprint, RowError, RowPlan, split_single_object};
+use crate::protocol::row::{Cell, RowGroup};
 use crate::store::Grouping;
 
-/// A write to be made, and the records that it settles.
-#[derive(Debug)]
+/// A write to be made of records that are not decoded yet.
 pub struct PendingWrite {
+    plan: Arc<TablePlan>,
+    /// Index of each record in the batch.
+    records: Vec<u32>,
+}
+
+/// A write to be made, and the records that it settles.
+pub struct DecodedWrite {
     /// The rows.
     pub group: Arc<RowGroup>,
     /// Index of each row's record in the batch.
@@ -33,7 +42,7 @@ pub struct Reject {
 }
 
 /// A batch, made ready for the store.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Grouped {
     /// The writes to make.
     pub writes: Vec<PendingWrite>,
@@ -45,141 +54,134 @@ pub struct Grouped {
 
 /// Groups the records `which` of a batch.
 pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, schemas: &Schemas, grouping: Grouping) -> Grouped {
-    let mut grouper = Grouper::new(batch, grouping);
+    let mut grouper = Grouper::new(grouping);
     let mut known: Option<(Fingerprint, Arc<TablePlan>)> = None;
     let mut grouped = Grouped::default();
     for index in which {
         let Some(record) = batch.records.get(index as usize) else { continue };
-        let value = record.value(&batch.data);
-        let (fingerprint, datum) = match split_single_object(value) {
+        let (fingerprint, datum) = match split_single_object(record.value(&batch.data)) {
             Ok(parts) => parts,
             Err(error) => {
                 grouped.rejects.push(Reject { record: index, code: "not_a_record", detail: error.to_string() });
                 continue;
             }
         };
-        let plan = match &known {
-            Some((last, plan)) if *last == fingerprint => Arc::clone(plan),
-            _ => match schemas.get(fingerprint) {
-                Some(plan) => {
-                    known = Some((fingerprint, Arc::clone(&plan)));
-                    plan
+        if known.as_ref().is_none_or(|(last, _)| *last != fingerprint) {
+            known = schemas.get(fingerprint).map(|plan| (fingerprint, plan));
+        }
+        match &known {
+            Some((_, plan)) => {
+                if let Err(error) = grouper.add(index, plan, datum) {
+                    grouped.rejects.push(undecodable(index, error));
                 }
-                None => {
-                    grouped.unknown_schemas.push((index, fingerprint));
-                    continue;
-                }
-            },
-        };
-        let base = record.value_end - datum.len() as u32;
-        if let Err(error) = grouper.add(index, &plan, datum, base) {
-            grouped.rejects.push(Reject { record: index, code: "undecodable", detail: error });
+            }
+            None => grouped.unknown_schemas.push((index, fingerprint)),
         }
     }
     grouped.writes = grouper.finish();
     grouped
 }
 
+fn undecodable(record: u32, error: impl std::fmt::Display) -> Reject {
+    Reject { record, code: "undecodable", detail: error.to_string() }
+}
+
 struct Grouper<'a> {
-    batch: &'a RecordBatch,
     max_rows: usize,
     max_bytes: usize,
     by_partition: bool,
-    open: Vec<Open>,
-    index: HashMap<(usize, &'a [u8], i64), usize>,
-    last: Option<usize>,
-    scratch: Vec<Cell>,
+    open: Vec<Open<'a>>,
+    index: HashMap<Place<'a>, usize>,
+    last: usize,
     full: Vec<PendingWrite>,
 }
 
-struct Open {
-    table: Arc<Table>,
-    /// Device and bucket, in a store that groups by them.
-    partition: (Vec<u8>, i64),
-    cells: Vec<Cell>,
+/// What rows of one group have in common: the plan (by its address), and in a store that groups by them device and bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place<'a> {
+    plan: usize,
+    device: &'a [u8],
+    bucket: i64,
+}
+
+struct Open<'a> {
+    place: Place<'a>,
+    plan: Arc<TablePlan>,
     records: Vec<u32>,
     num_bytes: usize,
+}
+
+// === impl PendingWrite ===
+
+impl PendingWrite {
+    /// The rows, and the records that cannot be rows.
+    pub fn decode(self, batch: &RecordBatch) -> (DecodedWrite, Vec<Reject>) {
+        let Self { plan, mut records } = self;
+        let mut cells = Vec::with_capacity(records.len() * plan.table.columns.len());
+        let mut rejects = Vec::new();
+        records.retain(|index| {
+            let outcome = decode_one(&plan.plan, batch, *index, &mut cells);
+            let is_row = outcome.is_ok();
+            rejects.extend(outcome.err());
+            is_row
+        });
+        let group = RowGroup { table: Arc::clone(&plan.table), data: batch.data.clone(), cells };
+        (DecodedWrite { group: Arc::new(group), records }, rejects)
+    }
+}
+
+fn decode_one(plan: &RowPlan, batch: &RecordBatch, index: u32, cells: &mut Vec<Cell>) -> Result<(), Reject> {
+    let record = batch.records.get(index as usize).ok_or_else(|| undecodable(index, "it is not in its batch"))?;
+    let (_, datum) = split_single_object(record.value(&batch.data)).map_err(|error| undecodable(index, error))?;
+    plan.decode(datum, record.value_end - datum.len() as u32, cells).map_err(|error| undecodable(index, error))
 }
 
 // === impl Grouper ===
 
 impl<'a> Grouper<'a> {
-    fn new(batch: &'a RecordBatch, grouping: Grouping) -> Self {
+    fn new(grouping: Grouping) -> Self {
         let (by_partition, max_rows, max_bytes) = match grouping {
             Grouping::ByPartition { max_rows, max_bytes } => (true, max_rows, max_bytes),
             Grouping::ByTable { max_rows } => (false, max_rows, usize::MAX),
         };
-        Self {
-            batch,
-            max_rows,
-            max_bytes,
-            by_partition,
-            open: Vec::new(),
-            index: HashMap::new(),
-            last: None,
-            scratch: Vec::new(),
-            full: Vec::new(),
-        }
+        Self { max_rows, max_bytes, by_partition, open: Vec::new(), index: HashMap::new(), last: 0, full: Vec::new() }
     }
 
-    fn add(&mut self, record: u32, plan: &TablePlan, datum: &[u8], base: u32) -> Result<(), String> {
-        self.scratch.clear();
-        plan.plan.decode(datum, base, &mut self.scratch).map_err(|error| error.to_string())?;
-        let slot = self.slot_of(&plan.table);
+    fn add(&mut self, record: u32, plan: &Arc<TablePlan>, datum: &'a [u8]) -> Result<(), RowError> {
+        let (device, bucket) = if self.by_partition { plan.plan.partition(datum)? } else { (&datum[..0], 0) };
+        let slot = self.slot_of(Place { plan: Arc::as_ptr(plan) as usize, device, bucket }, plan);
         let open = &mut self.open[slot];
-        if open.records.len() >= self.max_rows
-            || (open.num_bytes + datum.len() > self.max_bytes && !open.records.is_empty())
-        {
-            self.full.push(close(open, self.batch));
+        let is_full = open.records.len() >= self.max_rows || open.num_bytes + datum.len() > self.max_bytes;
+        if is_full && !open.records.is_empty() {
+            self.full.push(open.close());
         }
-        open.cells.append(&mut self.scratch);
         open.records.push(record);
         open.num_bytes += datum.len();
-        self.last = Some(slot);
+        self.last = slot;
         Ok(())
     }
 
-    /// The open group for the row in `scratch`.
-    fn slot_of(&mut self, table: &Arc<Table>) -> usize {
-        let data: &'a [u8] = &self.batch.data;
-        let (device, bucket): (&'a [u8], i64) = match (self.by_partition, self.scratch.first(), self.scratch.get(1)) {
-            (true, Some(Cell::Text(device)), Some(Cell::Timestamp(bucket))) => (device.of(data), *bucket),
-            _ => (&[], 0),
-        };
-        if let Some(last) = self.last {
-            let open = &self.open[last];
-            if Arc::ptr_eq(&open.table, table) && open.partition.1 == bucket && open.partition.0 == device {
-                return last;
-            }
+    fn slot_of(&mut self, place: Place<'a>, plan: &Arc<TablePlan>) -> usize {
+        if self.open.get(self.last).is_some_and(|open| open.place == place) {
+            return self.last;
         }
-        let key = (Arc::as_ptr(table) as usize, device, bucket);
-        *self.index.entry(key).or_insert_with(|| {
-            self.open.push(Open {
-                table: Arc::clone(table),
-                partition: (device.to_vec(), bucket),
-                cells: Vec::new(),
-                records: Vec::new(),
-                num_bytes: 0,
-            });
+        *self.index.entry(place).or_insert_with(|| {
+            self.open.push(Open { place, plan: Arc::clone(plan), records: Vec::new(), num_bytes: 0 });
             self.open.len() - 1
         })
     }
 
     fn finish(mut self) -> Vec<PendingWrite> {
-        let batch = self.batch;
-        self.full.extend(self.open.iter_mut().filter(|open| !open.records.is_empty()).map(|open| close(open, batch)));
+        self.full.extend(self.open.iter_mut().filter(|open| !open.records.is_empty()).map(Open::close));
         self.full
     }
 }
 
-fn close(open: &mut Open, batch: &RecordBatch) -> PendingWrite {
-    open.num_bytes = 0;
-    PendingWrite {
-        group: Arc::new(RowGroup {
-            table: Arc::clone(&open.table),
-            data: batch.data.clone(),
-            cells: std::mem::take(&mut open.cells),
-        }),
-        records: std::mem::take(&mut open.records),
+// === impl Open ===
+
+impl Open<'_> {
+    fn close(&mut self) -> PendingWrite {
+        self.num_bytes = 0;
+        PendingWrite { plan: Arc::clone(&self.plan), records: std::mem::take(&mut self.records) }
     }
 }

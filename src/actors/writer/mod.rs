@@ -21,6 +21,7 @@ use super::routes::TopicRoute;
 use super::schemas::Schemas;
 use super::settle::Settle;
 use crate::flow::credit::Credit;
+use crate::flow::memory::MemoryBudget;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::store::Store;
 use crate::supervision::Lifeline;
@@ -37,6 +38,8 @@ pub struct WriterParts {
     pub dead_letter: TopicRoute,
     /// First and longest delay between two tries of a write.
     pub retry: (Duration, Duration),
+    /// What rows in flight count against.
+    pub memory: MemoryBudget,
     /// Counters and stages.
     pub telemetry: Arc<Telemetry>,
     /// Whether the store is known to refuse writes, so that each change is logged once.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::dead_letters::DeadLetters;
-use super::grouping::{Grouped, PendingWrite, Reject, group};
+use super::grouping::{DecodedWrite, Grouped, PendingWrite, Reject, group};
 use super::{Recorders, WriterParts};
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
@@ -46,8 +46,8 @@ impl Work {
             let asked = Instant::now();
             let permit = admission.enter().await;
             self.recorders.admission.record(asked.elapsed().as_micros() as u64);
-            let (work, admission) = (Rc::clone(self), admission.clone());
-            under_way.spawn_local(async move { work.write_one(write, permit, &admission).await });
+            let (work, batch, admission) = (Rc::clone(self), Arc::clone(batch), admission.clone());
+            under_way.spawn_local(async move { work.write_one(write, &batch, permit, &admission).await });
         }
         while let Some(refused) = under_way.join_next().await {
             match refused {
@@ -84,15 +84,29 @@ impl Work {
         grouped
     }
 
-    /// Writes one group until the store has confirmed or refused every row of it; returns what it refused.
-    async fn write_one(&self, write: PendingWrite, permit: WritePermit, admission: &Admission) -> Vec<Reject> {
+    /// Writes one group until the store has confirmed or refused every row of it; returns the records that are no rows,
+    /// and those that it refused.
+    async fn write_one(
+        &self,
+        write: PendingWrite,
+        batch: &RecordBatch,
+        permit: WritePermit,
+        admission: &Admission,
+    ) -> Vec<Reject> {
+        let (write, mut rejects) = write.decode(batch);
+        if write.records.is_empty() {
+            return rejects;
+        }
+        let _rows = self.parts.memory.take(size_of_val(write.group.cells.as_slice()) as u64);
         match self.until_answered(&write.group, permit, admission).await {
-            Ok(()) => return Vec::new(),
-            Err(reason) if write.records.len() == 1 => return refused(&write, 0, reason),
+            Ok(()) => return rejects,
+            Err(reason) if write.records.len() == 1 => {
+                rejects.extend(refused(&write, 0, reason));
+                return rejects;
+            }
             Err(_) => {}
         }
         // Some row of the group is at fault: each by itself tells which.
-        let mut rejects = Vec::new();
         for (index, row) in write.group.rows().enumerate() {
             let (table, data) = (Arc::clone(&write.group.table), write.group.data.clone());
             let single = Arc::new(RowGroup { table, data, cells: row.to_vec() });
@@ -158,11 +172,11 @@ impl Work {
     }
 }
 
-fn refused(write: &PendingWrite, index: usize, reason: String) -> Vec<Reject> {
+fn refused(write: &DecodedWrite, index: usize, reason: String) -> Option<Reject> {
     error!(
         table = write.group.table.name,
         reason, "the store refuses a row for good; it goes to the dead-letter topic"
     );
     let record = write.records.get(index).copied();
-    record.map(|record| Reject { record, code: "refused_by_store", detail: reason }).into_iter().collect()
+    record.map(|record| Reject { record, code: "refused_by_store", detail: reason })
 }

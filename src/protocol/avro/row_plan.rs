@@ -90,8 +90,20 @@ impl RowPlan {
                 return Err(RowPlanError::MissingIdentity(name));
             }
         }
+        // `partition` reads these two without the plan.
+        if !matches!(fields.first(), Some((_, Node::Text))) || !matches!(fields.get(1), Some((_, Node::TimestampMillis))) {
+            return Err(RowPlanError::Foreign("it does not begin with device_id and event_time".to_owned()));
+        }
         let steps = group_steps("", fields, table)?;
         Ok(RowPlan { steps, num_columns: table.columns.len(), bucket })
+    }
+
+    /// The database partition of a record's row: its device, and the start of its bucket in milliseconds. Reads no further
+    /// than that needs.
+    pub fn partition<'a>(&self, record: &'a [u8]) -> Result<(&'a [u8], i64), RowError> {
+        let mut cursor = Cursor::new(record);
+        let device = cursor.bytes()?;
+        Ok((device, self.bucket.start_of(cursor.long()?)))
     }
 
     /// Appends one cell per column of the table, or none on an error.
