@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::rooms::{Log, Store};
 use super::secret::Secret;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The TCP side: device connections and their limits.
     pub devices: Devices,
+    /// What one device and one address may ask for.
+    pub limits: Limits,
     /// The HTTP side: ingest, observation, dashboard.
     pub http: Http,
     /// Where the message layouts are.
@@ -87,6 +90,8 @@ pub struct Devices {
 pub struct Http {
     /// The address of ingest, observation and dashboard. Port 0 takes a free port.
     pub listen: SocketAddr,
+    /// Most connections at once.
+    pub max_connections: NonZeroUsize,
 }
 
 /// Where the message layouts are.
