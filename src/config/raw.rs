@@ -299,12 +299,14 @@ impl Default for RawSupervision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawShutdown {
+    pub notice: Entry,
+    pub reconnect_spread: Entry,
     pub drain_timeout: Entry,
 }
 
 impl Default for RawShutdown {
     fn default() -> Self {
-        Self { drain_timeout: "20 s".into() }
+        Self { notice: "1 s".into(), reconnect_spread: "5 s".into(), drain_timeout: "20 s".into() }
     }
 }
 

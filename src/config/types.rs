@@ -238,6 +238,10 @@ pub struct Supervision {
 /// How the engine stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
+    /// How long the engine goes on as before after it has said that it is no longer ready.
+    pub notice: Duration,
+    /// Devices that are sent away spread their return over this time.
+    pub reconnect_spread: Duration,
     /// How long what is in flight may take to finish before the process ends anyway.
     pub drain_timeout: Duration,
 }

@@ -87,9 +87,13 @@ impl Run {
             ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
         };
         view.status.set_phase(Phase::Draining);
+        if outcome.is_ok() {
+            // Load balancers look at readiness; until they have, new devices still come here and are served.
+            tokio::time::sleep(self.config.shutdown.notice).await;
+        }
         view.status.forget_log();
         if outcome.is_ok() {
-            pipeline.drain(&view, self.config.shutdown.drain_timeout).await;
+            pipeline.drain(&view, &self.config.shutdown).await;
         }
         chores.abort();
         accounts.abort();

@@ -127,12 +127,18 @@ pub(super) fn validate(
                 restart_period: section.duration("restart_period", &raw.restart_period, seconds(1)..=DAY),
             }
         },
-        shutdown: Shutdown {
-            drain_timeout: check.section("shutdown").duration(
-                "drain_timeout",
-                &raw.shutdown.drain_timeout,
-                seconds(1)..=minutes(5),
-            ),
+        shutdown: {
+            let mut section = check.section("shutdown");
+            let raw = &raw.shutdown;
+            Shutdown {
+                notice: section.duration("notice", &raw.notice, Duration::ZERO..=minutes(1)),
+                reconnect_spread: section.duration(
+                    "reconnect_spread",
+                    &raw.reconnect_spread,
+                    Duration::ZERO..=minutes(10),
+                ),
+                drain_timeout: section.duration("drain_timeout", &raw.drain_timeout, seconds(1)..=minutes(5)),
+            }
         },
         logging: logging(&mut check.section("logging"), &raw.logging),
     };
