@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod decoder;
+pub mod doorkeeper;
 pub mod fleet;
 pub mod gate;
 pub mod group;

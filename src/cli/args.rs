@@ -73,9 +73,12 @@ pub(super) struct DemoArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
-    /// Where the engine listens for devices
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where the engine listens for devices; with several, devices are spread over them and move on when cut off
+    #[arg(long, value_name = "HOST:PORT[,...]")]
     pub target: String,
+    /// From how many addresses of the loopback network the devices come (127.1.0.0 and on), for more than fit one address
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub source_addresses: u16,
     /// How many devices; each is a TCP connection
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: u32,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Failure, Outcome};
 use crate::config::{Config, TypeSelection};
-use crate::engine::load_catalog;
+use crate::engine::{descriptors, load_catalog};
 use crate::protocol::layout::Catalog;
 
 pub(super) fn check(path: &Path) -> Outcome {
@@ -18,6 +18,9 @@ pub(super) fn check(path: &Path) -> Outcome {
         config.topics.len(),
         catalog.types().len(),
     );
+    if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
+        eprintln!("{}: note: {shortage}", path.display());
+    }
     Ok(())
 }
 

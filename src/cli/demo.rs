@@ -49,6 +49,8 @@ fn configure(args: &DemoArgs) -> Result<Config, Failure> {
             std::fs::remove_dir_all(&config.data_dir)
                 .map_err(|error| Failure::Job(format!("cannot remove {DATA_DIR}: {error}")))?;
         }
+        // Nobody balances load to it.
+        config.shutdown.notice = Duration::ZERO;
         // Any free port: a demo should not fail because an engine is running.
         config.devices.listen.set_port(0);
         config.http.listen.set_port(0);

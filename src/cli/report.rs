@@ -24,6 +24,7 @@ pub(super) struct RunReport {
     pub acked_per_s: f64,
     pub stored_per_s: Option<f64>,
     pub ack_ms: Percentiles,
+    pub longest_wait_ms: u64,
     pub row_ms: Option<Percentiles>,
 }
 
@@ -67,6 +68,7 @@ impl RunReport {
             stored_per_s: store
                 .map(|side| per_second(side.comparison.stored - side.comparison.unknown_rows, side.seconds)),
             ack_ms: Percentiles::of(&devices.ack_latency_us),
+            longest_wait_ms: devices.longest_wait_ms,
             row_ms: store.map(|side| Percentiles::of(&side.device_to_row_us)),
         }
     }

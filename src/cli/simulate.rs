@@ -9,10 +9,13 @@ use tokio::sync::watch;
 use super::args::SimulateArgs;
 use super::report::RunReport;
 use super::{Failure, Outcome, runtime, signals};
+use crate::engine::descriptors;
 use crate::protocol::layout::Catalog;
 use crate::simulate::{Progress, SimulateError, SimulateOptions, SimulateReport, simulate as run_devices};
 
 pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
+    // Each device is an open file.
+    let _ = descriptors::raise_limit();
     let catalog = match &args.messages {
         Some(directory) => Catalog::load(directory),
         None => Catalog::builtin(),
@@ -27,6 +30,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
         token: args.token.clone(),
         device_prefix: args.device_prefix.clone(),
         drain_timeout: Duration::from_secs(args.drain_seconds),
+        source_addresses: args.source_addresses,
         ..SimulateOptions::default()
     };
     let report = runtime(2)?.block_on(async {

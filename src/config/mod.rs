@@ -8,9 +8,11 @@ mod checks;
 mod document;
 mod entry;
 mod environment;
+mod limits;
 mod loader;
 mod problem;
 mod raw;
+mod raw_limits;
 mod raw_rooms;
 mod rooms;
 mod schema;
@@ -23,6 +25,7 @@ mod types;
 mod units;
 mod validate;
 
+pub use limits::Limits;
 pub use problem::ConfigErrors;
 pub use rooms::{
     Bucket, CassandraStore, Compression, Consistency, Credentials, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind,

@@ -2,13 +2,14 @@
 //!
 //! Serde and `Default` share the defaults: a key that is left out takes its value from `Default` of its section.
 //! Nothing is checked here; unit, range and harm at each end of every key are told in `config/surgetank.toml`. The
-//! sections of the log and the store are in [`super::raw_rooms`].
+//! sections of the log and the store are in [`super::raw_rooms`], the limits in [`super::raw_limits`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::raw_limits::RawLimits;
 use super::raw_rooms::{RawLog, RawStore};
 
 /// The whole file.
@@ -17,6 +18,7 @@ use super::raw_rooms::{RawLog, RawStore};
 pub(super) struct RawConfig {
     pub data_dir: Entry,
     pub devices: RawDevices,
+    pub limits: RawLimits,
     pub http: RawHttp,
     pub messages: RawMessages,
     pub topics: BTreeMap<String, RawTopic>,
@@ -40,6 +42,7 @@ impl Default for RawConfig {
         Self {
             data_dir: "data".into(),
             devices: RawDevices::default(),
+            limits: RawLimits::default(),
             http: RawHttp::default(),
             messages: RawMessages::default(),
             topics: BTreeMap::from([("telemetry".to_owned(), RawTopic::default())]),
@@ -116,11 +119,12 @@ impl Default for RawDevices {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawHttp {
     pub listen: Entry,
+    pub max_connections: Entry,
 }
 
 impl Default for RawHttp {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7401".into() }
+        Self { listen: "127.0.0.1:7401".into(), max_connections: 256.into() }
     }
 }
 
@@ -295,12 +299,14 @@ impl Default for RawSupervision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawShutdown {
+    pub notice: Entry,
+    pub reconnect_spread: Entry,
     pub drain_timeout: Entry,
 }
 
 impl Default for RawShutdown {
     fn default() -> Self {
-        Self { drain_timeout: "20 s".into() }
+        Self { notice: "1 s".into(), reconnect_spread: "5 s".into(), drain_timeout: "20 s".into() }
     }
 }
 

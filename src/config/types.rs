@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::rooms::{Log, Store};
 use super::secret::Secret;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The TCP side: device connections and their limits.
     pub devices: Devices,
+    /// What one device and one address may ask for.
+    pub limits: Limits,
     /// The HTTP side: ingest, observation, dashboard.
     pub http: Http,
     /// Where the message layouts are.
@@ -87,6 +90,8 @@ pub struct Devices {
 pub struct Http {
     /// The address of ingest, observation and dashboard. Port 0 takes a free port.
     pub listen: SocketAddr,
+    /// Most connections at once.
+    pub max_connections: NonZeroUsize,
 }
 
 /// Where the message layouts are.
@@ -233,6 +238,10 @@ pub struct Supervision {
 /// How the engine stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
+    /// How long the engine goes on as before after it has said that it is no longer ready.
+    pub notice: Duration,
+    /// Devices that are sent away spread their return over this time.
+    pub reconnect_spread: Duration,
     /// How long what is in flight may take to finish before the process ends anyway.
     pub drain_timeout: Duration,
 }

@@ -9,10 +9,10 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use super::EngineError;
 use super::pipeline::{Pipeline, RunningFleet};
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
 use super::threads::{Threads, handles, home};
+use super::{EngineError, descriptors};
 use crate::actors::connection::{Edge, EdgeLimits};
 use crate::actors::decoder::unpack::UnpackRules;
 use crate::actors::decoder::{Decoder, DecoderParts};
@@ -38,6 +38,7 @@ struct Parts<'a> {
     catalog: &'a Arc<Catalog>,
     view: &'a View,
     threads: &'a Threads,
+    max_devices: usize,
 }
 
 /// Builds and starts every actor, the sink first.
@@ -49,7 +50,8 @@ pub(super) async fn build(
     (rooms, schemas): (Rooms, Arc<Schemas>),
     threads: &Threads,
 ) -> Result<Pipeline, EngineError> {
-    let parts = Parts { config, catalog, view, threads };
+    let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
+    let parts = Parts { config, catalog, view, threads, max_devices };
     let crowd = view.supervisor.tree().add_crowd("connection");
 
     let dead_letter = parts.topic_route(&rooms.log, &dead_letter_topic(config));
@@ -88,7 +90,8 @@ pub(super) async fn build(
         idle_timeout: devices.idle_timeout,
         retry_delay: devices.retry_delay,
     };
-    let edge = Arc::new(Edge::new(limits, token, decoders, view.memory.clone(), Arc::clone(&view.telemetry)));
+    let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
+    let edge = Arc::new(Edge::new(limits, token, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);
@@ -203,7 +206,7 @@ impl Parts<'_> {
             homes: handles(&self.threads.connections),
             edge: Arc::clone(edge),
             crowd: Arc::clone(crowd),
-            room: Credits::new(self.config.devices.max_connections.get() as u32),
+            room: Credits::new(u32::try_from(self.max_devices).unwrap_or(u32::MAX)),
         });
         let build = move |lifeline| Listener::new(Arc::clone(&acceptor), lifeline);
         supervise(self.view, "listener", "devices".to_owned(), home(&self.threads.connections, 0), 1, build)

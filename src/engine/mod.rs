@@ -3,6 +3,8 @@
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
 mod build;
+pub mod descriptors;
+mod doorkeeper;
 mod gate;
 mod memory;
 mod pipeline;

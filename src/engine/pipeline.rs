@@ -11,12 +11,10 @@ use tracing::{info, warn};
 use super::rooms::Rooms;
 use crate::actors::connection::Edge;
 use crate::actors::listener::{Listener, StopAccepting};
+use crate::config::Shutdown;
 use crate::http::View;
 use crate::log::Subscription;
 use crate::supervision::{ActorRef, Crowd, jitter};
-
-/// Devices that are sent away spread their return over this time.
-const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
 /// The running data path, sink last.
 pub(super) struct Pipeline {
@@ -41,12 +39,12 @@ pub(super) struct RunningFleet {
 impl Pipeline {
     /// Stops from the source downwards: no new connections, devices sent away, what they sent answered, consumers
     /// finished and committed, then the rooms.
-    pub(super) async fn drain(self, view: &View, drain_timeout: Duration) {
-        let deadline = Instant::now() + drain_timeout;
+    pub(super) async fn drain(self, view: &View, shutdown: &Shutdown) {
+        let deadline = Instant::now() + shutdown.drain_timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         info!(connections = self.crowd.num_alive(), "draining");
         self.listener.send(StopAccepting);
-        self.edge.dismiss_all(|| RECONNECT_SPREAD.mul_f64(jitter()).as_millis() as u32);
+        self.edge.dismiss_all(|| shutdown.reconnect_spread.mul_f64(jitter()).as_millis() as u32);
         if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
             warn!(
                 connections = self.crowd.num_alive(),

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 use super::build::build;
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
 use super::threads::Threads;
-use super::{EngineError, Started, gate, memory};
+use super::{EngineError, Started, descriptors, doorkeeper, gate, memory};
+use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{SchemaError, Schemas};
@@ -47,6 +48,10 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+        // Before anything is opened that needs one.
+        if let Some(shortage) = descriptors::shortage(&self.config, descriptors::raise_limit()) {
+            warn!("{shortage}");
+        }
         let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
         let view = View {
             status: Arc::new(Status::new()),
@@ -55,8 +60,10 @@ impl Run {
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&self.config.gate))),
             memory: MemoryBudget::new(self.config.memory.budget),
+            doorkeeper: Arc::new(Doorkeeper::new(doorkeeper::limits(&self.config.limits))),
         };
-        let http = http::serve(self.http.try_clone().map_err(broken)?, view.clone()).map_err(broken)?;
+        let socket = self.http.try_clone().map_err(broken)?;
+        let http = http::serve(socket, view.clone(), self.config.http.max_connections).map_err(broken)?;
         let opened = tokio::select! {
             opened = self.open(&view, driver) => opened?,
             _ = &mut stop => return Ok(()),
@@ -80,9 +87,13 @@ impl Run {
             ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
         };
         view.status.set_phase(Phase::Draining);
+        if outcome.is_ok() {
+            // Load balancers look at readiness; until they have, new devices still come here and are served.
+            tokio::time::sleep(self.config.shutdown.notice).await;
+        }
         view.status.forget_log();
         if outcome.is_ok() {
-            pipeline.drain(&view, self.config.shutdown.drain_timeout).await;
+            pipeline.drain(&view, &self.config.shutdown).await;
         }
         chores.abort();
         accounts.abort();
@@ -161,13 +172,16 @@ async fn log_broken(rooms: &Rooms) -> String {
     }
 }
 
-/// Ends histogram intervals, and asks the store whether it is there.
+/// Ends histogram intervals, lets the doorkeeper forget, and asks the store whether it is there.
 async fn chores(view: View, rooms: Rooms) {
     let mut rotate = tokio::time::interval(INTERVAL);
     let mut probe = tokio::time::interval(STORE_PROBE_INTERVAL);
     loop {
         tokio::select! {
-            _ = rotate.tick() => view.telemetry.rotate(),
+            _ = rotate.tick() => {
+                view.telemetry.rotate();
+                view.doorkeeper.sweep();
+            }
             _ = probe.tick() => {
                 let health = rooms.store.health().await;
                 let said = health.clone();

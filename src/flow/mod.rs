@@ -2,11 +2,15 @@
 //!
 //! No actors, no channels, no I/O. Time and randomness come in as arguments.
 
+pub mod addresses;
 pub mod backoff;
 pub mod credit;
 pub mod fair;
 pub mod fleet;
 pub mod limiter;
 pub mod memory;
+pub mod pace;
 pub mod pause;
+pub mod pool;
+pub mod rate;
 pub mod watermark;

@@ -3,11 +3,13 @@
 mod observe;
 
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
+use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::flow::memory::MemoryBudget;
@@ -29,10 +31,12 @@ pub struct View {
     pub gate: Arc<GateControl>,
     /// How much waits in memory.
     pub memory: MemoryBudget,
+    /// Who comes in, and who was sent away.
+    pub doorkeeper: Arc<Doorkeeper>,
 }
 
-/// Serves HTTP on an open socket until the handle stops it.
-pub fn serve(listener: TcpListener, view: View) -> std::io::Result<ServerHandle> {
+/// Serves HTTP on an open socket until the handle stops it. Beyond so many connections, further ones wait.
+pub fn serve(listener: TcpListener, view: View, max_connections: NonZeroUsize) -> std::io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
@@ -43,6 +47,7 @@ pub fn serve(listener: TcpListener, view: View) -> std::io::Result<ServerHandle>
             .service(observe::gate)
     })
     .workers(1)
+    .max_connections(max_connections.get())
     .disable_signals()
     .listen(listener)?
     .run();

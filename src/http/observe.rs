@@ -23,7 +23,7 @@ pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
-/// Latencies by stage, counters of confirmed work, lag, and what waits in memory.
+/// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was sent away at the door.
 #[get("/histograms")]
 pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
     let stages: BTreeMap<&str, Value> = view
@@ -39,6 +39,7 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         "counters": view.telemetry.counters.snapshot(),
         "lag_records": lag,
         "memory": view.memory.snapshot(),
+        "door": view.doorkeeper.snapshot(),
     }))
 }
 

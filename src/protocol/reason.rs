@@ -110,6 +110,12 @@ reasons! {
         TooManyUnacknowledged = 12 => "too_many_unacknowledged",
         /// The server cannot take anything in at the moment.
         Unavailable = 13 => "unavailable",
+        /// The device's address has as many connections as one may have.
+        TooManyFromAddress = 14 => "too_many_from_address",
+        /// Too many connections from the device's address have ended without a valid Hello.
+        TooManyAttempts = 15 => "too_many_attempts",
+        /// A frame has begun and does not arrive fast enough.
+        TooSlow = 16 => "too_slow",
     }
 }
 

@@ -24,9 +24,6 @@ use crate::protocol::hello::Credential;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Ports that one source address has to offer, with some left for others.
-const DEVICES_PER_LOOPBACK_ADDRESS: usize = 20_000;
-
 /// What all devices of a run share.
 #[derive(Debug)]
 pub(super) struct Crew {
@@ -35,6 +32,7 @@ pub(super) struct Crew {
     pub package_size: usize,
     pub max_queue: usize,
     pub backoff: Backoff,
+    pub source_addresses: u16,
     /// From one package's making to the next; `None` if packages are made as fast as they go.
     pub interval: Option<Duration>,
     pub workshops: Workshops,
@@ -71,6 +69,7 @@ pub(super) struct Device {
     pub ledger: DeviceLedger,
     pub crew: Arc<Crew>,
     number: usize,
+    num_connects: usize,
     rng: SmallRng,
     motion: Motion,
     next_sequence: u32,
@@ -91,6 +90,7 @@ impl Device {
             motion: Motion::new(&mut rng),
             crew,
             number,
+            num_connects: 0,
             rng,
             next_sequence: 0,
             next_due,
@@ -100,13 +100,14 @@ impl Device {
     /// Lives until the run is over or the server wants no more of it.
     pub async fn run(mut self, connect_at: Instant, mut phase: watch::Receiver<Phase>) -> DeviceLedger {
         let mut backoff = self.crew.backoff.clone();
-        let mut is_first = true;
         let mut connect_at = connect_at;
         while self.make_until(connect_at, &mut phase).await {
-            if !std::mem::replace(&mut is_first, false) {
+            if self.num_connects > 0 {
                 self.crew.progress.reconnects.add(1);
             }
-            let end = match self.connect().await {
+            let connected = self.connect().await;
+            self.num_connects += 1;
+            let end = match connected {
                 Some(stream) => Session::new(&mut self).run(stream, &mut phase, &mut backoff).await,
                 None => SessionEnd::Lost(None),
             };
@@ -197,16 +198,15 @@ impl Device {
     }
 
     async fn connect(&self) -> Option<TcpStream> {
-        let target = *self.crew.targets.get(self.number % self.crew.targets.len().max(1))?;
+        let target = *self.crew.targets.get((self.number + self.num_connects) % self.crew.targets.len().max(1))?;
         let connecting = async {
             let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             if let SocketAddr::V4(address) = target
                 && address.ip().is_loopback()
-                && self.number >= DEVICES_PER_LOOPBACK_ADDRESS
+                && self.crew.source_addresses > 1
             {
-                // One pair of addresses has less than 64 Ki ports; the loopback network has addresses to spare.
-                let last = 1 + self.number / DEVICES_PER_LOOPBACK_ADDRESS;
-                socket.bind((Ipv4Addr::new(127, 0, 0, last.min(254) as u8), 0).into())?;
+                let [high, low] = ((self.number % usize::from(self.crew.source_addresses)) as u16).to_be_bytes();
+                socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into())?;
             }
             let stream = socket.connect(target).await?;
             stream.set_nodelay(true)?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How many devices send what, how fast, where to and how long.
 #[derive(Debug, Clone)]
 pub struct SimulateOptions {
-    /// Host and port of the server.
+    /// Host and port of the server, or several of these with commas between. A device that has to connect again tries the
+    /// next one.
     pub target: String,
     /// How many devices. Each is a connection.
     pub devices: usize,
@@ -27,6 +28,9 @@ pub struct SimulateOptions {
     pub max_queue: usize,
     /// First and longest delay before a device connects again.
     pub backoff: (Duration, Duration),
+    /// How many addresses of the loopback network the devices come from, if the server is there: one pair of addresses has
+    /// only so many ports.
+    pub source_addresses: u16,
     /// Types by name and how often each is made. Types that the catalog does not have are left out; if that leaves
     /// none, all of the catalog's are made equally often.
     pub mix: Vec<(String, f64)>,
@@ -47,6 +51,7 @@ impl Default for SimulateOptions {
             seed: 1,
             max_queue: 10_000,
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
+            source_addresses: 1,
             mix: mix.map(|(name, weight)| (name.to_owned(), weight)).to_vec(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts of confirmed facts; only `connected` goes down again.
+/// Counts of confirmed facts; only `connected` goes down again, and `longest_wait_ms` is a maximum.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Messages sent at least once.
@@ -25,6 +25,8 @@ pub struct Progress {
     pub refused: Counter,
     /// Devices that gave up because the server told them not to come back.
     pub gave_up: Counter,
+    /// The longest time that a message waited from its making to its acknowledgement, in milliseconds.
+    pub longest_wait_ms: Counter,
 }
 
 /// A number that many tasks add to. It orders nothing else.
@@ -41,6 +43,10 @@ impl Counter {
 
     pub(super) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn at_least(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
     }
 
     pub(super) fn subtract(&self, count: u64) {

@@ -89,6 +89,8 @@ pub struct SimulateReport {
     pub refused: u64,
     /// Devices that the server told not to come back.
     pub gave_up: u64,
+    /// The longest time that a message waited from its making to its acknowledgement, in milliseconds.
+    pub longest_wait_ms: u64,
     /// From the start to the last device's end.
     pub seconds: f64,
     /// For each acknowledged message the microseconds from when its package was handed to the socket for the *first*
@@ -140,6 +142,7 @@ pub async fn simulate(
         reconnects: progress.reconnects.get(),
         refused: progress.refused.get(),
         gave_up: progress.gave_up.get(),
+        longest_wait_ms: progress.longest_wait_ms.get(),
         seconds: start.elapsed().as_secs_f64(),
         ack_latency_us,
         ledger,
@@ -168,17 +171,24 @@ async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progre
     if options.max_queue < usize::from(options.package_size) {
         return Err(wrong("max_queue", &options.max_queue, "package_size or more"));
     }
+    if options.source_addresses == 0 {
+        return Err(wrong("source_addresses", &options.source_addresses, "1 or more"));
+    }
     if !(options.rate >= 0.0 && options.rate.is_finite()) {
         return Err(wrong("rate", &options.rate, "0 or more"));
     }
     let credential =
         Credential::new(options.token.clone().into_bytes().into()).ok_or(SimulateError::Token(options.token.len()))?;
 
-    let unresolved = |reason: String| SimulateError::Target { target: options.target.clone(), reason };
-    let targets: Vec<_> =
-        tokio::net::lookup_host(&options.target).await.map_err(|error| unresolved(error.to_string()))?.collect();
-    if targets.is_empty() {
-        return Err(unresolved("no address".to_owned()));
+    let mut targets = Vec::new();
+    for target in options.target.split(',') {
+        let unresolved = |reason: String| SimulateError::Target { target: target.to_owned(), reason };
+        let found = tokio::net::lookup_host(target).await.map_err(|error| unresolved(error.to_string()))?;
+        let num_before = targets.len();
+        targets.extend(found);
+        if targets.len() == num_before {
+            return Err(unresolved("no address".to_owned()));
+        }
     }
     let package_size = usize::from(options.package_size);
     let interval_s = (package_size * options.devices) as f64 / options.rate;
@@ -188,6 +198,7 @@ async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progre
         package_size,
         max_queue: options.max_queue,
         backoff: Backoff::new(options.backoff.0, options.backoff.1),
+        source_addresses: options.source_addresses,
         interval: (options.rate > 0.0).then(|| longest_if_too_long(interval_s)),
         workshops: workshops(catalog, options)?,
         progress,

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::device::{Device, Phase, SessionEnd};
+use super::device::{Device, Phase, SessionEnd, unix_ms};
 use super::ledger::LedgerEntry;
 use crate::flow::backoff::Backoff;
 use crate::protocol::frame::{self, Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
@@ -217,6 +217,7 @@ impl<'a> Session<'a> {
         let crew = Arc::clone(&self.device.crew);
         let mut workshop = crew.workshops.of(self.device.number());
         let (mut num_acked, mut num_duplicates, mut num_rejected) = (0, 0, 0);
+        let mut oldest_ms = u64::MAX;
         let device = &mut *self.device;
         let ledger = &mut device.ledger;
         let taken_in = device.queue.on_receipt(now, receipt, |queued, outcome| {
@@ -224,6 +225,7 @@ impl<'a> Session<'a> {
             match outcome {
                 Outcome::Accepted | Outcome::Duplicate => {
                     num_acked += 1;
+                    oldest_ms = oldest_ms.min(queued.message.header.event_time_ms);
                     num_duplicates += u64::from(outcome == Outcome::Duplicate);
                     ledger.acked.push(entry);
                     workshop.record_latency(now.saturating_duration_since(queued.first_sent.unwrap_or(now)));
@@ -236,6 +238,7 @@ impl<'a> Session<'a> {
             }
         });
         crew.progress.acked.add(num_acked);
+        crew.progress.longest_wait_ms.at_least(unix_ms().saturating_sub(oldest_ms));
         crew.progress.duplicates.add(num_duplicates);
         crew.progress.rejected.add(num_rejected);
         let error = taken_in.err()?;

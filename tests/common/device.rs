@@ -1,6 +1,6 @@
 //! A device that speaks raw frames, and messages with known contents.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,7 @@ use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{in_time, now_ms};
 
@@ -117,7 +117,19 @@ async fn next_frame(stream: &mut TcpStream, inbox: &mut BytesMut) -> Option<Fram
 impl Device {
     /// Connects and says Hello; the refusal if there is one.
     pub async fn try_connect(server: SocketAddr, device_id: &str, token: &str) -> Result<Self, Option<Refused>> {
-        let mut stream = TcpStream::connect(server).await.map_err(|_| None)?;
+        Self::try_connect_from(Ipv4Addr::LOCALHOST, server, device_id, token).await
+    }
+
+    /// Like [`Device::try_connect`], from another address of the loopback network.
+    pub async fn try_connect_from(
+        source: Ipv4Addr,
+        server: SocketAddr,
+        device_id: &str,
+        token: &str,
+    ) -> Result<Self, Option<Refused>> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let mut stream = socket.connect(server).await.map_err(|_| None)?;
         stream.set_nodelay(true).unwrap();
         stream.write_all(&bytes_of(&hello(device_id, token))).await.map_err(|_| None)?;
         let mut inbox = BytesMut::new();

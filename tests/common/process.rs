@@ -66,6 +66,18 @@ impl Process {
         if !failpoints.is_empty() {
             command.env("FAILPOINTS", failpoints);
         }
+        Self::spawn(command).await
+    }
+
+    /// Starts `surgetank run` with at most so many open files and waits until it listens.
+    pub async fn start_with_open_files(site: &Site, limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" run --config \"$1\"")]);
+        command.args([env!("CARGO_BIN_EXE_surgetank"), arg(&site.config_path())]);
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (lines, sink) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&stderr));

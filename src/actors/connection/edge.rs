@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
+use crate::actors::doorkeeper::Doorkeeper;
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
@@ -33,7 +34,7 @@ pub struct EdgeLimits {
     pub max_unacknowledged_packages: u16,
     /// How long a new connection may take to say Hello.
     pub hello_timeout: Duration,
-    /// How long a connection may be silent, and how long one frame may take to arrive.
+    /// How long a connection may be silent.
     pub idle_timeout: Duration,
     /// The delay given with "retry later".
     pub retry_delay: Duration,
@@ -43,6 +44,8 @@ pub struct EdgeLimits {
 pub struct Edge {
     /// What each connection may do.
     pub limits: EdgeLimits,
+    /// Who may come in and how much each may send.
+    pub doorkeeper: Arc<Doorkeeper>,
     /// Where packages have to find room.
     pub memory: MemoryBudget,
     /// Counters and stages.
@@ -86,13 +89,25 @@ impl Edge {
         limits: EdgeLimits,
         token: Option<String>,
         decoders: Vec<ActorRef<Decoder>>,
+        doorkeeper: Arc<Doorkeeper>,
         memory: MemoryBudget,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let acknowledge = telemetry.acknowledge.recorder();
         let num_connections_ever = AtomicU64::new(0);
         let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
-        Self { limits, memory, telemetry, acknowledge, token, decoders, devices, num_connections_ever, is_draining }
+        Self {
+            limits,
+            doorkeeper,
+            memory,
+            telemetry,
+            acknowledge,
+            token,
+            decoders,
+            devices,
+            num_connections_ever,
+            is_draining,
+        }
     }
 
     /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
@@ -127,13 +142,28 @@ impl Edge {
         let limits =
             PackageLimits { max_bytes: self.limits.max_package as usize, max_messages: self.limits.max_messages };
         self.memory.try_reserve(package::weight(block, limits) as u64).ok_or_else(|| {
-            let counters = &self.telemetry.counters;
-            add(&counters.packages, 1);
-            // How many messages there are is known only after decompression, for which there is no room.
-            add(&counters.retry_later, 1);
-            let delay = retry_delay(self.limits.retry_delay, self.memory.pressure(), jitter());
-            delay.as_millis().try_into().unwrap_or(u32::MAX)
+            self.count_sent_back();
+            millis(retry_delay(self.limits.retry_delay, self.memory.pressure(), jitter()))
         })
+    }
+
+    /// Counts a package that was answered "retry later" without a look into it.
+    pub(super) fn count_sent_back(&self) {
+        let counters = &self.telemetry.counters;
+        add(&counters.packages, 1);
+        // How many messages there are is known only after decompression, which is not worth its while.
+        add(&counters.retry_later, 1);
+    }
+
+    /// The delay to give with "retry later", in milliseconds.
+    pub(super) fn retry_ms(&self) -> u32 {
+        millis(self.limits.retry_delay)
+    }
+
+    /// How long one is to stay away for whom nothing can be done in this time, in milliseconds; spread, so that those who
+    /// were sent away together do not come back together.
+    pub fn come_back_ms(&self, wait: Duration) -> u32 {
+        millis(wait.saturating_add(retry_delay(self.limits.retry_delay, 1.0, jitter())))
     }
 
     /// A device always meets the same decoder, so that its packages keep their order.
@@ -149,11 +179,15 @@ impl Edge {
         }
         if *self.is_draining.borrow() {
             // Just too late to be told with the others.
-            let reconnect_after_ms = self.limits.retry_delay.as_millis().try_into().unwrap_or(u32::MAX);
+            let reconnect_after_ms = self.retry_ms();
             depart.do_send(Depart::Drain { reconnect_after_ms });
         }
         Presence { edge: Arc::clone(self), device_id: device_id.clone(), serial }
     }
+}
+
+fn millis(delay: Duration) -> u32 {
+    delay.as_millis().try_into().unwrap_or(u32::MAX)
 }
 
 // === impl Presence ===

@@ -1,11 +1,12 @@
 //! What a connection does with a package: finds room for it in memory, then with the decoder, or sends it back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
+use tokio::time::sleep;
 
-use super::{Edge, Wire, retry_ms};
+use super::{Edge, Wire};
 use crate::actors::decoder::Decode;
 use crate::actors::ticket::{Deliver, ReplyTo};
 use crate::flow::credit::Credit;
@@ -13,6 +14,17 @@ use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::{Frame, PackageFrame};
 use crate::protocol::receipt::Receipt;
 use crate::telemetry::now_us;
+
+/// Not to read from a device for longer than this keeps an eye on it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Answers a package that is over a rate, and reads nothing further until more may come: a device that is told to wait
+/// and does not is held up by its own socket.
+pub(super) async fn send_back(wire: &Wire, edge: &Edge, package_id: u32, wait: Duration) {
+    edge.count_sent_back();
+    wire.queue(&Frame::Receipt(Receipt::retry_later(package_id, edge.come_back_ms(wait))));
+    sleep(wait.min(LONGEST_PAUSE)).await;
+}
 
 /// Sends a package to the device's decoder, once that has room for it. Without room in memory the device is told at once
 /// to send it again later.
@@ -40,7 +52,7 @@ pub(super) async fn take_in(
         received,
         window,
         memory,
-        retry_after_ms: retry_ms(edge.limits.retry_delay),
+        retry_after_ms: edge.retry_ms(),
         telemetry: Arc::clone(&edge.telemetry),
     };
     decoder.send(Decode::new(device_id.clone(), package.block, received_at_us, reply_to, credit));

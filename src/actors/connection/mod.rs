@@ -2,38 +2,44 @@
 //!
 //! A package is sent on only with a credit of the decoder's mailbox in hand. While there is none, nothing is read from
 //! the socket: that is TCP backpressure. The unacknowledged packages of one connection are bounded by the limit
-//! announced in Welcome; a device that ignores it is refused. A package for which there is no room in memory is answered
-//! "retry later" at once, and the connection goes on.
+//! announced in Welcome; a device that ignores it is refused. A package for which there is no room in memory, or that is
+//! over a rate, is answered "retry later" at once, and the connection goes on.
 //! Connections are never restarted; a device whose connection dies connects again.
 
 mod edge;
 mod intake;
+mod reading;
+mod talk;
 mod wire;
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient};
-use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::debug;
 
 pub use edge::{Edge, EdgeLimits};
-use intake::take_in;
-use wire::{Wire, WireError};
+use reading::Reading;
+use talk::{Talk, greet, later};
+use wire::Wire;
 
+use super::doorkeeper::Visit;
 use super::ticket::Deliver;
 use crate::flow::credit::{Credit, Credits};
-use crate::protocol::device_id::DeviceId;
-use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT};
-use crate::protocol::hello::{Goodbye, Hello, Pong, Refused};
+use crate::protocol::frame::Frame;
+use crate::protocol::hello::{Goodbye, Refused};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason};
 use crate::supervision::CrowdMember;
-use crate::telemetry::now_us;
+
+/// How long a device that was told goodbye is still listened to: what it sent before it heard that gets its receipts.
+const LAST_PACKAGES: Duration = Duration::from_secs(1);
 
 /// One device connection.
 pub struct Connection {
@@ -41,6 +47,7 @@ pub struct Connection {
     edge: Arc<Edge>,
     leave: Rc<Leave>,
     serial: u64,
+    visit: Option<Visit>,
     stream_credit: Option<(CrowdMember, Credit)>,
 }
 
@@ -71,13 +78,14 @@ enum End {
 #[derive(Default)]
 struct Leave {
     asked: Notify,
+    at_once: Cell<bool>,
 }
 
 // === impl Connection ===
 
 impl Connection {
     /// Serves a socket on the current thread until either side ends it.
-    pub fn start_on(stream: TcpStream, edge: Arc<Edge>, member: CrowdMember, credit: Credit) {
+    pub fn start_on(stream: TcpStream, edge: Arc<Edge>, visit: Visit, member: CrowdMember, credit: Credit) {
         // Receipts are small and waited for.
         let _ = stream.set_nodelay(true);
         let serial = edge.next_serial();
@@ -86,6 +94,7 @@ impl Connection {
             edge,
             leave: Rc::new(Leave::default()),
             serial,
+            visit: Some(visit),
             stream_credit: Some((member, credit)),
         };
         connection.start();
@@ -98,11 +107,13 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Self::Context) {
         let sending = Rc::clone(&self.wire);
         ctx.spawn(wrap_future(async move { sending.send_queued().await }));
+        // It is there: an actor starts once.
+        let Some(visit) = self.visit.take() else { return ctx.stop() };
         let serving = serve(
             Rc::clone(&self.wire),
             Arc::clone(&self.edge),
             Rc::clone(&self.leave),
-            self.serial,
+            (self.serial, visit),
             ctx.address().recipient(),
             ctx.address().recipient(),
         );
@@ -133,7 +144,11 @@ impl Handler<Depart> for Connection {
                 let goodbye = Goodbye { reason: GoodbyeReason::ShuttingDown, reconnect_after_ms };
                 self.wire.queue(&Frame::Goodbye(goodbye));
             }
-            Depart::Replaced => self.wire.queue(&refused(RefusalReason::Replaced, 0, "another connection took over")),
+            Depart::Replaced => {
+                self.edge.doorkeeper.note_refusal(RefusalReason::Replaced);
+                self.leave.at_once.set(true);
+                self.wire.queue(&refused(RefusalReason::Replaced, 0, "another connection took over"));
+            }
         }
         self.leave.asked.notify_one();
     }
@@ -147,26 +162,33 @@ async fn serve(
     wire: Rc<Wire>,
     edge: Arc<Edge>,
     leave: Rc<Leave>,
-    serial: u64,
+    (serial, mut visit): (u64, Visit),
     receipts: Recipient<Deliver>,
     depart: Recipient<Depart>,
 ) {
-    let mut buffer = BytesMut::new();
+    let mut reading = Reading::new(&edge.doorkeeper);
     let window = Credits::new(edge.limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
-        greeted = greet(&wire, &edge, &mut buffer) => greeted,
-        () = edge.draining() => {
-            let retry_ms = retry_ms(edge.limits.retry_delay);
-            Err(End::Refuse(RefusalReason::ShuttingDown, retry_ms, "the server is stopping".to_owned()))
+        greeted = greet(&wire, &edge, &mut reading) => {
+            if let Err(End::Refuse(..)) = greeted {
+                visit.attempt_failed();
+            }
+            greeted
         }
+        () = edge.draining() => Err(later(&edge, RefusalReason::ShuttingDown, "the server is stopping")),
     };
     let end = match greeted {
         Err(end) => end,
         Ok(device_id) => {
             let _present = edge.arrived(&device_id, serial, depart);
+            let talk = Talk { wire: &wire, edge: &edge, device_id: &device_id, window: &window, receipts: &receipts };
+            let mut talking = pin!(talk.converse(&mut visit, &mut reading));
             tokio::select! {
-                end = converse(&wire, &edge, &device_id, &window, &receipts, &mut buffer) => end,
-                () = leave.asked.notified() => End::Left,
+                end = &mut talking => end,
+                () = leave.asked.notified() => match leave.at_once.get() {
+                    true => End::Left,
+                    false => timeout(LAST_PACKAGES, talking).await.unwrap_or(End::Left),
+                },
             }
         }
     };
@@ -174,87 +196,11 @@ async fn serve(
         End::Gone => return,
         End::Refuse(reason, retry_after_ms, text) => {
             debug!(?reason, text, "connection refused");
+            edge.doorkeeper.note_refusal(reason);
             wire.queue(&refused(reason, retry_after_ms, &text));
         }
         // What is in flight still gets its receipts.
         End::Left => window.all_returned().await,
     }
     wire.farewell().await;
-}
-
-async fn greet(wire: &Wire, edge: &Edge, buffer: &mut BytesMut) -> Result<DeviceId, End> {
-    let limits = &edge.limits;
-    let hello = match timeout(limits.hello_timeout, wire.next_frame(buffer, HANDSHAKE_FRAME_LIMIT)).await {
-        Err(_) => {
-            return Err(End::Refuse(
-                RefusalReason::HelloTimeout,
-                retry_ms(limits.retry_delay),
-                "no hello in time".to_owned(),
-            ));
-        }
-        Ok(Ok(Frame::Hello(hello))) => hello,
-        Ok(Ok(_)) => return Err(violation("the first frame must be a hello")),
-        Ok(Err(error)) => return Err(end_of(error)),
-    };
-    let Hello { device_id, credential } = hello;
-    if !edge.admits(credential.as_bytes()) {
-        return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
-    }
-    wire.queue(&Frame::Welcome(limits.welcome()));
-    Ok(device_id)
-}
-
-async fn converse(
-    wire: &Wire,
-    edge: &Arc<Edge>,
-    device_id: &DeviceId,
-    window: &Credits,
-    receipts: &Recipient<Deliver>,
-    buffer: &mut BytesMut,
-) -> End {
-    let limits = &edge.limits;
-    loop {
-        let frame = match timeout(limits.idle_timeout, wire.next_frame(buffer, limits.max_frame as usize)).await {
-            Err(_) => {
-                let text = format!("nothing arrived for {:?}", limits.idle_timeout);
-                return End::Refuse(RefusalReason::IdleTimeout, retry_ms(limits.retry_delay), text);
-            }
-            Ok(Err(error)) => return end_of(error),
-            Ok(Ok(frame)) => frame,
-        };
-        match frame {
-            Frame::Package(package) => {
-                // The credit of a package returns before its receipt is sent, so that only a device that ignores the
-                // announced limit finds none here.
-                let Some(credit) = window.try_take() else {
-                    let text = format!("more than {} unacknowledged packages", limits.max_unacknowledged_packages);
-                    return End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text);
-                };
-                take_in(wire, edge, device_id, credit, receipts, package).await;
-            }
-            Frame::Ping { nonce } => {
-                wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
-            }
-            Frame::Pong(_) => {}
-            Frame::Goodbye(_) => return End::Left,
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_) | Frame::Receipt(_) => {
-                return violation("a frame that only opens a connection, or only a server sends");
-            }
-        }
-    }
-}
-
-fn violation(text: &str) -> End {
-    End::Refuse(RefusalReason::ProtocolViolation, 0, text.to_owned())
-}
-
-fn end_of(error: WireError) -> End {
-    match error {
-        WireError::Closed | WireError::Io(_) => End::Gone,
-        WireError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
-    }
-}
-
-fn retry_ms(delay: Duration) -> u32 {
-    delay.as_millis().try_into().unwrap_or(u32::MAX)
 }

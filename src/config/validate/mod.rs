@@ -1,8 +1,9 @@
 //! From the configuration as written to the checked types: every rule is applied here, once.
 //!
-//! This file has the sections outside the rooms; `rooms` has the log and the store, `topics` the topics, `relations`
-//! the rules between keys.
+//! This file has the sections outside the rooms; `limits` has what devices and addresses may ask for, `rooms` the log
+//! and the store, `topics` the topics, `relations` the rules between keys.
 
+mod limits;
 mod relations;
 mod rooms;
 mod topics;
@@ -59,7 +60,14 @@ pub(super) fn validate(
     let config = Config {
         data_dir: data_dir(&mut check.section(""), &raw.data_dir),
         devices: devices(&mut check.section("devices"), &raw.devices),
-        http: Http { listen: check.section("http").address("listen", &raw.http.listen) },
+        limits: limits::limits(&mut check.section("limits"), &raw.limits),
+        http: {
+            let mut section = check.section("http");
+            Http {
+                listen: section.address("listen", &raw.http.listen),
+                max_connections: section.capacity("max_connections", &raw.http.max_connections, 65_536),
+            }
+        },
         messages: messages(check, &raw.messages.directory, surroundings),
         topics: topics::topics(check, &raw.topics),
         dead_letter: DeadLetter {
@@ -119,12 +127,18 @@ pub(super) fn validate(
                 restart_period: section.duration("restart_period", &raw.restart_period, seconds(1)..=DAY),
             }
         },
-        shutdown: Shutdown {
-            drain_timeout: check.section("shutdown").duration(
-                "drain_timeout",
-                &raw.shutdown.drain_timeout,
-                seconds(1)..=minutes(5),
-            ),
+        shutdown: {
+            let mut section = check.section("shutdown");
+            let raw = &raw.shutdown;
+            Shutdown {
+                notice: section.duration("notice", &raw.notice, Duration::ZERO..=minutes(1)),
+                reconnect_spread: section.duration(
+                    "reconnect_spread",
+                    &raw.reconnect_spread,
+                    Duration::ZERO..=minutes(10),
+                ),
+                drain_timeout: section.duration("drain_timeout", &raw.drain_timeout, seconds(1)..=minutes(5)),
+            }
         },
         logging: logging(&mut check.section("logging"), &raw.logging),
     };

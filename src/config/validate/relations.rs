@@ -32,6 +32,8 @@ fn below(check: &mut Checker<'_>, holds: bool, left: &str, right: &str) {
 fn limits(check: &mut Checker<'_>, config: &Config) {
     let devices = &config.devices;
     at_most(check, devices.max_frame <= devices.max_package, "devices.max_frame", "devices.max_package");
+    let frame_fits = u64::from(devices.max_frame) <= config.limits.frame_buffers;
+    at_most(check, frame_fits, "devices.max_frame", "limits.frame_buffers");
     // A package that never finds room would come back for ever.
     if u64::from(devices.max_package) > config.memory.budget / 8 {
         let remedy = "lower devices.max_package or raise memory.budget";

@@ -1,0 +1,80 @@
+//! The frames of one connection, each within its time and within the memory that all of them share.
+//!
+//! While nothing of a frame is there, the connection may be silent for as long as it is allowed to. Once a frame has
+//! begun, it has to arrive at a certain pace, and what of it is there is held in a bounded pool.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::time::timeout_at;
+
+use super::wire::{Wire, WireError};
+use crate::actors::doorkeeper::Doorkeeper;
+use crate::flow::pace::Pace;
+use crate::flow::pool::Held;
+use crate::protocol::frame::{self, Frame, FrameError};
+
+/// Bytes of an incomplete frame that every connection may have, also when the pool is used up: most packages fit.
+const FREE_BYTES: usize = 16 * 1024;
+
+/// Reads the frames of one connection.
+pub(super) struct Reading {
+    buffer: BytesMut,
+    held: Held,
+    pace: Pace,
+}
+
+/// Why there is no further frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// Nothing came until the deadline.
+    #[error("nothing arrived in time")]
+    Silent,
+    /// A frame has begun, and does not arrive fast enough.
+    #[error("a frame began and arrives too slowly")]
+    TooSlow,
+    /// There is no room for a large frame at the moment.
+    #[error("no room for another large frame")]
+    NoRoom,
+    /// The connection has ended.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The other side does not speak the protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+// === impl Reading ===
+
+impl Reading {
+    pub(super) fn new(doorkeeper: &Doorkeeper) -> Self {
+        Self { buffer: BytesMut::new(), held: doorkeeper.frame_buffer(), pace: doorkeeper.pace() }
+    }
+
+    /// The next frame. `silent_until` is how long the connection may be silent before it begins.
+    pub(super) async fn next_frame(
+        &mut self,
+        wire: &Wire,
+        limit: usize,
+        silent_until: Instant,
+    ) -> Result<Frame, ReadError> {
+        let mut begun = None;
+        loop {
+            if let Some(frame) = frame::decode(&mut self.buffer, limit)? {
+                let _ = self.held.hold(0);
+                return Ok(frame);
+            }
+            let num_bytes = self.buffer.len();
+            if !self.held.hold(num_bytes.saturating_sub(FREE_BYTES) as u64) {
+                return Err(ReadError::NoRoom);
+            }
+            let (deadline, too_late) = if num_bytes == 0 {
+                (silent_until, ReadError::Silent)
+            } else {
+                let begun = *begun.get_or_insert_with(Instant::now);
+                (self.pace.deadline(begun, num_bytes), ReadError::TooSlow)
+            };
+            timeout_at(deadline.into(), wire.read_into(&mut self.buffer)).await.map_err(|_| too_late)??;
+        }
+    }
+}

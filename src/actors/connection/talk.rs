@@ -1,0 +1,117 @@
+//! What is said on a connection: Hello and Welcome, then packages, each of which gets its receipt.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Recipient;
+use tokio::time::timeout_at;
+
+use super::intake::{send_back, take_in};
+use super::reading::{ReadError, Reading};
+use super::wire::Wire;
+use super::{Edge, End};
+use crate::actors::doorkeeper::Visit;
+use crate::actors::ticket::Deliver;
+use crate::flow::credit::Credits;
+use crate::protocol::device_id::DeviceId;
+use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
+use crate::protocol::hello::{Hello, Pong};
+use crate::protocol::reason::RefusalReason;
+use crate::telemetry::now_us;
+
+/// Waits for Hello, and says Welcome.
+pub(super) async fn greet(wire: &Wire, edge: &Edge, reading: &mut Reading) -> Result<DeviceId, End> {
+    let limits = &edge.limits;
+    let until = Instant::now() + limits.hello_timeout;
+    let hello = match timeout_at(until.into(), reading.next_frame(wire, HANDSHAKE_FRAME_LIMIT, until)).await {
+        Err(_) | Ok(Err(ReadError::Silent)) => {
+            return Err(later(edge, RefusalReason::HelloTimeout, "no hello in time"));
+        }
+        Ok(Ok(Frame::Hello(hello))) => hello,
+        Ok(Ok(_)) => return Err(violation("the first frame must be a hello")),
+        Ok(Err(error)) => return Err(end_of(edge, error)),
+    };
+    let Hello { device_id, credential } = hello;
+    if !edge.admits(credential.as_bytes()) {
+        return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
+    }
+    wire.queue(&Frame::Welcome(limits.welcome()));
+    Ok(device_id)
+}
+
+/// What a conversation with a device needs.
+pub(super) struct Talk<'a> {
+    pub(super) wire: &'a Wire,
+    pub(super) edge: &'a Arc<Edge>,
+    pub(super) device_id: &'a DeviceId,
+    pub(super) window: &'a Credits,
+    pub(super) receipts: &'a Recipient<Deliver>,
+}
+
+// === impl Talk ===
+
+impl Talk<'_> {
+    /// Takes frames until either side wants to end it.
+    pub(super) async fn converse(&self, visit: &mut Visit, reading: &mut Reading) -> End {
+        let limits = &self.edge.limits;
+        loop {
+            let silent_until = Instant::now() + limits.idle_timeout;
+            let frame = match reading.next_frame(self.wire, limits.max_frame as usize, silent_until).await {
+                Err(error) => return end_of(self.edge, error),
+                Ok(frame) => frame,
+            };
+            match frame {
+                Frame::Package(package) => {
+                    if let Some(end) = self.on_package(visit, package).await {
+                        return end;
+                    }
+                }
+                Frame::Ping { nonce } => {
+                    self.wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
+                }
+                Frame::Pong(_) => {}
+                Frame::Goodbye(_) => return End::Left,
+                Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_) | Frame::Receipt(_) => {
+                    return violation("a frame that only opens a connection, or only a server sends");
+                }
+            }
+        }
+    }
+
+    async fn on_package(&self, visit: &mut Visit, package: PackageFrame) -> Option<End> {
+        let Self { wire, edge, .. } = self;
+        // The credit of a package returns before its receipt is sent, so that only a device that ignores the
+        // announced limit finds none here.
+        let Some(credit) = self.window.try_take() else {
+            let text = format!("more than {} unacknowledged packages", edge.limits.max_unacknowledged_packages);
+            return Some(End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text));
+        };
+        match visit.take_package(package.block.len() as u64) {
+            Ok(()) => take_in(wire, edge, self.device_id, credit, self.receipts, package).await,
+            Err(wait) => {
+                drop(credit);
+                send_back(wire, edge, package.package_id, wait).await;
+            }
+        }
+        None
+    }
+}
+
+fn violation(text: &str) -> End {
+    End::Refuse(RefusalReason::ProtocolViolation, 0, text.to_owned())
+}
+
+/// For a reason that passes: the device may come back.
+pub(super) fn later(edge: &Edge, reason: RefusalReason, text: &str) -> End {
+    End::Refuse(reason, edge.come_back_ms(Duration::ZERO), text.to_owned())
+}
+
+fn end_of(edge: &Edge, error: ReadError) -> End {
+    match error {
+        ReadError::Wire(_) => End::Gone,
+        ReadError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
+        ReadError::Silent => later(edge, RefusalReason::IdleTimeout, &error.to_string()),
+        ReadError::TooSlow => later(edge, RefusalReason::TooSlow, &error.to_string()),
+        ReadError::NoRoom => later(edge, RefusalReason::Unavailable, &error.to_string()),
+    }
+}

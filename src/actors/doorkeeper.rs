@@ -1,0 +1,252 @@
+//! Doorkeeper: who may come in from which address, and how much each may send. Shared by all that outsiders reach.
+//!
+//! The rules are plain types in [`crate::flow`]; this keeps their state behind a lock that is held for nanoseconds, and
+//! counts whom it has sent away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::flow::addresses::{AddressLimits, Addresses, Network, TurnedAway};
+use crate::flow::pace::Pace;
+use crate::flow::pool::{Held, Pool};
+use crate::flow::rate::{Allowance, PackageRates};
+use crate::protocol::reason::RefusalReason;
+use crate::telemetry::counters::add;
+
+/// What one device and one address may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorkeeperLimits {
+    /// Of one address.
+    pub address: AddressLimits,
+    /// Of one device.
+    pub device_rates: PackageRates,
+    /// How fast a frame has to arrive.
+    pub pace: Pace,
+    /// Bytes of frames that have begun and are not complete, of all connections together.
+    pub frame_buffers: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Doorkeeper {
+    limits: DoorkeeperLimits,
+    addresses: Mutex<Addresses>,
+    /// What is left for each HTTP token, by its name. Names are the operator's, so there are only so many.
+    tokens: Mutex<HashMap<String, Allowance>>,
+    buffers: Pool,
+    refused: [AtomicU64; RefusalReason::ALL.len()],
+    over_device_rate: AtomicU64,
+    over_address_rate: AtomicU64,
+    accept_pauses: AtomicU64,
+}
+
+/// A connection that was let in; its drop tells the doorkeeper that it has gone.
+#[derive(Debug)]
+pub struct Visit {
+    doorkeeper: Arc<Doorkeeper>,
+    network: Network,
+    allowance: Allowance,
+}
+
+/// The door at one moment. Counts are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DoorSnapshot {
+    /// Addresses with a connection, or with something that they have taken and that has not come back.
+    pub addresses: usize,
+    /// Bytes of large frames that have begun and are not complete.
+    pub frame_buffers_bytes: u64,
+    /// Connections that were refused or ended, by reason. Reasons that never happened are left out.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Packages and requests sent back because their device or token sent too many.
+    pub over_device_rate: u64,
+    /// Packages and requests sent back because their address sent too many.
+    pub over_address_rate: u64,
+    /// How often nothing was accepted for a moment, because file descriptors or memory had run out.
+    pub accept_pauses: u64,
+}
+
+// === impl Doorkeeper ===
+
+impl Doorkeeper {
+    /// Nobody has come yet.
+    pub fn new(limits: DoorkeeperLimits) -> Self {
+        Self {
+            limits,
+            addresses: Mutex::new(Addresses::new(limits.address)),
+            tokens: Mutex::default(),
+            buffers: Pool::new(limits.frame_buffers),
+            refused: std::array::from_fn(|_| AtomicU64::new(0)),
+            over_device_rate: AtomicU64::new(0),
+            over_address_rate: AtomicU64::new(0),
+            accept_pauses: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets a connection in, or says why not.
+    pub fn let_in(self: &Arc<Self>, peer: IpAddr) -> Result<Visit, TurnedAway> {
+        let network = Network::from(peer);
+        self.addresses.lock().connect(Instant::now(), network)?;
+        Ok(Visit { doorkeeper: Arc::clone(self), network, allowance: Allowance::default() })
+    }
+
+    /// Takes one HTTP request with so many bytes from what its address and its token (by name, if there is one) may send,
+    /// or says how long none may come. A token may send as much as a device.
+    pub fn take_request(&self, peer: IpAddr, token: Option<&str>, num_bytes: u64) -> Result<(), Duration> {
+        let (now, rates) = (Instant::now(), &self.limits.device_rates);
+        let mut tokens = self.tokens.lock();
+        let wait = token.and_then(|name| tokens.get(name)).map_or(Duration::ZERO, |left| left.wait(now, rates));
+        if !wait.is_zero() {
+            add(&self.over_device_rate, 1);
+            return Err(wait);
+        }
+        self.take_of_address(now, peer.into(), num_bytes)?;
+        match token {
+            Some(name) => tokens.entry(name.to_owned()).or_default().take(now, rates, num_bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody at this address had no valid credential.
+    pub fn attempt_failed(&self, peer: IpAddr) {
+        self.addresses.lock().attempt_failed(Instant::now(), peer.into());
+    }
+
+    /// How fast a frame has to arrive.
+    pub fn pace(&self) -> Pace {
+        self.limits.pace
+    }
+
+    /// A place for a frame that is too large to be held for nothing.
+    pub fn frame_buffer(&self) -> Held {
+        self.buffers.place()
+    }
+
+    /// Counts a connection that was refused, or ended for a reason that its device was told.
+    pub fn note_refusal(&self, reason: RefusalReason) {
+        if let Some(index) = RefusalReason::ALL.iter().position(|known| *known == reason) {
+            add(&self.refused[index], 1);
+        }
+    }
+
+    /// Counts a moment without accepting.
+    pub fn note_accept_pause(&self) {
+        add(&self.accept_pauses, 1);
+    }
+
+    /// Forgets addresses and tokens about which nothing is left to know. To be called every few seconds.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.addresses.lock().sweep(now);
+        self.tokens.lock().retain(|_, left| !left.is_full(now));
+    }
+
+    /// The door as it is now.
+    pub fn snapshot(&self) -> DoorSnapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = RefusalReason::ALL.iter().zip(&self.refused).map(|(reason, count)| (reason.name(), get(count)));
+        DoorSnapshot {
+            addresses: self.addresses.lock().num_known(),
+            frame_buffers_bytes: self.buffers.held_bytes(),
+            refused: refused.filter(|(_, count)| *count > 0).collect(),
+            over_device_rate: get(&self.over_device_rate),
+            over_address_rate: get(&self.over_address_rate),
+            accept_pauses: get(&self.accept_pauses),
+        }
+    }
+
+    fn take_of_address(&self, now: Instant, network: Network, num_bytes: u64) -> Result<(), Duration> {
+        let taken = self.addresses.lock().take_package(now, network, num_bytes);
+        if taken.is_err() {
+            add(&self.over_address_rate, 1);
+        }
+        taken
+    }
+}
+
+// === impl Visit ===
+
+impl Visit {
+    /// Takes one package of so many bytes from what the device and its address may send, or says how long none may come.
+    pub fn take_package(&mut self, num_bytes: u64) -> Result<(), Duration> {
+        let (now, rates) = (Instant::now(), &self.doorkeeper.limits.device_rates);
+        let wait = self.allowance.wait(now, rates);
+        if !wait.is_zero() {
+            add(&self.doorkeeper.over_device_rate, 1);
+            return Err(wait);
+        }
+        self.doorkeeper.take_of_address(now, self.network, num_bytes)?;
+        self.allowance.take(now, rates, num_bytes)
+    }
+
+    /// The connection ends, and nobody knows whose it was.
+    pub fn attempt_failed(&self) {
+        self.doorkeeper.addresses.lock().attempt_failed(Instant::now(), self.network);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.doorkeeper.addresses.lock().disconnect(Instant::now(), self.network);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::rate::Rate;
+
+    fn doorkeeper() -> Arc<Doorkeeper> {
+        Arc::new(Doorkeeper::new(DoorkeeperLimits {
+            address: AddressLimits {
+                connections: 2,
+                rates: PackageRates { packages: Rate::per_minute(3), bytes: Rate::per_second(1 << 20) },
+                failed_attempts: Rate::per_minute(1),
+                remembered: 10,
+            },
+            device_rates: PackageRates { packages: Rate::per_minute(2), bytes: Rate::per_second(1 << 20) },
+            pace: Pace { grace: Duration::from_secs(1), bytes_per_second: 1 },
+            frame_buffers: 10,
+        }))
+    }
+
+    #[test]
+    fn test_a_visit_ends_with_its_guard_and_failures_outlive_it() {
+        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
+        let (first, _second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
+        assert_eq!(door.let_in(peer).unwrap_err(), TurnedAway::Connections);
+        drop(first);
+        let third = door.let_in(peer).unwrap();
+        third.attempt_failed();
+        drop(third);
+        assert!(matches!(door.let_in(peer), Err(TurnedAway::Attempts(_))));
+    }
+
+    #[test]
+    fn test_packages_are_taken_from_the_device_and_from_its_address() {
+        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
+        let (mut first, mut second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
+        assert!(first.take_package(1).is_ok() && first.take_package(1).is_ok());
+        assert!(first.take_package(1).is_err());
+        assert!(second.take_package(1).is_ok());
+        assert!(second.take_package(1).is_err());
+        assert!(door.take_request(peer, None, 1).is_err());
+        let seen = door.snapshot();
+        assert_eq!((seen.over_device_rate, seen.over_address_rate, seen.addresses), (1, 2, 1));
+    }
+
+    #[test]
+    fn test_a_token_has_one_rate_wherever_it_is_used() {
+        let (door, peer) = (doorkeeper(), |last| IpAddr::from([10, 0, 0, last]));
+        assert!(door.take_request(peer(1), Some("app"), 1).is_ok());
+        assert!(door.take_request(peer(2), Some("app"), 1).is_ok());
+        assert!(door.take_request(peer(3), Some("app"), 1).is_err());
+        assert!(door.take_request(peer(3), Some("other"), 1).is_ok());
+        assert_eq!((door.snapshot().over_device_rate, door.tokens.lock().len()), (1, 2));
+    }
+}

@@ -1,0 +1,27 @@
+//! From the config to what the doorkeeper decides by.
+
+use crate::actors::doorkeeper::DoorkeeperLimits;
+use crate::config::Limits;
+use crate::flow::addresses::AddressLimits;
+use crate::flow::pace::Pace;
+use crate::flow::rate::{PackageRates, Rate};
+
+pub(super) fn limits(config: &Limits) -> DoorkeeperLimits {
+    DoorkeeperLimits {
+        address: AddressLimits {
+            connections: config.address_connections.get(),
+            rates: PackageRates {
+                packages: Rate::per_second(config.address_packages.get().into()),
+                bytes: Rate::per_second(config.address_bytes),
+            },
+            failed_attempts: Rate::per_minute(config.failed_attempts.get().into()),
+            remembered: config.remembered_addresses.get(),
+        },
+        device_rates: PackageRates {
+            packages: Rate::per_second(config.device_packages.get().into()),
+            bytes: Rate::per_second(config.device_bytes),
+        },
+        pace: Pace { grace: config.frame_grace, bytes_per_second: config.frame_rate },
+        frame_buffers: config.frame_buffers,
+    }
+}
