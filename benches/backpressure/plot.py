@@ -17,12 +17,13 @@ PANELS = [
     ("rows/s, thousands", rates, False),
     ("p99 of a write, ms", lambda samples: [of["write_p99_ms"] or None for of in samples], True),
     ("writes in flight", lambda samples: [of["in_flight"] or None for of in samples], True),
+    ("lag, million records", lambda samples: [of["lag"] / 1e6 for of in samples], False),
     ("memory, MB", lambda samples: [of["rss_mb"] for of in samples], False),
 ]
 
 
 def draw(results, path):
-    figure, axes = plt.subplots(len(PANELS), 1, figsize=(10, 11), sharex=True)
+    figure, axes = plt.subplots(len(PANELS), 1, figsize=(10, 13), sharex=True)
     for (title, values, is_log), axis in zip(PANELS, axes):
         for result in results:
             at = [of["at"] for of in result["samples"]]
