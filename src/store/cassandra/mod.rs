@@ -12,7 +12,6 @@ mod session;
 mod settings;
 mod statements;
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -67,7 +66,7 @@ impl CassandraStore {
             let mut health_query = Statement::new("SELECT key FROM system.local");
             health_query.set_is_idempotent(true);
             health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
-            let statements = ArcSwap::from_pointee(HashMap::new());
+            let statements = ArcSwap::from_pointee(Statements::default());
             let views = Views::new(&settings.keyspace);
             Ok(Arc::new(Cluster { session, settings, statements, health_query, views }))
         });
@@ -90,13 +89,13 @@ impl CassandraStore {
 
 impl Cluster {
     async fn write(&self, group: &RowGroup) -> Result<(), WriteError> {
-        let statements = self.statements.load().get(&group.table.name).cloned();
+        let statements = self.statements.load().of(&group.table).cloned();
         match statements {
-            Some(statements) if statements.is_for(&group.table) => {
+            Some(statements) => {
                 statements.write(&self.session, group).await.map_err(|error| errors::write_error(&error))
             }
             // Not the rows' fault: they become writable as soon as the table is prepared.
-            _ => Err(WriteError::Transient(format!("table {} is not prepared", group.table.name))),
+            None => Err(WriteError::Transient(format!("table {} is not prepared", group.table.name))),
         }
     }
 
@@ -106,7 +105,7 @@ impl Cluster {
         let mut statements = Statements::clone(&self.statements.load());
         for table in tables {
             let prepared = statements::prepare(&self.session, keyspace, table, self.settings.batch_rows).await?;
-            statements.insert(table.name.clone(), Arc::new(prepared));
+            statements.add(prepared);
         }
         self.statements.store(Arc::new(statements));
         Ok(())

@@ -23,8 +23,15 @@ pub(super) struct TableStatements {
     batches: Vec<OnceLock<Batch>>,
 }
 
-/// The statements of all tables, by name. Replaced as a whole.
-pub(super) type Statements = HashMap<String, Arc<TableStatements>>;
+/// The statements of all tables. Replaced as a whole.
+///
+/// A table that has got columns since is kept as long as somebody may still have rows for it: they are written as they
+/// were made.
+#[derive(Clone, Default)]
+pub(super) struct Statements {
+    /// By the table's name, the newest description first.
+    by_name: HashMap<String, Vec<Arc<TableStatements>>>,
+}
 
 /// Prepares the statement of one table.
 pub(super) async fn prepare(
@@ -43,11 +50,28 @@ pub(super) async fn prepare(
     Ok(TableStatements { table: table.clone(), insert, batches })
 }
 
+// === impl Statements ===
+
+impl Statements {
+    /// The statements for rows of this description.
+    pub(super) fn of(&self, table: &Arc<Table>) -> Option<&Arc<TableStatements>> {
+        self.by_name.get(&table.name)?.iter().find(|statements| statements.is_for(table))
+    }
+
+    /// Adds statements, and forgets those that nobody can need any more.
+    pub(super) fn add(&mut self, newest: TableStatements) {
+        let known = self.by_name.entry(newest.table.name.clone()).or_default();
+        // Whoever makes or has rows holds the description that they follow.
+        known.retain(|older| older.table != newest.table && Arc::strong_count(&older.table) > 1);
+        known.insert(0, Arc::new(newest));
+    }
+}
+
 // === impl TableStatements ===
 
 impl TableStatements {
     /// Whether rows of this description are what the statement takes.
-    pub(super) fn is_for(&self, table: &Arc<Table>) -> bool {
+    fn is_for(&self, table: &Arc<Table>) -> bool {
         Arc::ptr_eq(&self.table, table) || self.table == *table
     }
 
