@@ -32,7 +32,7 @@ pub struct Catalog {
 #[derive(Debug, Error)]
 pub enum CatalogError {
     /// A file or the directory cannot be read.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// Which.
         path: PathBuf,
@@ -40,11 +40,13 @@ pub enum CatalogError {
         source: std::io::Error,
     },
     /// A file is not TOML, or has keys that layouts do not have.
-    #[error("{file}: {source}")]
+    #[error("{file}:{line}: {}", source.message().replace('\n', ", "))]
     Parse {
         /// The file's name.
         file: String,
-        /// Where and why.
+        /// The line, from 1.
+        line: usize,
+        /// Why.
         source: Box<toml::de::Error>,
     },
     /// A layout breaks a rule.
@@ -148,8 +150,11 @@ impl Catalog {
     }
 
     fn add(&mut self, file: String, text: &str) -> Result<(), CatalogError> {
-        let source: FileSource = toml::from_str(text)
-            .map_err(|source| CatalogError::Parse { file: file.clone(), source: Box::new(source) })?;
+        let source: FileSource = toml::from_str(text).map_err(|source: toml::de::Error| {
+            let before = text.get(..source.span().map_or(0, |span| span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            CatalogError::Parse { file: file.clone(), line, source: Box::new(source) }
+        })?;
         let declaration = check_file(&file, source).map_err(Box::new)?;
         let (id, type_name) = (declaration.id, declaration.name.clone());
         let duplicate = |what| CatalogError::Duplicate { file: file.clone(), type_name: type_name.clone(), what };

@@ -20,6 +20,7 @@ mod message_type;
 mod plan;
 mod scale;
 mod source;
+mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub use check::{LayoutError, MAX_BODY_BITS, MAX_DEPTH, MAX_FIELD_NAME_LEN, MAX_F
 pub use field::{Count, DefaultValue, Field, Kind, Resolution, Symbol};
 pub use message_type::{MessageType, TypeError};
 pub use scale::Scale;
+pub use succession::Withdrawn;
 pub use value::Value;
 pub use version_layout::Layout;
