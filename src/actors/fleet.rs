@@ -11,7 +11,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::gate::GateControl;
 use crate::flow::fleet::{Budget, INTERVAL, Leader, Message, Report, StorePressure, Term};
-use crate::flow::limiter::LimiterSettings;
 use crate::log::Control;
 use crate::store::Store;
 
@@ -37,15 +36,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// A pod of this name on the channel.
-    pub fn new(
-        pod: String,
-        control: Box<dyn Control>,
-        gate: Arc<GateControl>,
-        store: Arc<dyn Store>,
-        limiter: LimiterSettings,
-    ) -> Self {
+    pub fn new(pod: String, control: Box<dyn Control>, gate: Arc<GateControl>, store: Arc<dyn Store>) -> Self {
         Self {
-            leader: Leader::new(limiter, gate.now()),
+            leader: Leader::new(gate.limiter_settings(), gate.now()),
             pod,
             control,
             gate,
@@ -78,6 +71,7 @@ impl Fleet {
     async fn on_tick(&mut self) {
         self.report();
         self.term.hold_office(self.control.is_leader());
+        self.leader.set_settings(self.gate.limiter_settings());
         if let Some(epoch) = self.term.own() {
             self.ask().await;
             self.lead(epoch);

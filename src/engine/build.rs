@@ -146,8 +146,7 @@ impl Parts<'_> {
         let Some(control) = rooms.log.control(&pod)? else { return Ok(None) };
         let gate = Arc::clone(&self.view.gate);
         gate.join_fleet(&pod, record_topics(self.config).iter().map(|topic| topic.num_partitions).sum());
-        let limiter = super::gate::settings(&self.config.gate).limiter;
-        let fleet = Fleet::new(pod, control, gate, Arc::clone(&rooms.store), limiter);
+        let fleet = Fleet::new(pod, control, gate, Arc::clone(&rooms.store));
         let (stop, on_stop) = oneshot::channel();
         Ok(Some(RunningFleet { stop, task: tokio::spawn(fleet.run(on_stop)) }))
     }

@@ -37,7 +37,7 @@ pub struct MemoryBudget {
 
 #[derive(Debug)]
 struct Shared {
-    limit: u64,
+    limit: AtomicU64,
     packages: AtomicU64,
     batches: AtomicU64,
     outside: AtomicU64,
@@ -100,7 +100,7 @@ impl MemoryBudget {
     pub fn new(limit: u64) -> Self {
         let zero = AtomicU64::default;
         let shared = Shared {
-            limit: limit.max(1),
+            limit: AtomicU64::new(limit.max(1)),
             packages: zero(),
             batches: zero(),
             outside: zero(),
@@ -110,12 +110,17 @@ impl MemoryBudget {
         Self { shared: Arc::new(shared) }
     }
 
+    /// Allows another number of bytes from now on. What is in use beyond it stays until it is given back.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit.max(1), Ordering::Release);
+    }
+
     /// Reserves memory for a package, unless that would lead over the limit.
     pub fn try_reserve(&self, bytes: u64) -> Option<Reserved> {
         let shared = &self.shared;
-        let others = shared.held_by_others();
+        let (limit, others) = (shared.limit(), shared.held_by_others());
         let reserved = shared.packages.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            held.checked_add(bytes).filter(|held| held.saturating_add(others) <= shared.limit)
+            held.checked_add(bytes).filter(|held| held.saturating_add(others) <= limit)
         });
         if reserved.is_err() {
             shared.num_refused.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +139,8 @@ impl MemoryBudget {
     /// Whether a consumer that has a batch already may read another one.
     pub fn may_read_on(&self) -> bool {
         let batches = self.shared.batches.load(Ordering::Acquire);
-        batches < self.shared.limit / BATCHES_PART && self.in_use() < self.shared.limit
+        let limit = self.shared.limit();
+        batches < limit / BATCHES_PART && self.in_use() < limit
     }
 
     /// Takes in what others hold, by their report.
@@ -150,7 +156,7 @@ impl MemoryBudget {
     /// What is in use and what was refused lately, as a part of the budget: above 1 there is more than fits.
     pub fn pressure(&self) -> f64 {
         let refused = self.shared.refused.load(Ordering::Relaxed);
-        self.in_use().saturating_add(refused) as f64 / self.shared.limit as f64
+        self.in_use().saturating_add(refused) as f64 / self.shared.limit() as f64
     }
 
     /// Forgets half of what was refused. To be called about once a second, so that pressure follows demand.
@@ -167,7 +173,7 @@ impl MemoryBudget {
         let batches_bytes = shared.batches.load(Ordering::Acquire);
         let outside_bytes = shared.outside.load(Ordering::Acquire);
         MemorySnapshot {
-            budget_bytes: shared.limit,
+            budget_bytes: shared.limit(),
             in_use_bytes: packages_bytes.saturating_add(batches_bytes).saturating_add(outside_bytes),
             packages_bytes,
             batches_bytes,
@@ -180,10 +186,15 @@ impl MemoryBudget {
 // === impl Shared ===
 
 impl Shared {
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Acquire)
+    }
+
     /// What packages have to leave to the others.
     fn held_by_others(&self) -> u64 {
         let held = self.batches.load(Ordering::Acquire).saturating_add(self.outside.load(Ordering::Acquire));
-        held.min(self.limit - self.limit / PACKAGES_PART)
+        let limit = self.limit();
+        held.min(limit - limit / PACKAGES_PART)
     }
 }
 

@@ -38,11 +38,11 @@ pub struct GateSettings {
 /// The state of the gate, shared by its actor and by who looks at it.
 pub struct GateControl {
     gateway: Arc<Gateway>,
-    settings: GateSettings,
     state: Mutex<State>,
 }
 
 struct State {
+    settings: GateSettings,
     limiter: Limiter,
     fleet: Option<FleetState>,
     partitions: BTreeMap<TopicPartition, Partition>,
@@ -68,6 +68,7 @@ impl GateControl {
         let limiter = Limiter::new(&settings.limiter);
         let gateway = Gateway::new(limiter.decision().limit);
         let state = State {
+            settings: settings.clone(),
             limiter,
             fleet: None,
             partitions: BTreeMap::new(),
@@ -75,7 +76,19 @@ impl GateControl {
             num_ticks: 0,
             last_tick: gateway.now(),
         };
-        Self { gateway, settings: settings.clone(), state: Mutex::new(state) }
+        Self { gateway, state: Mutex::new(state) }
+    }
+
+    /// Decides by other settings from the next tick on, and keeps what has been learnt.
+    pub fn set_settings(&self, settings: GateSettings) {
+        let mut state = self.state.lock();
+        state.limiter = Limiter::resume(&settings.limiter, state.limiter.clone());
+        state.settings = settings;
+    }
+
+    /// The limiter's part of the settings.
+    pub fn limiter_settings(&self) -> LimiterSettings {
+        self.state.lock().settings.limiter.clone()
     }
 
     /// Takes a partition up, to be read; one that has joined before keeps its place.
@@ -112,11 +125,12 @@ impl GateControl {
             state.note(window);
         }
         let measure = state.num_ticks.is_multiple_of(TICKS_PER_PARTITION_WINDOW);
-        for (name, partition) in &mut state.partitions {
+        let State { partitions, settings, .. } = &mut *state;
+        for (name, partition) in partitions {
             if measure {
                 partition.measure();
             }
-            partition.on_tick(name, &self.settings.pause, now, decision.hold_back);
+            partition.on_tick(name, &settings.pause, now, decision.hold_back);
         }
     }
 
@@ -140,9 +154,9 @@ impl GateControl {
     /// The leader has spoken: from now on this pod keeps to its share.
     pub fn set_share(&self, budget: Budget) {
         let mut state = self.state.lock();
-        let State { fleet, limiter, .. } = &mut *state;
+        let State { fleet, limiter, settings, .. } = &mut *state;
         let Some(fleet) = fleet else { return };
-        if let Some(limit) = fleet.on_budget(self.gateway.now(), budget, limiter, &self.settings.limiter) {
+        if let Some(limit) = fleet.on_budget(self.gateway.now(), budget, limiter, &settings.limiter) {
             // Under the lock, so that the word and the limit are always seen together.
             self.gateway.set_limit(limit);
         }

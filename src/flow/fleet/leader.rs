@@ -76,6 +76,14 @@ impl Leader {
         }
     }
 
+    /// Decides by other settings from now on, and keeps what has been learnt.
+    pub fn set_settings(&mut self, settings: LimiterSettings) {
+        if settings != self.settings {
+            self.limiter = Limiter::resume(&settings, self.limiter.clone());
+            self.settings = settings;
+        }
+    }
+
     /// Takes in what a pod reports.
     pub fn on_report(&mut self, now: Duration, report: Report) {
         if self.pods.len() >= MAX_PODS && !self.pods.contains_key(&report.pod) {
