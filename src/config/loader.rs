@@ -9,16 +9,17 @@ use super::document::{self, Document};
 use super::environment;
 use super::problem::{ConfigErrors, Problem};
 use super::raw::RawConfig;
+use super::renewal::LoadedConfig;
 use super::rooms::{LogKind, StoreKind};
 use super::schema::Schema;
 use super::sources::{Sources, Variable};
 use super::types::Config;
 use super::validate::{Surroundings, validate};
 
-impl Config {
+impl LoadedConfig {
     /// Reads the file, then the environment over it, and checks everything. Without a file, the defaults take its
     /// place. All problems are reported together.
-    pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+    pub fn load(path: Option<&Path>) -> Result<LoadedConfig, ConfigErrors> {
         // Variables that are not text are left out: whoever names one is told that it is not set. An override would
         // be left out in silence, so it is refused.
         let mut variables = Vec::new();
@@ -35,11 +36,11 @@ impl Config {
         Self::load_with(path, variables)
     }
 
-    /// [`Config::load`] with an environment that the caller names.
+    /// [`LoadedConfig::load`] with an environment that the caller names.
     pub fn load_with(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, ConfigErrors> {
+    ) -> Result<LoadedConfig, ConfigErrors> {
         let variables: BTreeMap<String, String> = environment.into_iter().collect();
         let Some(path) = path else { return load_text("", "", Path::new(""), &variables) };
         let name = path.display().to_string();
@@ -48,6 +49,21 @@ impl Config {
             ConfigErrors(vec![Problem::general(format!("{name}: cannot be read: {error}; {remedy}"))])
         })?;
         load_text(&name, &text, path.parent().unwrap_or(Path::new("")), &variables)
+    }
+}
+
+impl Config {
+    /// What [`LoadedConfig::load`] has checked, for who reads it once.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+        LoadedConfig::load(path).map(|loaded| loaded.config)
+    }
+
+    /// [`Config::load`] with an environment that the caller names.
+    pub fn load_with(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigErrors> {
+        LoadedConfig::load_with(path, environment).map(|loaded| loaded.config)
     }
 }
 
@@ -64,7 +80,7 @@ pub(super) fn load_text(
     text: &str,
     directory: &Path,
     variables: &BTreeMap<String, String>,
-) -> Result<Config, ConfigErrors> {
+) -> Result<LoadedConfig, ConfigErrors> {
     let schema = Schema::new().map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
     let document = document::read(name, text, &schema, variables).map_err(ConfigErrors)?;
     let has_topic = |topic: &str| has_topic(&document, &schema, topic);
@@ -80,7 +96,8 @@ pub(super) fn load_text(
     problems.extend(found);
     problems.extend(unresolved.into_iter().filter(|problem| is_in_use(&problem.key, &sources, &config)));
     if problems.is_empty() {
-        return Ok(config);
+        let values = serde_json::to_value(&raw).unwrap_or_default();
+        return Ok(LoadedConfig { config, values, sources, surroundings });
     }
     problems.sort();
     Err(ConfigErrors(problems))

@@ -1,7 +1,8 @@
 //! The configuration: one TOML file, the environment over it, checked once.
 //!
 //! Two steps. First the raw structs, which take whatever is written under a known key and hold the defaults; then the
-//! checks, which turn them into the types that are public here. Nothing outside this module re-checks a value, and
+//! checks, which turn them into the types that are public here. `renewal` says what of another config a running engine
+//! takes over. Nothing outside this module re-checks a value, and
 //! nothing outside it reads a variable. `config/surgetank.toml` tells the meaning of every key.
 
 mod checks;
@@ -14,6 +15,7 @@ mod problem;
 mod raw;
 mod raw_limits;
 mod raw_rooms;
+mod renewal;
 mod rooms;
 mod schema;
 mod secret;
@@ -27,6 +29,7 @@ mod validate;
 
 pub use limits::Limits;
 pub use problem::ConfigErrors;
+pub use renewal::{LoadedConfig, Renewal};
 pub use rooms::{
     Bucket, CassandraStore, Compression, Consistency, Credentials, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind,
     Store, StoreKind,
@@ -34,6 +37,6 @@ pub use rooms::{
 pub use secret::Secret;
 pub use types::{
     Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
-    Producer, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
+    Producer, Reload, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
 };
 pub(crate) use units::Span;

@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
     pub threads: RawThreads,
     pub supervision: RawSupervision,
     pub shutdown: RawShutdown,
+    pub reload: RawReload,
     pub logging: RawLogging,
 }
 
@@ -58,6 +59,7 @@ impl Default for RawConfig {
             threads: RawThreads::default(),
             supervision: RawSupervision::default(),
             shutdown: RawShutdown::default(),
+            reload: RawReload::default(),
             logging: RawLogging::default(),
         }
     }
@@ -307,6 +309,19 @@ pub(super) struct RawShutdown {
 impl Default for RawShutdown {
     fn default() -> Self {
         Self { notice: "1 s".into(), reconnect_spread: "5 s".into(), drain_timeout: "20 s".into() }
+    }
+}
+
+/// How changed files are noticed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawReload {
+    pub look_every: Entry,
+}
+
+impl Default for RawReload {
+    fn default() -> Self {
+        Self { look_every: "2 s".into() }
     }
 }
 

@@ -13,7 +13,8 @@ const SHIPPED: &str = include_str!("../../config/surgetank.toml");
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    load_text("x.toml", text, Path::new("dir"), &variables).map_err(|errors| errors.to_string())
+    let loaded = load_text("x.toml", text, Path::new("dir"), &variables);
+    loaded.map(|loaded| loaded.config).map_err(|errors| errors.to_string())
 }
 
 /// Every key with its default, `devices.listen` and the like, topics by the default one.

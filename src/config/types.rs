@@ -52,6 +52,8 @@ pub struct Config {
     pub supervision: Supervision,
     /// How the engine stops.
     pub shutdown: Shutdown,
+    /// How changed files are noticed.
+    pub reload: Reload,
     /// What is logged, and in which form.
     pub logging: Logging,
 }
@@ -246,6 +248,13 @@ pub struct Shutdown {
     pub drain_timeout: Duration,
 }
 
+/// How changed files are noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// How often the config's files are looked at. `None`: never, only SIGHUP makes the engine read them again.
+    pub look_every: Option<Duration>,
+}
+
 /// What is logged, and in which form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
@@ -267,6 +276,11 @@ pub enum LoggingFormat {
 // === impl Config ===
 
 impl Config {
+    /// The files and directories that the config names and that a reload reads again.
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.messages.directory.iter().cloned().collect()
+    }
+
     /// The topic that takes a message type: the one that names it, else the one that takes the rest.
     pub fn topic_of(&self, type_name: &str) -> Option<&Topic> {
         let names = |topic: &&Topic| match &topic.types {

@@ -15,12 +15,12 @@ use std::time::Duration;
 use super::checks::{Checker, Section};
 use super::entry::Entry;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawDevices, RawGate, RawLogging};
+use super::raw::{RawConfig, RawDevices, RawGate, RawLogging, RawReload};
 use super::secret::Secret;
 use super::sources::Sources;
 use super::types::{
     Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
-    Producer, Shutdown, Supervision, Threads, Writer,
+    Producer, Reload, Shutdown, Supervision, Threads, Writer,
 };
 use super::units::{GIB, KIB, MIB, TIB};
 
@@ -140,6 +140,7 @@ pub(super) fn validate(
                 drain_timeout: section.duration("drain_timeout", &raw.drain_timeout, seconds(1)..=minutes(5)),
             }
         },
+        reload: reload(&mut check.section("reload"), &raw.reload),
         logging: logging(&mut check.section("logging"), &raw.logging),
     };
     relations::check(check, &config);
@@ -210,6 +211,14 @@ fn gate(section: &mut Section<'_, '_>, raw: &RawGate) -> Gate {
         min_dwell: section.duration("min_dwell", &raw.min_dwell, millis(200)..=minutes(1)),
         fleet: section.boolean("fleet", &raw.fleet),
     }
+}
+
+fn reload(section: &mut Section<'_, '_>, raw: &RawReload) -> Reload {
+    let look_every = section.duration("look_every", &raw.look_every, seconds(0)..=minutes(60));
+    if !look_every.is_zero() && look_every < millis(100) {
+        section.fault("look_every", "is too small; raise it (allowed: 0 s for never, or 100 ms to 1 hour)");
+    }
+    Reload { look_every: (!look_every.is_zero()).then_some(look_every) }
 }
 
 fn logging(section: &mut Section<'_, '_>, raw: &RawLogging) -> Logging {
