@@ -13,42 +13,9 @@ use std::time::{Duration, Instant};
 
 use common::ledger::{Load, assert_nothing_lost, fleet};
 use common::process::Process;
-use common::site::Site;
+use common::servers::{NUM_PARTITIONS, Servers};
 use common::{http, until, until_true};
 use serde_json::Value;
-
-const NUM_PARTITIONS: u64 = 6;
-
-/// The brokers' and the cluster's address, or `None`, which is said.
-fn servers() -> Option<(String, String)> {
-    let variable = |name: &str| {
-        let value = std::env::var(name).ok();
-        if value.is_none() {
-            println!("skipped: {name} is not set");
-        }
-        value
-    };
-    Some((variable("SURGETANK_TEST_KAFKA")?, variable("SURGETANK_TEST_CASSANDRA")?))
-}
-
-fn site((kafka, cassandra): &(String, String), name: &str, pod: &str) -> Site {
-    let quoted = |text: String| format!("{text:?}");
-    Site::new_without_topics(&[
-        (&format!("topics.{name}.partitions"), &NUM_PARTITIONS.to_string()),
-        (&format!("topics.{name}.types"), "[\"*\"]"),
-        ("dead_letter.topic", &quoted(format!("{name}_dead"))),
-        ("log.kind", "\"kafka\""),
-        ("log.kafka.brokers", &format!("[{kafka:?}]")),
-        ("log.kafka.group", &quoted(name.to_owned())),
-        ("log.kafka.instance_id", &quoted(pod.to_owned())),
-        ("log.kafka.schema_topic", &quoted(format!("{name}_schemas"))),
-        ("log.kafka.control_topic", &quoted(format!("{name}_control"))),
-        ("log.kafka.session_timeout", "\"6 s\""),
-        ("store.kind", "\"cassandra\""),
-        ("store.cassandra.nodes", &format!("[{cassandra:?}]")),
-        ("store.cassandra.keyspace", &quoted(name.to_owned())),
-    ])
-}
 
 async fn gate(address: SocketAddr) -> Value {
     http::get(address, "/gate").await.1
@@ -64,9 +31,9 @@ fn num_partitions(gate: &Value) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_share_one_budget_and_survive_their_leader() {
-    let Some(servers) = servers() else { return };
+    let Some(servers) = Servers::find() else { return };
     let name = format!("itest_{}", surgetank::telemetry::now_us());
-    let sites = [site(&servers, &name, "pod-0"), site(&servers, &name, "pod-1")];
+    let sites = [servers.site(&name, "pod-0", &[]), servers.site(&name, "pod-1", &[])];
     let mut pods = vec![Process::start(&sites[0]).await];
     let first = pods[0].http;
     let alone = until("a lone pod to lead itself", async || {

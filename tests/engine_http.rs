@@ -72,7 +72,7 @@ async fn not_ready_while_starting() {
         ("log.kafka.brokers", "[\"127.0.0.1:1\"]"),
         ("log.kafka.delivery_timeout", "\"1 s\""),
     ]);
-    let mut engine = Engine::launch(site.config()).unwrap();
+    let mut engine = Engine::launch(site.loaded()).unwrap();
     let body = until("the reason", async || {
         let (status, body) = try_get(engine.http_addr, "/health/ready").await?;
         assert_eq!(status, 503, "{body}");

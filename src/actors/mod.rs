@@ -9,6 +9,7 @@ pub mod doorkeeper;
 pub mod fleet;
 pub mod gate;
 pub mod group;
+pub mod intake;
 pub mod listener;
 pub mod partition_consumer;
 pub mod partition_producer;

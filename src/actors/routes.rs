@@ -1,10 +1,7 @@
-//! Which producer takes which record: type to topic by the config, device to partition by murmur2.
-
-use std::collections::HashMap;
+//! Which producer takes which record: device to partition by murmur2. Which topic takes a type is in [`super::intake`].
 
 use super::partition_producer::PartitionProducer;
 use crate::log::partitioner::partition_for;
-use crate::protocol::message::TypeId;
 use crate::supervision::ActorRef;
 
 /// The producers of one topic.
@@ -14,13 +11,11 @@ pub struct TopicRoute {
     pub partitions: Vec<ActorRef<PartitionProducer>>,
 }
 
-/// All producers, as decoders and writers need them. Read-only; replaced as a whole when the config changes.
+/// All producers, as decoders and writers need them.
 #[derive(Clone)]
 pub struct Routes {
     /// The topics that records go to.
     pub topics: Vec<TopicRoute>,
-    /// Index into `topics` for each message type.
-    pub topic_of: HashMap<TypeId, usize>,
     /// Where records go that can never be written.
     pub dead_letter: TopicRoute,
 }

@@ -1,16 +1,17 @@
 //! How records of each writer schema become rows. Shared by all writers.
 //!
 //! Writer schemas are kept with the log, so that this process reads what a newer one wrote: an unknown fingerprint
-//! makes it read the log's schemas again.
+//! makes it read the log's schemas again. A reload of the layouts makes all plans anew and replaces them whole.
 
 use std::sync::Arc;
 
 use apache_avro::Schema;
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use crate::log::{Log, LogError};
+use crate::log::{Log, LogError, WriterSchema};
 use crate::protocol::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
 use crate::protocol::layout::Catalog;
 use crate::protocol::message::TypeId;
@@ -24,12 +25,18 @@ pub struct TablePlan {
     pub table: Arc<Table>,
 }
 
-/// All plans known so far.
+/// The plans in force.
 pub struct Schemas {
     log: Arc<dyn Log>,
+    bucket: Bucket,
+    plans: ArcSwap<Plans>,
+}
+
+/// All plans known so far for one set of layouts.
+pub struct Plans {
     catalog: Arc<Catalog>,
     bucket: Bucket,
-    plans: DashMap<Fingerprint, Arc<TablePlan>>,
+    known: DashMap<Fingerprint, Arc<TablePlan>>,
     refreshing: Mutex<()>,
 }
 
@@ -54,27 +61,67 @@ pub enum SchemaError {
 impl Schemas {
     /// Checks the catalog's schemas against those in the log, puts them there, and makes a plan for each.
     pub async fn open(log: Arc<dyn Log>, catalog: Arc<Catalog>, bucket: Bucket) -> Result<Self, SchemaError> {
-        let schemas = Self { log, catalog, bucket, plans: DashMap::new(), refreshing: Mutex::new(()) };
-        let known = schemas.log.schemas().await?;
-        for message_type in schemas.catalog.types() {
-            for (_, json) in known.iter().filter(|(_, json)| names(json) == Some(message_type.name.clone())) {
-                check_reads(&message_type.schema, json)
-                    .map_err(|reason| SchemaError::Incompatible { message_type: message_type.name.clone(), reason })?;
-            }
+        let plans = Plans::make(&*log, catalog, bucket).await?;
+        Ok(Self { log, bucket, plans: ArcSwap::from_pointee(plans) })
+    }
+
+    /// Checks that other layouts can read every record in the log; changes nothing.
+    pub async fn check(&self, catalog: &Catalog) -> Result<(), SchemaError> {
+        check(&self.log.schemas().await?, catalog)
+    }
+
+    /// Checks other layouts, puts their schemas into the log, and makes their plans; for [`Schemas::replace`].
+    pub async fn prepare(&self, catalog: Arc<Catalog>) -> Result<Plans, SchemaError> {
+        Plans::make(&*self.log, catalog, self.bucket).await
+    }
+
+    /// Uses these plans from now on. Who is in the middle of a batch ends it with the earlier ones.
+    pub fn replace(&self, plans: Plans) {
+        self.plans.store(Arc::new(plans));
+    }
+
+    /// The plans in force, to be used for one batch.
+    pub fn plans(&self) -> Arc<Plans> {
+        self.plans.load_full()
+    }
+
+    /// Reads the log's schemas again, for one that was not known to these plans. A schema is put into the log before
+    /// any record is written with it, so what is unknown after this was not written by a pod of ours.
+    pub async fn refresh(&self, plans: &Plans, wanted: Fingerprint) -> Result<(), LogError> {
+        let _one_at_a_time = plans.refreshing.lock().await;
+        if plans.known.contains_key(&wanted) {
+            return Ok(());
+        }
+        for (fingerprint, json) in self.log.schemas().await? {
+            plans.learn(fingerprint, &json);
+        }
+        Ok(())
+    }
+}
+
+// === impl Plans ===
+
+impl Plans {
+    async fn make(log: &dyn Log, catalog: Arc<Catalog>, bucket: Bucket) -> Result<Self, SchemaError> {
+        let known = log.schemas().await?;
+        // Before the first is put: what is in the log binds every later start.
+        check(&known, &catalog)?;
+        let plans = Self { catalog, bucket, known: DashMap::new(), refreshing: Mutex::new(()) };
+        for message_type in plans.catalog.types() {
             if known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint) {
-                schemas.log.put_schema(message_type.fingerprint, message_type.schema_json.clone()).await?;
+                log.put_schema(message_type.fingerprint, message_type.schema_json.clone()).await?;
             }
-            schemas.learn(message_type.fingerprint, &message_type.schema_json);
+            plans.learn(message_type.fingerprint, &message_type.schema_json);
         }
         for (fingerprint, json) in &known {
-            schemas.learn(*fingerprint, json);
+            plans.learn(*fingerprint, json);
         }
-        Ok(schemas)
+        Ok(plans)
     }
 
     /// The plan for a writer schema, if it is known.
     pub fn get(&self, fingerprint: Fingerprint) -> Option<Arc<TablePlan>> {
-        self.plans.get(&fingerprint).map(|plan| Arc::clone(&plan))
+        self.known.get(&fingerprint).map(|plan| Arc::clone(&plan))
     }
 
     /// The type of a record that some plan reads.
@@ -84,21 +131,8 @@ impl Schemas {
         self.catalog.by_name(&plan.table.name).map(|message_type| message_type.id)
     }
 
-    /// Reads the log's schemas again, for one that was not known. A schema is put into the log before any record is
-    /// written with it, so what is unknown after this was not written by a pod of ours.
-    pub async fn refresh(&self, wanted: Fingerprint) -> Result<(), LogError> {
-        let _one_at_a_time = self.refreshing.lock().await;
-        if self.plans.contains_key(&wanted) {
-            return Ok(());
-        }
-        for (fingerprint, json) in self.log.schemas().await? {
-            self.learn(fingerprint, &json);
-        }
-        Ok(())
-    }
-
     fn learn(&self, fingerprint: Fingerprint, json: &str) {
-        if self.plans.contains_key(&fingerprint) {
+        if self.known.contains_key(&fingerprint) {
             return;
         }
         let Some(message_type) = names(json).and_then(|name| self.catalog.by_name(&name).cloned()) else {
@@ -111,11 +145,21 @@ impl Schemas {
             .and_then(|schema| RowPlan::compile(&schema, &table, self.bucket).map_err(|error| error.to_string()));
         match compiled {
             Ok(plan) => {
-                self.plans.insert(fingerprint, Arc::new(TablePlan { plan, table }));
+                self.known.insert(fingerprint, Arc::new(TablePlan { plan, table }));
             }
             Err(reason) => warn!(fingerprint = %hex(fingerprint), reason, "a schema in the log cannot be used"),
         }
     }
+}
+
+fn check(known: &[WriterSchema], catalog: &Catalog) -> Result<(), SchemaError> {
+    for message_type in catalog.types() {
+        for (_, json) in known.iter().filter(|(_, json)| names(json).as_ref() == Some(&message_type.name)) {
+            check_reads(&message_type.schema, json)
+                .map_err(|reason| SchemaError::Incompatible { message_type: message_type.name.clone(), reason })?;
+        }
+    }
+    Ok(())
 }
 
 /// The record name of a schema, which is the message type's.

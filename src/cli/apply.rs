@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{Failure, Outcome, load, runtime};
-use crate::engine::{dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+use crate::engine::{check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
 
 pub(super) fn apply(path: &Path) -> Outcome {
     let config = load(Some(path))?;
     let catalog = load_catalog(&config).map_err(Failure::usage)?;
-    super::check::check_topics(&config, &catalog).map_err(Failure::Usage)?;
+    check_topics(&config, &catalog).map_err(Failure::Usage)?;
     let runtime = runtime(2)?;
     runtime.block_on(async {
         let mut topics = record_topics(&config);

@@ -9,8 +9,8 @@ use super::args::DemoArgs;
 use super::reckoning::reckon;
 use super::report::{RunReport, StoreSide};
 use super::simulate::drive;
-use super::{Failure, Outcome, load, run, runtime, signals, simulate};
-use crate::config::{Config, StoreKind};
+use super::{Failure, Outcome, load_for_engine, run, runtime, signals, simulate};
+use crate::config::{LoadedConfig, StoreKind};
 use crate::engine::{Engine, Started, dead_letter_topic};
 use crate::simulate::{SimulateOptions, SimulateReport};
 
@@ -24,10 +24,11 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn demo(args: &DemoArgs) -> Outcome {
-    let config = configure(args)?;
+    let loaded = configure(args)?;
+    let config = &loaded.config;
     let embedded = matches!(config.store.kind, StoreKind::Embedded(_));
     let data_dir = config.data_dir.clone();
-    let (report, store_side) = runtime(2)?.block_on(run_demo(args, config))?;
+    let (report, store_side) = runtime(2)?.block_on(run_demo(args, loaded))?;
     let run = RunReport::new(&report, Some(&store_side));
     eprintln!();
     run.print();
@@ -40,8 +41,9 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
     judge(&run, &store_side)
 }
 
-fn configure(args: &DemoArgs) -> Result<Config, Failure> {
-    let mut config = load(args.config.as_deref())?;
+fn configure(args: &DemoArgs) -> Result<LoadedConfig, Failure> {
+    let (mut loaded, _) = load_for_engine(args.config.as_deref())?;
+    let config = &mut loaded.config;
     if args.config.is_none() {
         config.data_dir = PathBuf::from(DATA_DIR);
         if config.data_dir.exists() {
@@ -55,14 +57,15 @@ fn configure(args: &DemoArgs) -> Result<Config, Failure> {
         config.devices.listen.set_port(0);
         config.http.listen.set_port(0);
     }
-    Ok(config)
+    Ok(loaded)
 }
 
-async fn run_demo(args: &DemoArgs, config: Config) -> Result<(SimulateReport, StoreSide), Failure> {
+async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateReport, StoreSide), Failure> {
     let stop = signals::stop_requested()?;
-    let dead_letters = dead_letter_topic(&config);
+    let config = &loaded.config;
+    let dead_letters = dead_letter_topic(config);
     let token = config.devices.token.as_ref().map(|token| token.expose().to_owned()).unwrap_or_default();
-    let mut engine = Engine::launch(config).map_err(run::failure)?;
+    let mut engine = Engine::launch(loaded).map_err(run::failure)?;
     let started = tokio::time::timeout(START_TIMEOUT, engine.started()).await.ok().flatten();
     let Some(started) = started else {
         engine.stop();

@@ -10,12 +10,14 @@ mod dead_letters;
 mod demo;
 mod query;
 mod reckoning;
+mod reload;
 mod report;
 mod run;
 mod signals;
 mod simulate;
 mod simulate_gate;
 mod verify;
+mod watch;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -24,8 +26,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::Config;
-use crate::telemetry::logging;
+use crate::config::{Config, LoadedConfig};
+use crate::telemetry::logging::{self, LogLevels};
 use args::{Args, Command};
 
 /// Why a command failed.
@@ -88,9 +90,14 @@ impl Failure {
 
 /// Reads the config and sets logging up by it.
 fn load(path: Option<&Path>) -> Result<Config, Failure> {
-    let config = Config::load(path).map_err(Failure::usage)?;
-    logging::init(&config.logging).map_err(Failure::usage)?;
-    Ok(config)
+    load_for_engine(path).map(|(loaded, _)| loaded.config)
+}
+
+/// [`load`] for an engine, which can take another config over and log by other levels.
+fn load_for_engine(path: Option<&Path>) -> Result<(LoadedConfig, LogLevels), Failure> {
+    let loaded = LoadedConfig::load(path).map_err(Failure::usage)?;
+    let levels = logging::init(&loaded.config.logging).map_err(Failure::usage)?;
+    Ok((loaded, levels))
 }
 
 /// Prints a line of a listing. A reader that has gone, such as `head`, has seen what it wanted.

@@ -2,18 +2,25 @@
 
 use std::path::Path;
 
-use super::{Failure, Outcome, load, runtime, signals};
+use super::reload::{self, Files};
+use super::{Failure, Outcome, load_for_engine, runtime, signals};
 use crate::engine::{Engine, EngineError};
 
-pub(super) fn run(config: &Path) -> Outcome {
-    let config = load(Some(config))?;
+pub(super) fn run(path: &Path) -> Outcome {
+    let mut files = Files::new(path);
+    let (loaded, levels) = load_for_engine(Some(path))?;
+    files.extend(&loaded.config);
     runtime(1)?.block_on(async {
         let mut stop = signals::stop_requested()?;
-        let mut engine = Engine::launch(config).map_err(failure)?;
+        let hang_ups = signals::hang_ups()?;
+        let mut engine = Engine::launch(loaded).map_err(failure)?;
+        let reloads = tokio::spawn(reload::serve(engine.started(), files, levels, hang_ups));
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => engine.stop(),
             ended = engine.ended() => return ended.map_err(failure),
         }
+        // What is under way at the end is to be drained, not changed.
+        reloads.abort();
         engine.ended().await.map_err(failure)
     })
 }

@@ -1,6 +1,7 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. SIGHUP asks for a
+//! reload.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failure;
@@ -8,7 +9,6 @@ use super::Failure;
 /// Becomes true with the first signal. Has to be called within a runtime.
 pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
     let (ask, asked) = watch::channel(false);
-    let listen = |kind| signal(kind).map_err(|error| Failure::Job(format!("cannot listen for signals: {error}")));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::spawn(async move {
         for signals in 0.. {
@@ -24,4 +24,13 @@ pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
         }
     });
     Ok(asked)
+}
+
+/// Each SIGHUP from now on. Has to be called within a runtime.
+pub(super) fn hang_ups() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::Job(format!("cannot listen for signals: {error}")))
 }

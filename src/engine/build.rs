@@ -1,24 +1,25 @@
 //! Builds the data path from the sink upwards: each part receives what it sends to.
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::pipeline::{Pipeline, RunningFleet};
+use super::reload::{edge_limits, intake_rules};
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
 use super::threads::{Threads, handles, home};
 use super::{EngineError, descriptors};
-use crate::actors::connection::{Edge, EdgeLimits};
-use crate::actors::decoder::unpack::UnpackRules;
+use crate::actors::connection::Edge;
 use crate::actors::decoder::{Decoder, DecoderParts};
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
+use crate::actors::intake::LiveIntakeRules;
 use crate::actors::listener::{Acceptor, Listener};
 use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
@@ -29,13 +30,11 @@ use crate::flow::credit::Credits;
 use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
 use crate::protocol::layout::Catalog;
-use crate::protocol::package::PackageLimits;
 use crate::supervision::{ActorRef, ChildSpec, Crowd, Lifeline};
 
 /// What every part is built from.
 struct Parts<'a> {
     config: &'a Config,
-    catalog: &'a Arc<Catalog>,
     view: &'a View,
     threads: &'a Threads,
     max_devices: usize,
@@ -51,11 +50,11 @@ pub(super) async fn build(
     threads: &Threads,
 ) -> Result<Pipeline, EngineError> {
     let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
-    let parts = Parts { config, catalog, view, threads, max_devices };
+    let parts = Parts { config, view, threads, max_devices };
     let crowd = view.supervisor.tree().add_crowd("connection");
 
     let dead_letter = parts.topic_route(&rooms.log, &dead_letter_topic(config));
-    let writers = parts.writers(&rooms, schemas, &dead_letter);
+    let writers = parts.writers(&rooms, Arc::clone(&schemas), &dead_letter);
     let gate = parts.gate();
     let fleet = parts.fleet(&rooms)?;
     let (subscription, assignments) = rooms.log.subscribe(&record_topics(config))?;
@@ -78,24 +77,18 @@ pub(super) async fn build(
     let group = tokio::spawn(group.run(assignments, on_group_stop));
 
     let routes = parts.routes(&rooms.log, dead_letter);
-    let decoders = parts.decoders(routes);
+    let rules: LiveIntakeRules =
+        Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
+    let decoders = parts.decoders(routes, &rules);
     let devices = &config.devices;
     let token = devices.token.as_ref().map(|token| token.expose().to_owned());
-    let limits = EdgeLimits {
-        max_frame: devices.max_frame,
-        max_package: devices.max_package,
-        max_messages: devices.max_messages,
-        max_unacknowledged_packages: devices.max_unacknowledged_packages,
-        hello_timeout: devices.hello_timeout,
-        idle_timeout: devices.idle_timeout,
-        retry_delay: devices.retry_delay,
-    };
+    let limits = edge_limits(devices);
     let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
     let edge = Arc::new(Edge::new(limits, token, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);
-    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, fleet, rooms })
+    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, fleet, rooms, schemas, rules })
 }
 
 // === impl Parts ===
@@ -168,25 +161,13 @@ impl Parts<'_> {
     fn routes(&self, log: &Arc<dyn Log>, dead_letter: TopicRoute) -> Routes {
         let specs = record_topics(self.config);
         let topics = specs.iter().map(|topic| self.topic_route(log, topic)).collect();
-        let mut topic_of = HashMap::new();
-        for message_type in self.catalog.types() {
-            let topic = self.config.topic_of(&message_type.name);
-            if let Some(index) = topic.and_then(|topic| specs.iter().position(|spec| *spec.name == *topic.name)) {
-                topic_of.insert(message_type.id, index);
-            }
-        }
-        Routes { topics, topic_of, dead_letter }
+        Routes { topics, dead_letter }
     }
 
-    fn decoders(&self, routes: Routes) -> Vec<ActorRef<Decoder>> {
-        let devices = &self.config.devices;
+    fn decoders(&self, routes: Routes, rules: &LiveIntakeRules) -> Vec<ActorRef<Decoder>> {
         let parts = Arc::new(DecoderParts {
-            catalog: Arc::clone(self.catalog),
             routes,
-            rules: UnpackRules {
-                limits: PackageLimits { max_bytes: devices.max_package as usize, max_messages: devices.max_messages },
-                max_event_time_ahead: devices.max_event_time_ahead,
-            },
+            rules: Arc::clone(rules),
             max_wait: self.config.producer.max_wait,
             telemetry: Arc::clone(&self.view.telemetry),
         });

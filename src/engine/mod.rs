@@ -8,6 +8,7 @@ mod doorkeeper;
 mod gate;
 mod memory;
 mod pipeline;
+pub mod reload;
 mod rooms;
 mod run;
 mod threads;
@@ -21,14 +22,17 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
-use crate::config::Config;
+use crate::config::LoadedConfig;
 use crate::http::View;
 use crate::log::LogError;
 use crate::protocol::layout::{Catalog, CatalogError};
 use crate::store::StoreError;
 use crate::supervision::GaveUp;
 
-pub use rooms::{Rooms, STORE_FILE, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+pub use reload::{Reloader, Reloads};
+pub use rooms::{
+    Rooms, STORE_FILE, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables,
+};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
 const ACCEPT_BACKLOG: i32 = 4096;
@@ -83,10 +87,26 @@ pub struct Engine {
 pub struct Started {
     /// The log and the store.
     pub rooms: Rooms,
-    /// The layouts.
+    /// The layouts that it began with.
     pub catalog: Arc<Catalog>,
+    /// Takes newer configs over.
+    pub reloader: Arc<Reloader>,
     /// For looking at it.
     pub view: View,
+}
+
+// === impl EngineError ===
+
+impl EngineError {
+    /// Whether trying again may work: a server that is not there yet.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Log(LogError::Failed { .. })
+                | Self::Store(StoreError::Failed { .. })
+                | Self::Schema(SchemaError::Log(LogError::Failed { .. }))
+        )
+    }
 }
 
 // === impl Engine ===
@@ -94,8 +114,9 @@ pub struct Started {
 impl Engine {
     /// Starts an engine. Addresses and layouts are checked before this returns; the log and the store are opened
     /// afterwards, and waited for if they cannot be reached yet.
-    pub fn launch(config: Config) -> Result<Self, EngineError> {
-        let catalog = Arc::new(load_catalog(&config)?);
+    pub fn launch(loaded: LoadedConfig) -> Result<Self, EngineError> {
+        let config = &loaded.config;
+        let catalog = Arc::new(load_catalog(config)?);
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;
         let (devices_addr, http_addr) = (local_addr(&devices)?, local_addr(&http)?);
@@ -103,7 +124,7 @@ impl Engine {
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { config, catalog, devices, http, started: started_tx };
+            let run = run::Run { loaded, catalog, devices, http, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome =
                 ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
@@ -121,8 +142,9 @@ impl Engine {
     }
 
     /// Waits until the engine takes messages, and returns what it is made of; `None` if it ended before.
-    pub async fn started(&mut self) -> Option<Started> {
-        self.started.wait_for(Option::is_some).await.ok().and_then(|started| started.clone())
+    pub fn started(&self) -> impl Future<Output = Option<Started>> + Send + use<> {
+        let mut started = self.started.clone();
+        async move { started.wait_for(Option::is_some).await.ok().and_then(|started| started.clone()) }
     }
 
     /// Asks the engine to stop in order; see [`Engine::ended`].
@@ -148,7 +170,7 @@ impl Engine {
 /// Runs the engine on this thread, with a runtime beside it for the database driver.
 fn run_system(run: run::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
     let driver = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(run.config.threads.pipeline.get())
+        .worker_threads(run.loaded.config.threads.pipeline.get())
         .thread_name("driver")
         .enable_all()
         .build()

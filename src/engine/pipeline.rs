@@ -10,7 +10,9 @@ use tracing::{info, warn};
 
 use super::rooms::Rooms;
 use crate::actors::connection::Edge;
+use crate::actors::intake::LiveIntakeRules;
 use crate::actors::listener::{Listener, StopAccepting};
+use crate::actors::schemas::Schemas;
 use crate::config::Shutdown;
 use crate::http::View;
 use crate::log::Subscription;
@@ -26,6 +28,8 @@ pub(super) struct Pipeline {
     pub(super) subscription: Box<dyn Subscription>,
     pub(super) fleet: Option<RunningFleet>,
     pub(super) rooms: Rooms,
+    pub(super) schemas: Arc<Schemas>,
+    pub(super) rules: LiveIntakeRules,
 }
 
 /// This pod's place among those that share a budget.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::config::{self, Config, LogKind, StoreKind};
+use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings};
 use crate::log::{Log, LogError, TopicSpec};
@@ -35,6 +35,28 @@ pub fn load_catalog(config: &Config) -> Result<Catalog, CatalogError> {
         Some(directory) => Catalog::load(directory),
         None => Catalog::builtin(),
     }
+}
+
+/// That every type that a topic names has a layout, and every type with a layout has a topic.
+pub fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), String> {
+    let names = || catalog.types().iter().map(|message_type| message_type.name.as_str()).collect::<Vec<_>>().join(", ");
+    for topic in &config.topics {
+        if let TypeSelection::Named(types) = &topic.types
+            && let Some(unknown) = types.iter().find(|name| catalog.by_name(name).is_none())
+        {
+            let key = format!("topics.{}.types", topic.name);
+            return Err(format!("{key}: there is no layout for type {unknown:?} (allowed: \"*\", {})", names()));
+        }
+    }
+    for message_type in catalog.types() {
+        if config.topic_of(&message_type.name).is_none() {
+            let name = &message_type.name;
+            return Err(format!(
+                "no topic takes type {name:?}: name it in topics.NAME.types, or give one topic [\"*\"]"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The topics that records go to.

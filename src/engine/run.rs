@@ -9,20 +9,20 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::build::build;
+use super::pipeline::Pipeline;
+use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
 use super::threads::Threads;
 use super::{EngineError, Started, descriptors, doorkeeper, gate, memory};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
-use crate::actors::schemas::{SchemaError, Schemas};
-use crate::config::{Config, LogKind, StoreKind};
+use crate::actors::schemas::Schemas;
+use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
-use crate::log::LogError;
 use crate::protocol::layout::Catalog;
-use crate::store::StoreError;
 use crate::supervision::{Phase, RestartPolicy, Status, Supervisor, jitter};
 use crate::telemetry::Telemetry;
 
@@ -37,7 +37,7 @@ const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Everything that a start needs.
 pub(super) struct Run {
-    pub(super) config: Config,
+    pub(super) loaded: LoadedConfig,
     pub(super) catalog: Arc<Catalog>,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
@@ -48,8 +48,9 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+        let config = self.loaded.config.clone();
         // Before anything is opened that needs one.
-        if let Some(shortage) = descriptors::shortage(&self.config, descriptors::raise_limit()) {
+        if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
             warn!("{shortage}");
         }
         let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
@@ -58,26 +59,29 @@ impl Run {
             telemetry: Arc::new(Telemetry::default()),
             supervisor,
             lags: Lags::default(),
-            gate: Arc::new(GateControl::new(&gate::settings(&self.config.gate))),
-            memory: MemoryBudget::new(self.config.memory.budget),
-            doorkeeper: Arc::new(Doorkeeper::new(doorkeeper::limits(&self.config.limits))),
+            gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
+            memory: MemoryBudget::new(config.memory.budget),
+            doorkeeper: Arc::new(Doorkeeper::new(doorkeeper::limits(&config.limits))),
+            reloads: Arc::new(Reloads::default()),
         };
         let socket = self.http.try_clone().map_err(broken)?;
-        let http = http::serve(socket, view.clone(), self.config.http.max_connections).map_err(broken)?;
+        let http = http::serve(socket, view.clone(), config.http.max_connections).map_err(broken)?;
         let opened = tokio::select! {
             opened = self.open(&view, driver) => opened?,
             _ = &mut stop => return Ok(()),
         };
-        let threads = Threads::start(&self.config);
+        let threads = Threads::start(&config);
         let devices = self.devices.try_clone().map_err(broken)?;
-        let mut pipeline = build(&self.config, &self.catalog, devices, &view, opened, &threads).await?;
+        let mut pipeline = build(&config, &self.catalog, devices, &view, opened, &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);
         info!("running");
+        let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
-            catalog: Arc::clone(&self.catalog),
+            catalog: self.catalog,
+            reloader,
             view: view.clone(),
         }));
         let outcome = tokio::select! {
@@ -89,11 +93,11 @@ impl Run {
         view.status.set_phase(Phase::Draining);
         if outcome.is_ok() {
             // Load balancers look at readiness; until they have, new devices still come here and are served.
-            tokio::time::sleep(self.config.shutdown.notice).await;
+            tokio::time::sleep(config.shutdown.notice).await;
         }
         view.status.forget_log();
         if outcome.is_ok() {
-            pipeline.drain(&view, &self.config.shutdown).await;
+            pipeline.drain(&view, &config.shutdown).await;
         }
         chores.abort();
         accounts.abort();
@@ -105,7 +109,7 @@ impl Run {
     }
 
     fn restart_policy(&self) -> RestartPolicy {
-        let supervision = &self.config.supervision;
+        let supervision = &self.loaded.config.supervision;
         RestartPolicy {
             backoff_min: supervision.backoff_min,
             backoff_max: supervision.backoff_max,
@@ -117,18 +121,17 @@ impl Run {
     /// Opens the log and the store, creates or checks what they must have, and learns the schemas. What may work
     /// later is tried until it does.
     async fn open(&self, view: &View, driver: Handle) -> Result<(Rooms, Arc<Schemas>), EngineError> {
-        let mut topics = record_topics(&self.config);
-        topics.push(dead_letter_topic(&self.config));
+        let config = &self.loaded.config;
+        let mut topics = record_topics(config);
+        topics.push(dead_letter_topic(config));
         let waiting = |what: &str| view.status.set_phase(Phase::Starting { waiting_for: what.to_owned() });
-        let (remote_log, remote_store) = (
-            matches!(self.config.log.kind, LogKind::Kafka(_)),
-            matches!(self.config.store.kind, StoreKind::Cassandra(_)),
-        );
+        let (remote_log, remote_store) =
+            (matches!(config.log.kind, LogKind::Kafka(_)), matches!(config.store.kind, StoreKind::Cassandra(_)));
 
         waiting("the log");
         let log = until_there(remote_log, view, async || {
-            let log = open_log(&self.config)?;
-            match self.config.log.apply_on_start {
+            let log = open_log(config)?;
+            match config.log.apply_on_start {
                 true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
                 false => log.check(&topics).await?,
             }
@@ -141,8 +144,8 @@ impl Run {
         waiting("the store");
         let tables = tables(&self.catalog);
         let store = until_there(remote_store, view, async || {
-            let store = open_store(&self.config, driver.clone()).await?;
-            if self.config.store.apply_on_start {
+            let store = open_store(config, driver.clone()).await?;
+            if config.store.apply_on_start {
                 store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
             }
             store.prepare(&tables).await?;
@@ -154,11 +157,22 @@ impl Run {
         waiting("the schemas in the log");
         let schemas = until_there(remote_log, view, async || {
             let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
-            Ok(Arc::new(Schemas::open(log, catalog, self.config.store.bucket).await?))
+            Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
         })
         .await?;
         Ok((Rooms { log, store }, schemas))
     }
+}
+
+fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader {
+    let limits = Limits { edge: Arc::clone(&pipeline.edge), memory: view.memory.clone(), gate: Arc::clone(&view.gate) };
+    let layouts = Layouts {
+        rooms: pipeline.rooms.clone(),
+        schemas: Arc::clone(&pipeline.schemas),
+        rules: Arc::clone(&pipeline.rules),
+        topics: record_topics(&loaded.config),
+    };
+    Reloader::new(loaded, limits, layouts, Arc::clone(&view.reloads))
 }
 
 /// Returns when the log can never take an append again.
@@ -206,7 +220,7 @@ async fn until_there<T>(
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) if remote && may_pass(&error) => {
+            Err(error) if remote && error.may_pass() => {
                 view.status.set_phase(Phase::Starting { waiting_for: error.to_string() });
                 warn!(%error, "trying again");
                 tokio::time::sleep(backoff.next_delay(jitter())).await;
@@ -214,15 +228,6 @@ async fn until_there<T>(
             Err(error) => return Err(error),
         }
     }
-}
-
-fn may_pass(error: &EngineError) -> bool {
-    matches!(
-        error,
-        EngineError::Log(LogError::Failed { .. })
-            | EngineError::Store(StoreError::Failed { .. })
-            | EngineError::Schema(SchemaError::Log(LogError::Failed { .. }))
-    )
 }
 
 fn broken(reason: impl ToString) -> EngineError {

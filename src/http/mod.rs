@@ -12,6 +12,7 @@ use actix_web::{App, HttpServer, web};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
+use crate::engine::Reloads;
 use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
@@ -33,6 +34,8 @@ pub struct View {
     pub memory: MemoryBudget,
     /// Who comes in, and who was sent away.
     pub doorkeeper: Arc<Doorkeeper>,
+    /// How reloads went.
+    pub reloads: Arc<Reloads>,
 }
 
 /// Serves HTTP on an open socket until the handle stops it. Beyond so many connections, further ones wait.
@@ -42,6 +45,7 @@ pub fn serve(listener: TcpListener, view: View, max_connections: NonZeroUsize) -
             .app_data(web::Data::new(view.clone()))
             .service(observe::live)
             .service(observe::ready)
+            .service(observe::reload)
             .service(observe::histograms)
             .service(observe::actors)
             .service(observe::gate)

@@ -23,6 +23,12 @@ pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
+/// Which config is in force: when and how the last reload went, and what needs a restart.
+#[get("/health/reload")]
+pub(super) async fn reload(view: web::Data<View>) -> HttpResponse {
+    HttpResponse::Ok().json(view.reloads.read())
+}
+
 /// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was sent away at the door.
 #[get("/histograms")]
 pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {

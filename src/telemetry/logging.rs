@@ -1,11 +1,13 @@
-//! What is logged and in which form: one subscriber for the whole process, set up once by the command line.
+//! What is logged and in which form: one subscriber for the whole process, set up once by the command line. Only its
+//! levels can change afterwards.
 //!
 //! Lines go to stderr, so that the output of commands on stdout stays clean.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
 use crate::config::{Logging, LoggingFormat};
 
@@ -25,18 +27,44 @@ pub enum LoggingError {
     AlreadySet(#[from] TryInitError),
 }
 
+/// The levels of the process's logging, which can be changed.
+#[derive(Debug, Clone)]
+pub struct LogLevels {
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Checked levels.
+#[derive(Debug)]
+pub struct Levels(EnvFilter);
+
 /// Sets up logging for the process. Levels come from the configuration only, and so from its override
 /// `SURGETANK__LOGGING__LEVEL`: `RUST_LOG` is not read, one key has one way to be set.
-pub fn init(logging: &Logging) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder()
-        .parse(&logging.level)
-        .map_err(|source| LoggingError::Level { level: logging.level.clone(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match logging.format {
-        LoggingFormat::Human => builder.compact().with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
-        LoggingFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
+pub fn init(logging: &Logging) -> Result<LogLevels, LoggingError> {
+    let Levels(filter) = levels(&logging.level)?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match logging.format {
+        LoggingFormat::Human => lines.compact().with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LoggingFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    registry().with(filter).with(lines).try_init()?;
+    Ok(LogLevels { handle })
+}
+
+/// Checks levels, for [`LogLevels::set`].
+pub fn levels(text: &str) -> Result<Levels, LoggingError> {
+    let level = |source| LoggingError::Level { level: text.to_owned(), source };
+    EnvFilter::builder().parse(text).map(Levels).map_err(level)
+}
+
+// === impl LogLevels ===
+
+impl LogLevels {
+    /// Logs by these levels from now on.
+    pub fn set(&self, Levels(filter): Levels) {
+        // Fails only when the subscriber is gone, and then nothing is logged any more.
+        let _ = self.handle.reload(filter);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -44,10 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logging_is_set_up_once() {
+    fn logging_is_set_up_once_and_its_levels_change() {
         let logging = Logging { level: "off,surgetank::log=error".to_owned(), format: LoggingFormat::Json };
-        assert!(init(&logging).is_ok());
+        let log_levels = init(&logging).unwrap();
         assert!(matches!(init(&logging), Err(LoggingError::AlreadySet(_))));
+        assert!(!tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
+        log_levels.set(levels("debug").unwrap());
+        assert!(tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
+        log_levels.set(levels("off").unwrap());
     }
 
     #[test]

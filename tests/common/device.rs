@@ -1,7 +1,7 @@
 //! A device that speaks raw frames, and messages with known contents.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use surgetank::protocol::device_id::DeviceId;
@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::{in_time, now_ms};
 
 /// The built-in layouts.
-pub static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().unwrap());
+pub static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::builtin().unwrap()));
 
 /// A message: header and body.
 pub type Message = (MessageHeader, Vec<u8>);

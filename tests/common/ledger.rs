@@ -9,6 +9,7 @@ use surgetank::config::Config;
 use surgetank::engine::{Rooms, dead_letter_topic, record_topics};
 use surgetank::log::Log;
 use surgetank::protocol::avro::{OwnedDeadLetter, RecordIdentity};
+use surgetank::protocol::layout::Catalog;
 use surgetank::simulate::{Comparer, Comparison, Ledger, Progress, SimulateOptions, SimulateReport, simulate};
 use surgetank::store::RowKey;
 use tokio::sync::watch;
@@ -41,10 +42,15 @@ pub fn fleet(target: SocketAddr) -> SimulateOptions {
 
 impl Load {
     pub fn start(options: SimulateOptions) -> Self {
+        Self::start_with(Arc::clone(&CATALOG), options)
+    }
+
+    /// A fleet whose devices have these layouts.
+    pub fn start_with(catalog: Arc<Catalog>, options: SimulateOptions) -> Self {
         let progress = Arc::new(Progress::default());
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::clone(&progress);
-        let task = tokio::spawn(async move { simulate(&CATALOG, &options, shared, stopped).await.unwrap() });
+        let task = tokio::spawn(async move { simulate(&catalog, &options, shared, stopped).await.unwrap() });
         Self { progress, stop, task }
     }
 

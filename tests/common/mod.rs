@@ -7,8 +7,10 @@
 pub mod device;
 pub mod honest;
 pub mod http;
+pub mod layouts;
 pub mod ledger;
 pub mod process;
+pub mod servers;
 pub mod site;
 
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use surgetank::config::Config;
+use surgetank::config::{Config, LoadedConfig};
 use surgetank::engine::{Engine, STORE_FILE, Started, record_topics};
 use surgetank::store::embedded::query;
 
@@ -91,12 +91,16 @@ impl Site {
     }
 
     pub fn config(&self) -> Config {
-        Config::load_with(Some(&self.config_path()), []).unwrap_or_else(|errors| panic!("{errors}"))
+        self.loaded().config
+    }
+
+    pub fn loaded(&self) -> LoadedConfig {
+        LoadedConfig::load_with(Some(&self.config_path()), []).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     /// Starts an engine in this process and waits until it takes messages.
     pub async fn launch(&self) -> Running {
-        let mut engine = Engine::launch(self.config()).unwrap();
+        let mut engine = Engine::launch(self.loaded()).unwrap();
         let started = in_time("the engine to start", engine.started()).await;
         let Some(started) = started else {
             panic!("the engine did not start: {:?}", engine.ended().await);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Recipient;
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::supervision::{ActorRef, jitter};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry, now_us};
 
-/// Limits of one connection, as announced in Welcome.
+/// Limits of one connection, as announced in Welcome. A connection keeps those that it began with.
 #[derive(Debug, Clone)]
 pub struct EdgeLimits {
     /// Largest frame, in bytes.
@@ -42,8 +43,6 @@ pub struct EdgeLimits {
 
 /// Shared by every connection of the process.
 pub struct Edge {
-    /// What each connection may do.
-    pub limits: EdgeLimits,
     /// Who may come in and how much each may send.
     pub doorkeeper: Arc<Doorkeeper>,
     /// Where packages have to find room.
@@ -52,6 +51,7 @@ pub struct Edge {
     pub telemetry: Arc<Telemetry>,
     /// From package read to receipt written.
     pub(super) acknowledge: Recorder,
+    limits: ArcSwap<EdgeLimits>,
     token: Option<String>,
     decoders: Vec<ActorRef<Decoder>>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
@@ -69,6 +69,11 @@ pub(super) struct Presence {
 // === impl EdgeLimits ===
 
 impl EdgeLimits {
+    /// What one package may be.
+    pub(super) fn of_package(&self) -> PackageLimits {
+        PackageLimits { max_bytes: self.max_package as usize, max_messages: self.max_messages }
+    }
+
     pub(super) fn welcome(&self) -> Welcome {
         Welcome {
             max_frame: self.max_frame,
@@ -97,17 +102,27 @@ impl Edge {
         let num_connections_ever = AtomicU64::new(0);
         let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
         Self {
-            limits,
             doorkeeper,
             memory,
             telemetry,
             acknowledge,
+            limits: ArcSwap::from_pointee(limits),
             token,
             decoders,
             devices,
             num_connections_ever,
             is_draining,
         }
+    }
+
+    /// What a connection that begins now may do.
+    pub fn limits(&self) -> Arc<EdgeLimits> {
+        self.limits.load_full()
+    }
+
+    /// Gives other limits to the connections that begin from now on.
+    pub fn set_limits(&self, limits: EdgeLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
@@ -138,12 +153,10 @@ impl Edge {
 
     /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in
     /// milliseconds.
-    pub(super) fn make_room(&self, block: &[u8]) -> Result<Reserved, u32> {
-        let limits =
-            PackageLimits { max_bytes: self.limits.max_package as usize, max_messages: self.limits.max_messages };
+    pub(super) fn make_room(&self, block: &[u8], limits: PackageLimits) -> Result<Reserved, u32> {
         self.memory.try_reserve(package::weight(block, limits) as u64).ok_or_else(|| {
             self.count_sent_back();
-            millis(retry_delay(self.limits.retry_delay, self.memory.pressure(), jitter()))
+            millis(retry_delay(self.limits.load().retry_delay, self.memory.pressure(), jitter()))
         })
     }
 
@@ -157,13 +170,13 @@ impl Edge {
 
     /// The delay to give with "retry later", in milliseconds.
     pub(super) fn retry_ms(&self) -> u32 {
-        millis(self.limits.retry_delay)
+        millis(self.limits.load().retry_delay)
     }
 
     /// How long one is to stay away for whom nothing can be done in this time, in milliseconds; spread, so that those who
     /// were sent away together do not come back together.
     pub fn come_back_ms(&self, wait: Duration) -> u32 {
-        millis(wait.saturating_add(retry_delay(self.limits.retry_delay, 1.0, jitter())))
+        millis(wait.saturating_add(retry_delay(self.limits.load().retry_delay, 1.0, jitter())))
     }
 
     /// A device always meets the same decoder, so that its packages keep their order.

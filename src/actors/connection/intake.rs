@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use tokio::time::sleep;
 
-use super::{Edge, Wire};
+use super::{Edge, EdgeLimits, Wire};
 use crate::actors::decoder::Decode;
 use crate::actors::ticket::{Deliver, ReplyTo};
 use crate::flow::credit::Credit;
@@ -31,13 +31,14 @@ pub(super) async fn send_back(wire: &Wire, edge: &Edge, package_id: u32, wait: D
 pub(super) async fn take_in(
     wire: &Wire,
     edge: &Arc<Edge>,
+    limits: &EdgeLimits,
     device_id: &DeviceId,
     window: Credit,
     receipts: &Recipient<Deliver>,
     package: PackageFrame,
 ) {
     let (received, received_at_us) = (Instant::now(), now_us());
-    let memory = match edge.make_room(&package.block) {
+    let memory = match edge.make_room(&package.block, limits.of_package()) {
         Ok(memory) => memory,
         Err(retry_after_ms) => {
             drop(window);
@@ -55,5 +56,6 @@ pub(super) async fn take_in(
         retry_after_ms: edge.retry_ms(),
         telemetry: Arc::clone(&edge.telemetry),
     };
-    decoder.send(Decode::new(device_id.clone(), package.block, received_at_us, reply_to, credit));
+    let decode = Decode::new(device_id.clone(), package.block, limits.of_package(), received_at_us, reply_to, credit);
+    decoder.send(decode);
 }

@@ -167,9 +167,10 @@ async fn serve(
     depart: Recipient<Depart>,
 ) {
     let mut reading = Reading::new(&edge.doorkeeper);
-    let window = Credits::new(edge.limits.max_unacknowledged_packages.into());
+    let limits = edge.limits();
+    let window = Credits::new(limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
-        greeted = greet(&wire, &edge, &mut reading) => {
+        greeted = greet(&wire, &edge, &limits, &mut reading) => {
             if let Err(End::Refuse(..)) = greeted {
                 visit.attempt_failed();
             }
@@ -181,7 +182,14 @@ async fn serve(
         Err(end) => end,
         Ok(device_id) => {
             let _present = edge.arrived(&device_id, serial, depart);
-            let talk = Talk { wire: &wire, edge: &edge, device_id: &device_id, window: &window, receipts: &receipts };
+            let talk = Talk {
+                wire: &wire,
+                edge: &edge,
+                limits: &limits,
+                device_id: &device_id,
+                window: &window,
+                receipts: &receipts,
+            };
             let mut talking = pin!(talk.converse(&mut visit, &mut reading));
             tokio::select! {
                 end = &mut talking => end,

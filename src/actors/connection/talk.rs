@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use super::intake::{send_back, take_in};
 use super::reading::{ReadError, Reading};
 use super::wire::Wire;
-use super::{Edge, End};
+use super::{Edge, EdgeLimits, End};
 use crate::actors::doorkeeper::Visit;
 use crate::actors::ticket::Deliver;
 use crate::flow::credit::Credits;
@@ -20,8 +20,12 @@ use crate::protocol::reason::RefusalReason;
 use crate::telemetry::now_us;
 
 /// Waits for Hello, and says Welcome.
-pub(super) async fn greet(wire: &Wire, edge: &Edge, reading: &mut Reading) -> Result<DeviceId, End> {
-    let limits = &edge.limits;
+pub(super) async fn greet(
+    wire: &Wire,
+    edge: &Edge,
+    limits: &EdgeLimits,
+    reading: &mut Reading,
+) -> Result<DeviceId, End> {
     let until = Instant::now() + limits.hello_timeout;
     let hello = match timeout_at(until.into(), reading.next_frame(wire, HANDSHAKE_FRAME_LIMIT, until)).await {
         Err(_) | Ok(Err(ReadError::Silent)) => {
@@ -43,6 +47,8 @@ pub(super) async fn greet(wire: &Wire, edge: &Edge, reading: &mut Reading) -> Re
 pub(super) struct Talk<'a> {
     pub(super) wire: &'a Wire,
     pub(super) edge: &'a Arc<Edge>,
+    /// As the device has been told them.
+    pub(super) limits: &'a EdgeLimits,
     pub(super) device_id: &'a DeviceId,
     pub(super) window: &'a Credits,
     pub(super) receipts: &'a Recipient<Deliver>,
@@ -53,7 +59,7 @@ pub(super) struct Talk<'a> {
 impl Talk<'_> {
     /// Takes frames until either side wants to end it.
     pub(super) async fn converse(&self, visit: &mut Visit, reading: &mut Reading) -> End {
-        let limits = &self.edge.limits;
+        let limits = self.limits;
         loop {
             let silent_until = Instant::now() + limits.idle_timeout;
             let frame = match reading.next_frame(self.wire, limits.max_frame as usize, silent_until).await {
@@ -83,11 +89,11 @@ impl Talk<'_> {
         // The credit of a package returns before its receipt is sent, so that only a device that ignores the
         // announced limit finds none here.
         let Some(credit) = self.window.try_take() else {
-            let text = format!("more than {} unacknowledged packages", edge.limits.max_unacknowledged_packages);
+            let text = format!("more than {} unacknowledged packages", self.limits.max_unacknowledged_packages);
             return Some(End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text));
         };
         match visit.take_package(package.block.len() as u64) {
-            Ok(()) => take_in(wire, edge, self.device_id, credit, self.receipts, package).await,
+            Ok(()) => take_in(wire, edge, self.limits, self.device_id, credit, self.receipts, package).await,
             Err(wait) => {
                 drop(credit);
                 send_back(wire, edge, package.package_id, wait).await;

@@ -14,27 +14,26 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use tracing::error;
 
+use super::intake::LiveIntakeRules;
 use super::partition_producer::{Append, PartitionProducer};
 use super::routes::Routes;
 use super::ticket::{Part, ReplyTo, Ticket};
 use crate::flow::credit::Credit;
 use crate::log::{AppendBatch, Completion};
 use crate::protocol::device_id::DeviceId;
-use crate::protocol::layout::Catalog;
+use crate::protocol::package::PackageLimits;
 use crate::protocol::reason::RejectReason;
 use crate::supervision::{ActorRef, Lifeline};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry};
-use unpack::{Destined, PackageRef, UnpackRules, Unpacker, bury_package};
+use unpack::{Destined, PackageRef, Unpacker, bury_package};
 
 /// What all decoders share.
 pub struct DecoderParts {
-    /// The layouts.
-    pub catalog: Arc<Catalog>,
     /// Where records go.
     pub routes: Routes,
-    /// Limits.
-    pub rules: UnpackRules,
+    /// How messages are taken in.
+    pub rules: LiveIntakeRules,
     /// How long to wait for a producer's room.
     pub max_wait: Duration,
     /// Counters and stages.
@@ -56,6 +55,7 @@ pub struct Decode {
     device_id: DeviceId,
     package_id: u32,
     block: Bytes,
+    limits: PackageLimits,
     received_at_us: u64,
     ticket: Arc<Ticket>,
     _credit: Credit,
@@ -64,10 +64,19 @@ pub struct Decode {
 // === impl Decode ===
 
 impl Decode {
-    /// A package with its way back. Dropped unhandled, it tells the device to send again.
-    pub fn new(device_id: DeviceId, block: Bytes, received_at_us: u64, reply_to: ReplyTo, credit: Credit) -> Self {
+    /// A package with its way back; `limits` are those that its device has been told. Dropped unhandled, it tells the
+    /// device to send again.
+    pub fn new(
+        device_id: DeviceId,
+        block: Bytes,
+        limits: PackageLimits,
+        received_at_us: u64,
+        reply_to: ReplyTo,
+        credit: Credit,
+    ) -> Self {
         let package_id = reply_to.package_id;
-        Self { device_id, package_id, block, received_at_us, ticket: Ticket::new(reply_to), _credit: credit }
+        let ticket = Ticket::new(reply_to);
+        Self { device_id, package_id, block, limits, received_at_us, ticket, _credit: credit }
     }
 }
 
@@ -160,15 +169,14 @@ impl Handler<Decode> for Decoder {
             device_id: &device_id,
             package_id: decode.package_id,
             block: &decode.block,
+            limits: decode.limits,
             received_at_us: decode.received_at_us,
         };
-        let (parts, unpacker) = (Arc::clone(&self.parts), &mut self.unpacker);
-        let num_topics = parts.routes.topics.len();
+        let (rules, unpacker) = (self.parts.rules.load(), &mut self.unpacker);
+        let num_topics = self.parts.routes.topics.len();
         // A defect that one input sets off must not come back with every retry until the process gives up: such a
         // package is kept for the operator like any other that cannot be read.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            unpacker.unpack(package, &parts.rules, &parts.catalog, &parts.routes.topic_of, num_topics)
-        }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| unpacker.unpack(package, &rules, num_topics)));
         match outcome {
             Ok(Ok(unpacked)) => {
                 decode.ticket.expect_messages(unpacked.receipt);

@@ -3,13 +3,10 @@
 //! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
 //! checksum, length and then bytes, before any body is looked at.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
+use crate::actors::intake::IntakeRules;
 use crate::protocol::avro::DeadLetter;
 use crate::protocol::device_id::DeviceId;
-use crate::protocol::layout::Catalog;
-use crate::protocol::message::{Identity, MessageHeader, TypeId};
+use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, ReceiptBuilder};
@@ -17,15 +14,6 @@ use crate::protocol::receipt::{Outcome, ReceiptBuilder};
 /// Most bytes that one dead letter keeps. Longer ones are kept in parts, because a log has a limit for one record
 /// (Kafka: 1 MiB unless configured) and a letter that does not fit would come back with every retry.
 const MAX_LETTER_BYTES: usize = 512 * 1024;
-
-/// What every package is held against.
-#[derive(Debug, Clone)]
-pub struct UnpackRules {
-    /// Size limits, as announced in Welcome.
-    pub limits: PackageLimits,
-    /// How far ahead of this machine's clock an event time may lie.
-    pub max_event_time_ahead: Duration,
-}
 
 /// One package to unpack.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +24,8 @@ pub struct PackageRef<'a> {
     pub package_id: u32,
     /// The Snappy block.
     pub block: &'a [u8],
+    /// Size limits, as this device has been told them.
+    pub limits: PackageLimits,
     /// When it was read off its socket, in microseconds since the Unix epoch.
     pub received_at_us: u64,
 }
@@ -76,13 +66,11 @@ impl Unpacker {
     pub fn unpack(
         &mut self,
         package: PackageRef<'_>,
-        rules: &UnpackRules,
-        catalog: &Catalog,
-        topic_of: &HashMap<TypeId, usize>,
+        rules: &IntakeRules,
         num_topics: usize,
     ) -> Result<Unpacked, PackageError> {
-        decompress(package.block, rules.limits, &mut self.plain)?;
-        let messages = Messages::new(&self.plain, rules.limits)?;
+        decompress(package.block, package.limits, &mut self.plain)?;
+        let messages = Messages::new(&self.plain, package.limits)?;
         let num_messages = messages.num_messages();
         self.duplicates.begin(num_messages);
         let mut topics: Vec<Destined> = Vec::new();
@@ -102,8 +90,7 @@ impl Unpacker {
                 unpacked.receipt.set_duplicate(message.index, first);
                 continue;
             }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, catalog, topic_of, num_messages)
-            {
+            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, num_messages) {
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, reason, &detail, header, message.raw);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
@@ -128,8 +115,7 @@ impl Unpacked {
         package: PackageRef<'_>,
         message: &Message<'_>,
         latest_ms: u64,
-        catalog: &Catalog,
-        topic_of: &HashMap<TypeId, usize>,
+        rules: &IntakeRules,
         num_messages: u16,
     ) -> Result<(), (RejectReason, String)> {
         if !message.crc_ok {
@@ -141,10 +127,12 @@ impl Unpacked {
             let detail = format!("the event time is {ahead_ms} ms ahead of the server's clock");
             return Err((RejectReason::EventTimeOutOfRange, detail));
         }
-        let layout = catalog
+        let layout = rules
+            .catalog
             .layout(header.type_id, header.version)
             .map_err(|unknown| (RejectReason::from(unknown), unknown.to_string()))?;
-        let topic = topic_of
+        let topic = rules
+            .topic_of
             .get(&header.type_id)
             .and_then(|index| self.topics.get_mut(*index))
             .ok_or_else(|| (RejectReason::UnknownType, "no topic takes this type".to_owned()))?;
@@ -211,8 +199,13 @@ impl Destined {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use crate::protocol::avro::OwnedDeadLetter;
+    use crate::protocol::layout::Catalog;
+    use crate::protocol::message::TypeId;
     use crate::protocol::package::Builder;
 
     const RECEIVED_AT_US: u64 = 1_800_000_000_000_000;
@@ -221,12 +214,13 @@ mod tests {
     fn unpack(block: &[u8]) -> Result<Unpacked, PackageError> {
         let catalog = Catalog::builtin().unwrap();
         let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
-        let rules = UnpackRules { limits: LIMITS, max_event_time_ahead: Duration::from_secs(60) };
-        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, &catalog, &topic_of, 1)
+        let max_event_time_ahead = Duration::from_secs(60);
+        let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead };
+        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, 1)
     }
 
     fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
-        PackageRef { device_id, package_id: 7, block, received_at_us: RECEIVED_AT_US }
+        PackageRef { device_id, package_id: 7, block, limits: LIMITS, received_at_us: RECEIVED_AT_US }
     }
 
     fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {

@@ -30,6 +30,7 @@ impl<'a> DeadLetters<'a> {
 
     /// Returns when the dead-letter topic has confirmed every reject, however long that takes.
     pub(super) async fn bury(&self, from: &TopicPartition, batch: &RecordBatch, rejects: &[Reject]) {
+        let plans = self.parts.schemas.plans();
         for reject in rejects {
             let Some(record) = batch.records.get(reject.record as usize) else { continue };
             let (key, value) = (record.key(&batch.data), record.value(&batch.data));
@@ -42,7 +43,7 @@ impl<'a> DeadLetters<'a> {
                 detail: &reject.detail,
                 origin: &format!("writer {from}@{}", record.offset),
                 at_us: now_us(),
-                type_id: self.parts.schemas.type_id_of(value),
+                type_id: plans.type_id_of(value),
                 version: identity.map(|identity| identity.version),
                 sequence: identity.map(|identity| identity.sequence),
                 event_time_ms: identity.map(|identity| identity.event_time_ms),

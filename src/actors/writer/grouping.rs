@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::actors::schemas::{Schemas, TablePlan};
+use crate::actors::schemas::{Plans, TablePlan};
 use crate::log::RecordBatch;
 use crate::protocol::avro::{Fingerprint, RowError, RowPlan, split_single_object};
 use crate::protocol::row::{Cell, RowGroup};
@@ -53,7 +53,7 @@ pub struct Grouped {
 }
 
 /// Groups the records `which` of a batch.
-pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, schemas: &Schemas, grouping: Grouping) -> Grouped {
+pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, plans: &Plans, grouping: Grouping) -> Grouped {
     let mut grouper = Grouper::new(grouping);
     let mut known: Option<(Fingerprint, Arc<TablePlan>)> = None;
     let mut grouped = Grouped::default();
@@ -67,7 +67,7 @@ pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, schemas: &Sc
             }
         };
         if known.as_ref().is_none_or(|(last, _)| *last != fingerprint) {
-            known = schemas.get(fingerprint).map(|plan| (fingerprint, plan));
+            known = plans.get(fingerprint).map(|plan| (fingerprint, plan));
         }
         match &known {
             Some((_, plan)) => {

@@ -69,15 +69,16 @@ impl Work {
     /// Groups a batch; asks the log for schemas that are not known yet.
     async fn group(&self, batch: &RecordBatch) -> Grouped {
         let (schemas, grouping) = (&self.parts.schemas, self.parts.store.grouping());
-        let mut grouped = group(batch, 0..batch.records.len() as u32, schemas, grouping);
+        let plans = schemas.plans();
+        let mut grouped = group(batch, 0..batch.records.len() as u32, &plans, grouping);
         let Some((_, wanted)) = grouped.unknown_schemas.first().copied() else { return grouped };
         let mut backoff = self.backoff();
-        while let Err(error) = schemas.refresh(wanted).await {
+        while let Err(error) = schemas.refresh(&plans, wanted).await {
             warn!(%error, "asking the log for a writer schema again soon");
             tokio::time::sleep(backoff.next_delay(jitter())).await;
         }
         let unknown = std::mem::take(&mut grouped.unknown_schemas);
-        let learned = group(batch, unknown.into_iter().map(|(record, _)| record), schemas, grouping);
+        let learned = group(batch, unknown.into_iter().map(|(record, _)| record), &plans, grouping);
         grouped.writes.extend(learned.writes);
         grouped.rejects.extend(learned.rejects);
         grouped.unknown_schemas = learned.unknown_schemas;

@@ -1,0 +1,124 @@
+//! The parts of the engine that take another config over.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tracing::info;
+
+use super::super::rooms::{Rooms, check_topics, load_catalog, tables};
+use super::super::{EngineError, gate};
+use super::{Prepared, ReloadError, Reloadable};
+use crate::actors::connection::{Edge, EdgeLimits};
+use crate::actors::gate::GateControl;
+use crate::actors::intake::{IntakeRules, LiveIntakeRules};
+use crate::actors::schemas::Schemas;
+use crate::config::{Config, Devices};
+use crate::flow::memory::MemoryBudget;
+use crate::log::TopicSpec;
+use crate::protocol::layout::Catalog;
+
+/// Limits of devices, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
+/// has made by then must not be turned away.
+pub(in crate::engine) struct Limits {
+    pub edge: Arc<Edge>,
+    pub memory: MemoryBudget,
+    pub gate: Arc<GateControl>,
+}
+
+/// Layouts, and which topic takes which type. Topics themselves need a restart.
+pub(in crate::engine) struct Layouts {
+    pub rooms: Rooms,
+    pub schemas: Arc<Schemas>,
+    pub rules: LiveIntakeRules,
+    /// The topics in the order of the routes.
+    pub topics: Vec<TopicSpec>,
+}
+
+// === impl Limits ===
+
+impl Reloadable for Limits {
+    fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
+        let (edge, memory, gate) = (Arc::clone(&self.edge), self.memory.clone(), Arc::clone(&self.gate));
+        let (limits, budget, settings) =
+            (edge_limits(&config.devices), config.memory.budget, gate::settings(&config.gate));
+        let commit = move || {
+            memory.set_limit(budget);
+            gate.set_settings(settings);
+            edge.set_limits(limits);
+        };
+        Box::pin(async { Ok(Prepared { changes: Vec::new(), commit: Box::new(commit) }) })
+    }
+}
+
+// === impl Layouts ===
+
+impl Layouts {
+    async fn prepare_for(&self, config: &Config) -> Result<Prepared, ReloadError> {
+        let in_force = Arc::clone(&self.rules.load().catalog);
+        let catalog = Arc::new(load_catalog(config).map_err(EngineError::from)?);
+        let changes = catalog.changes_since(&in_force)?;
+        check_topics(config, &catalog).map_err(|problem| {
+            ReloadError::Refused(format!("{problem} (topics as they are: another needs a restart)"))
+        })?;
+        // So that a store that is away does not keep other changes back.
+        let (catalog, plans) = match changes.is_empty() {
+            true => (in_force, None),
+            false => {
+                // Everything that may say no comes before the first change.
+                self.schemas.check(&catalog).await.map_err(EngineError::from)?;
+                self.widen_store(config, &catalog).await?;
+                let plans = self.schemas.prepare(Arc::clone(&catalog)).await.map_err(EngineError::from)?;
+                (catalog, Some(plans))
+            }
+        };
+        let rules = Arc::new(intake_rules(config, catalog, &self.topics));
+        let (schemas, live) = (Arc::clone(&self.schemas), Arc::clone(&self.rules));
+        let commit = move || {
+            // In this order: writers know what decoders make before they make it.
+            if let Some(plans) = plans {
+                schemas.replace(plans);
+            }
+            live.store(rules);
+        };
+        Ok(Prepared { changes, commit: Box::new(commit) })
+    }
+
+    /// Tables and columns are there before the first record can need them.
+    async fn widen_store(&self, config: &Config, catalog: &Catalog) -> Result<(), EngineError> {
+        let (store, tables) = (&self.rooms.store, tables(catalog));
+        if config.store.apply_on_start {
+            store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
+        }
+        Ok(store.prepare(&tables).await?)
+    }
+}
+
+impl Reloadable for Layouts {
+    fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
+        Box::pin(self.prepare_for(config))
+    }
+}
+
+/// What the config says of a connection.
+pub(in crate::engine) fn edge_limits(devices: &Devices) -> EdgeLimits {
+    EdgeLimits {
+        max_frame: devices.max_frame,
+        max_package: devices.max_package,
+        max_messages: devices.max_messages,
+        max_unacknowledged_packages: devices.max_unacknowledged_packages,
+        hello_timeout: devices.hello_timeout,
+        idle_timeout: devices.idle_timeout,
+        retry_delay: devices.retry_delay,
+    }
+}
+
+/// How messages are taken in, with these topics in the order of the routes. A type that no topic takes is unknown.
+pub(in crate::engine) fn intake_rules(config: &Config, catalog: Arc<Catalog>, topics: &[TopicSpec]) -> IntakeRules {
+    let topic_of = |name: &str| {
+        let topic = config.topic_of(name)?;
+        topics.iter().position(|spec| *spec.name == *topic.name)
+    };
+    let types = catalog.types().iter();
+    let topic_of = types.filter_map(|message_type| Some((message_type.id, topic_of(&message_type.name)?))).collect();
+    IntakeRules { catalog, topic_of, max_event_time_ahead: config.devices.max_event_time_ahead }
+}
