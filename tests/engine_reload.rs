@@ -10,9 +10,10 @@ use common::http;
 use common::layouts::{Layouts, NEXT_VERSION, with_cargo};
 use common::ledger::{Load, assert_nothing_lost, fleet};
 use common::site::{Running, Site};
+use common::{until, until_true};
 use serde_json::{Value, json};
 use surgetank::engine::reload::ReloadError;
-use surgetank::protocol::reason::RejectReason;
+use surgetank::protocol::reason::{RefusalReason, RejectReason};
 use surgetank::protocol::receipt::Outcome;
 
 /// Reads the files again, which has to work, and returns what is told of it.
@@ -229,19 +230,28 @@ async fn limits_are_those_of_the_welcome_until_a_device_connects_again() {
         ("devices.max_connections", "7"),
         ("memory.budget", "\"64 MiB\""),
         ("gate.max_writes", "3"),
+        ("limits.address_connections", "2"),
     ]);
     let told = reload(&running, &site).await;
-    assert_eq!(told["last"]["changes"], json!(["devices.max_messages", "gate.max_writes", "memory.budget"]));
+    assert_eq!(
+        told["last"]["changes"],
+        json!(["devices.max_messages", "gate.max_writes", "limits.address_connections", "memory.budget"])
+    );
     assert_eq!(told["needs_restart"], json!(["devices.max_connections"]));
     let (_, histograms) = http::get(running.engine.http_addr, "/histograms").await;
     assert_eq!(histograms["memory"]["budget_bytes"], 64 << 20);
-    common::until_true("the gate to keep to its new limit", async || {
+    until_true("the gate to keep to its new limit", async || {
         http::get(running.engine.http_addr, "/gate").await.1["limit"].as_u64().unwrap() <= 3
     })
     .await;
 
     device.accepted(&messages(4)).await;
-    let mut device = Device::connect(server, "truck-1").await;
+    let _second = Device::connect(server, "truck-2").await;
+    let third = Device::try_connect(server, "truck-3", "").await.err().flatten().expect("a refusal");
+    assert_eq!(third.reason, RefusalReason::TooManyFromAddress);
+    drop(device);
+    let mut device =
+        until("room for the device to come back", async || Device::try_connect(server, "truck-1", "").await.ok()).await;
     assert_eq!(device.welcome.max_messages, 2);
     let too_many = device.deliver(&messages(4)).await;
     assert_eq!(too_many, [Outcome::Rejected(RejectReason::TooManyMessages); 4]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -35,7 +36,7 @@ pub struct DoorkeeperLimits {
 /// See the module.
 #[derive(Debug)]
 pub struct Doorkeeper {
-    limits: DoorkeeperLimits,
+    limits: ArcSwap<DoorkeeperLimits>,
     addresses: Mutex<Addresses>,
     /// What is left for each HTTP token, by its name. Names are the operator's, so there are only so many.
     tokens: Mutex<HashMap<String, Allowance>>,
@@ -77,7 +78,7 @@ impl Doorkeeper {
     /// Nobody has come yet.
     pub fn new(limits: DoorkeeperLimits) -> Self {
         Self {
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             addresses: Mutex::new(Addresses::new(limits.address)),
             tokens: Mutex::default(),
             buffers: Pool::new(limits.frame_buffers),
@@ -86,6 +87,13 @@ impl Doorkeeper {
             over_address_rate: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
         }
+    }
+
+    /// Keeps to other limits from now on. A connection keeps the pace that it began with.
+    pub fn set_limits(&self, limits: DoorkeeperLimits) {
+        self.addresses.lock().set_limits(limits.address);
+        self.buffers.set_limit(limits.frame_buffers);
+        self.limits.store(Arc::new(limits));
     }
 
     /// Lets a connection in, or says why not.
@@ -98,7 +106,8 @@ impl Doorkeeper {
     /// Takes one HTTP request with so many bytes from what its address and its token (by name, if there is one) may send,
     /// or says how long none may come. A token may send as much as a device.
     pub fn take_request(&self, peer: IpAddr, token: Option<&str>, num_bytes: u64) -> Result<(), Duration> {
-        let (now, rates) = (Instant::now(), &self.limits.device_rates);
+        let limits = self.limits.load();
+        let (now, rates) = (Instant::now(), &limits.device_rates);
         let mut tokens = self.tokens.lock();
         let wait = token.and_then(|name| tokens.get(name)).map_or(Duration::ZERO, |left| left.wait(now, rates));
         if !wait.is_zero() {
@@ -119,7 +128,7 @@ impl Doorkeeper {
 
     /// How fast a frame has to arrive.
     pub fn pace(&self) -> Pace {
-        self.limits.pace
+        self.limits.load().pace
     }
 
     /// A place for a frame that is too large to be held for nothing.
@@ -174,7 +183,8 @@ impl Doorkeeper {
 impl Visit {
     /// Takes one package of so many bytes from what the device and its address may send, or says how long none may come.
     pub fn take_package(&mut self, num_bytes: u64) -> Result<(), Duration> {
-        let (now, rates) = (Instant::now(), &self.doorkeeper.limits.device_rates);
+        let limits = self.doorkeeper.limits.load();
+        let (now, rates) = (Instant::now(), &limits.device_rates);
         let wait = self.allowance.wait(now, rates);
         if !wait.is_zero() {
             add(&self.doorkeeper.over_device_rate, 1);
@@ -238,6 +248,22 @@ mod tests {
         assert!(door.take_request(peer, None, 1).is_err());
         let seen = door.snapshot();
         assert_eq!((seen.over_device_rate, seen.over_address_rate, seen.addresses), (1, 2, 1));
+    }
+
+    #[test]
+    fn test_other_limits_hold_for_who_is_there_already() {
+        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
+        let (mut first, _second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
+        let mut frame = door.frame_buffer();
+        assert!(!frame.hold(11));
+        let mut limits = **door.limits.load();
+        limits.address.connections = 3;
+        limits.device_rates.packages = Rate::per_minute(1);
+        limits.frame_buffers = 11;
+        door.set_limits(limits);
+        assert!(door.let_in(peer).is_ok());
+        assert!(first.take_package(1).is_ok() && first.take_package(1).is_err());
+        assert!(frame.hold(11));
     }
 
     #[test]

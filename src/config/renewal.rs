@@ -16,7 +16,7 @@ use super::types::{Config, Topic};
 use super::validate::{Surroundings, validate};
 
 /// The keys that are taken over while the engine runs. The types of topics are, too, while the topics stay the same.
-const LIVE: [&str; 21] = [
+const LIVE: [&str; 31] = [
     "messages.directory",
     "devices.max_frame",
     "devices.max_package",
@@ -26,6 +26,16 @@ const LIVE: [&str; 21] = [
     "devices.idle_timeout",
     "devices.max_event_time_ahead",
     "devices.retry_delay",
+    "limits.device_packages",
+    "limits.device_bytes",
+    "limits.address_packages",
+    "limits.address_bytes",
+    "limits.address_connections",
+    "limits.failed_attempts",
+    "limits.remembered_addresses",
+    "limits.frame_grace",
+    "limits.frame_rate",
+    "limits.frame_buffers",
     "gate.limiter",
     "gate.max_writes",
     "gate.max_latency",
@@ -207,6 +217,7 @@ mod tests {
             ("devices.token", _) => "correct-horse",
             ("devices.max_frame" | "devices.max_package", _) => "2 MiB",
             ("memory.budget", _) => "64 MiB",
+            ("limits.frame_rate", _) => "2 KiB",
             ("log.embedded.disk_budget", _) => "30 GiB",
             ("devices.idle_timeout" | "log.embedded.retention" | "store.ttl", _) => "2 min",
             ("writer.retry_min" | "supervision.backoff_min", _) => "60 ms",

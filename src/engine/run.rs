@@ -165,7 +165,12 @@ impl Run {
 }
 
 fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader {
-    let limits = Limits { edge: Arc::clone(&pipeline.edge), memory: view.memory.clone(), gate: Arc::clone(&view.gate) };
+    let limits = Limits {
+        edge: Arc::clone(&pipeline.edge),
+        doorkeeper: Arc::clone(&view.doorkeeper),
+        memory: view.memory.clone(),
+        gate: Arc::clone(&view.gate),
+    };
     let layouts = Layouts {
         rooms: pipeline.rooms.clone(),
         schemas: Arc::clone(&pipeline.schemas),

@@ -75,6 +75,11 @@ impl Addresses {
         Self { limits, known: HashMap::new(), num_without_connection: 0 }
     }
 
+    /// Allows something else from now on; who has more already keeps it.
+    pub fn set_limits(&mut self, limits: AddressLimits) {
+        self.limits = limits;
+    }
+
     /// Counts a connection, unless it is turned away. [`Addresses::disconnect`] is to follow.
     pub fn connect(&mut self, now: Instant, network: Network) -> Result<(), TurnedAway> {
         let limits = self.limits;

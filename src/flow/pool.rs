@@ -11,7 +11,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Shared {
-    limit: u64,
+    limit: AtomicU64,
     held: AtomicU64,
 }
 
@@ -27,7 +27,12 @@ pub struct Held {
 impl Pool {
     /// A pool of `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { shared: Arc::new(Shared { limit, held: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { limit: AtomicU64::new(limit), held: AtomicU64::new(0) }) }
+    }
+
+    /// Has another size from now on. What is held beyond it stays until it is given back.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit, Ordering::Release);
     }
 
     /// A place in the pool that holds nothing yet.
@@ -54,8 +59,8 @@ impl Held {
         if bytes < self.bytes {
             held.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
         } else {
-            let more = bytes - self.bytes;
-            let fits = |held: u64| held.checked_add(more).filter(|held| held <= limit);
+            let (more, limit) = (bytes - self.bytes, limit.load(Ordering::Acquire));
+            let fits = |held: u64| held.checked_add(more).filter(|held| *held <= limit);
             if held.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_err() {
                 return false;
             }

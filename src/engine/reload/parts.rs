@@ -6,9 +6,10 @@ use futures_util::future::BoxFuture;
 use tracing::info;
 
 use super::super::rooms::{Rooms, check_topics, load_catalog, tables};
-use super::super::{EngineError, gate};
+use super::super::{EngineError, doorkeeper, gate};
 use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};
+use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::intake::{IntakeRules, LiveIntakeRules};
 use crate::actors::schemas::Schemas;
@@ -17,10 +18,11 @@ use crate::flow::memory::MemoryBudget;
 use crate::log::TopicSpec;
 use crate::protocol::layout::Catalog;
 
-/// Limits of devices, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
+/// Limits of devices and addresses, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
 /// has made by then must not be turned away.
 pub(in crate::engine) struct Limits {
     pub edge: Arc<Edge>,
+    pub doorkeeper: Arc<Doorkeeper>,
     pub memory: MemoryBudget,
     pub gate: Arc<GateControl>,
 }
@@ -38,13 +40,15 @@ pub(in crate::engine) struct Layouts {
 
 impl Reloadable for Limits {
     fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
-        let (edge, memory, gate) = (Arc::clone(&self.edge), self.memory.clone(), Arc::clone(&self.gate));
-        let (limits, budget, settings) =
-            (edge_limits(&config.devices), config.memory.budget, gate::settings(&config.gate));
+        let (edge, of_connection) = (Arc::clone(&self.edge), edge_limits(&config.devices));
+        let (doorkeeper, at_the_door) = (Arc::clone(&self.doorkeeper), doorkeeper::limits(&config.limits));
+        let (memory, budget) = (self.memory.clone(), config.memory.budget);
+        let (gate, settings) = (Arc::clone(&self.gate), gate::settings(&config.gate));
         let commit = move || {
+            edge.set_limits(of_connection);
+            doorkeeper.set_limits(at_the_door);
             memory.set_limit(budget);
             gate.set_settings(settings);
-            edge.set_limits(limits);
         };
         Box::pin(async { Ok(Prepared { changes: Vec::new(), commit: Box::new(commit) }) })
     }
