@@ -69,3 +69,24 @@ async fn sighup_reads_the_files_at_once_and_says_what_is_wrong() {
     assert_eq!(told["last"]["changes"], json!(["gate.max_writes"]));
     Device::connect(process.devices, "truck-1").await.accepted(&[position(1, 1)]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_is_asked_again_without_another_change() {
+    let layouts = Layouts::new();
+    let directory = layouts.quoted();
+    let site = Site::new(&[("messages.directory", &directory), ("reload.look_every", "\"100 ms\"")]);
+    let process = Process::start(&site).await;
+    let blocked = site.block_store();
+    layouts.add_cargo();
+    let told = until("a reload that fails", async || {
+        let (_, told) = http::get(process.http, "/health/reload").await;
+        (told["last"]["outcome"] == "error").then_some(told)
+    })
+    .await;
+    assert!(told["last"]["reason"].as_str().unwrap().contains("locked"), "{told}");
+    assert_eq!(told["generation"], 1);
+    drop(blocked);
+    generation(&process, 2).await;
+    let mut device = Device::connect(process.devices, "truck-1").await;
+    device.accepted(&[with_cargo(&layouts.catalog(), 1, 1_000)]).await;
+}
