@@ -91,7 +91,9 @@ impl RowPlan {
             }
         }
         // `partition` reads these two without the plan.
-        if !matches!(fields.first(), Some((_, Node::Text))) || !matches!(fields.get(1), Some((_, Node::TimestampMillis))) {
+        if !matches!(fields.first(), Some((_, Node::Text)))
+            || !matches!(fields.get(1), Some((_, Node::TimestampMillis)))
+        {
             return Err(RowPlanError::Foreign("it does not begin with device_id and event_time".to_owned()));
         }
         let steps = group_steps("", fields, table)?;
