@@ -1,0 +1,208 @@
+//! Instructions of the hot paths, counted by callgrind: the same for the same code, however busy the machine is.
+//!
+//! `BASELINE` is what each took when it was last changed on purpose; more than 5 % above it fails `.ci/run`. Who makes one
+//! of them slower for a reason writes the new number here, in the same commit, and says why in its message. A newer
+//! compiler may be such a reason. Numbers that have become smaller are written down too, or the gain can be lost unseen.
+//!
+//! Needs valgrind and `gungraun-runner` of the version in Cargo.lock; `scripts/bench-instructions` has both installed.
+
+#![allow(clippy::expect_used)] // a bench that cannot be set up has nothing to measure
+#![allow(missing_docs)] // what the macros of the bench harness make
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use surgetank::actors::decoder::unpack::{PackageRef, UnpackRules, Unpacked, Unpacker};
+use surgetank::actors::gate::{Admission, Gateway};
+use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
+use surgetank::protocol::device_id::DeviceId;
+use surgetank::protocol::frame::{self, Frame, PackageFrame};
+use surgetank::protocol::layout::{Catalog, Value};
+use surgetank::protocol::message::{Identity, MessageHeader, TypeId};
+use surgetank::protocol::package::{Builder, PackageLimits};
+use surgetank::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
+use surgetank::protocol::row::Cell;
+
+/// Messages, records and permits that one run goes through.
+const NUM: u32 = 50;
+const EVENT_TIME_MS: u64 = 1_760_000_000_000;
+const POSITION: TypeId = 1;
+const LIMITS: PackageLimits = PackageLimits { max_bytes: 1 << 20, max_messages: 1000 };
+
+struct Baseline {
+    unpack: u64,
+    rows: u64,
+    permits: u64,
+    frame: u64,
+    receipt: u64,
+}
+
+const BASELINE: Baseline = Baseline { unpack: 0, rows: 0, permits: 0, frame: 0, receipt: 0 };
+
+fn at_most(baseline: u64) -> LibraryBenchmarkConfig {
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(Callgrind::default().hard_limits([(EventKind::Ir, baseline + baseline / 20)]));
+    config
+}
+
+/// A message of ten fields, all present; as a fleet sends them, most of it like the one before.
+fn position(number: u32) -> (MessageHeader, Vec<Value>) {
+    let event_time_ms = EVENT_TIME_MS + u64::from(number) * 1000;
+    let moved = f64::from(number) * 0.000_1;
+    let values = vec![
+        Value::Double(52.516_274_8 + moved),
+        Value::Double(13.377_700_1 + moved),
+        Value::Double(34.5),
+        Value::Double(48.7),
+        Value::Double(271.3),
+        Value::Symbol("three_d".into()),
+        Value::Bool(true),
+        Value::Timestamp(event_time_ms as i64),
+        Value::Uint(123_456_789 + u64::from(number)),
+        Value::Text("DE-4711-0815".into()),
+    ];
+    (MessageHeader { type_id: POSITION, version: 1, sequence: number, event_time_ms }, values)
+}
+
+fn catalog() -> Catalog {
+    Catalog::builtin().expect("the shipped layouts are valid")
+}
+
+fn device_id() -> DeviceId {
+    DeviceId::new("truck-0815").expect("a valid id")
+}
+
+fn bodies(catalog: &Catalog) -> Vec<(MessageHeader, Vec<u8>)> {
+    let layout = catalog.layout(POSITION, 1).expect("position has version 1");
+    let body = |number| {
+        let (header, values) = position(number);
+        let mut body = Vec::new();
+        layout.encode_fields(&values, &mut body).expect("the values fit");
+        (header, body)
+    };
+    (0..NUM).map(body).collect()
+}
+
+fn block(catalog: &Catalog) -> Vec<u8> {
+    let mut builder = Builder::new(LIMITS);
+    for (header, body) in bodies(catalog) {
+        builder.push(&header, &body).expect("the limits are wide enough");
+    }
+    builder.finish().expect("a package").to_vec()
+}
+
+struct Packed {
+    catalog: Catalog,
+    block: Vec<u8>,
+    topic_of: HashMap<TypeId, usize>,
+    rules: UnpackRules,
+    unpacker: Unpacker,
+}
+
+fn packed() -> Packed {
+    let catalog = catalog();
+    let mut packed = Packed {
+        block: block(&catalog),
+        topic_of: [(POSITION, 0)].into(),
+        rules: UnpackRules { limits: LIMITS, max_event_time_ahead: Duration::from_secs(60) },
+        unpacker: Unpacker::default(),
+        catalog,
+    };
+    // Its buffers are kept from one package to the next.
+    unpack_once(&mut packed);
+    packed
+}
+
+fn unpack_once(packed: &mut Packed) -> Unpacked {
+    let device_id = device_id();
+    let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
+    let package = PackageRef { device_id: &device_id, package_id: 7, block: &packed.block, received_at_us };
+    let Packed { catalog, rules, topic_of, unpacker, .. } = packed;
+    unpacker.unpack(package, rules, catalog, topic_of, 1).expect("a valid package")
+}
+
+// Snappy block to Avro records.
+#[library_benchmark(config = at_most(BASELINE.unpack))]
+#[bench::package_of_50(packed())]
+fn unpack(mut packed: Packed) -> (Unpacked, Packed) {
+    (black_box(unpack_once(&mut packed)), packed)
+}
+
+struct Records {
+    plan: RowPlan,
+    records: Vec<Vec<u8>>,
+    cells: Vec<Cell>,
+}
+
+fn records() -> Records {
+    let catalog = catalog();
+    let message_type = catalog.message_type(POSITION).expect("position is shipped");
+    let layout = catalog.layout(POSITION, 1).expect("position has version 1");
+    let record = |(header, body): (MessageHeader, Vec<u8>)| {
+        let mut record = Vec::new();
+        let identity = Identity { device_id: "truck-0815", header, received_at_us: EVENT_TIME_MS * 1000 };
+        layout.transcode(&identity, &body, &mut record).expect("the body is valid");
+        record
+    };
+    let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Day).expect("its own table");
+    Records { plan, records: bodies(&catalog).into_iter().map(record).collect(), cells: Vec::with_capacity(4096) }
+}
+
+// Avro records to the cells of rows.
+#[library_benchmark(config = at_most(BASELINE.rows))]
+#[bench::records_50(records())]
+fn rows(mut records: Records) -> Records {
+    for record in &records.records {
+        let (_, datum) = split_single_object(black_box(record)).expect("a record");
+        records.plan.decode(datum, 0, &mut records.cells).expect("a row");
+    }
+    records
+}
+
+fn admission() -> Admission {
+    Gateway::new(128).join()
+}
+
+// Leave to write, its measurements, and giving the place back.
+#[library_benchmark(config = at_most(BASELINE.permits))]
+#[bench::writes_50(admission())]
+fn permits(admission: Admission) -> Admission {
+    for _ in 0..NUM {
+        let permit = admission.enter().now_or_never().expect("room");
+        permit.confirmed(black_box(10));
+    }
+    admission
+}
+
+fn frame_bytes() -> BytesMut {
+    let mut out = BytesMut::new();
+    Frame::Package(PackageFrame { package_id: 7, block: block(&catalog()).into() }).encode(&mut out);
+    out
+}
+
+// Bytes off a socket to a package frame.
+#[library_benchmark(config = at_most(BASELINE.frame))]
+#[bench::package_of_50(frame_bytes())]
+fn frame_of(mut bytes: BytesMut) -> Option<Frame> {
+    frame::decode(black_box(&mut bytes), 1 << 20).expect("a valid frame")
+}
+
+// The receipt of a package, from outcomes to bytes.
+#[library_benchmark(config = at_most(BASELINE.receipt))]
+#[bench::package_of_50(ReceiptBuilder::new(7, NUM as u16))]
+fn receipt(mut builder: ReceiptBuilder) -> BytesMut {
+    for index in 0..NUM as u16 {
+        builder.set(index, Outcome::Accepted);
+    }
+    let receipt: Receipt = builder.build(500);
+    let mut out = BytesMut::with_capacity(256);
+    Frame::Receipt(receipt).encode(&mut out);
+    out
+}
+
+library_benchmark_group!(name = hot_paths; benchmarks = unpack, rows, permits, frame_of, receipt);
+main!(library_benchmark_groups = hot_paths);
