@@ -1,7 +1,8 @@
 # Surgetank in a container: built on Debian bookworm, run on its slim sister as an unprivileged user.
 #   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" -t surgetank .
-#   docker run -p 7400:7400 -p 8080:8080 -e SURGETANK__DEVICES__TOKEN=... -v surgetank:/var/lib/surgetank surgetank
-# Without a token it refuses to listen on addresses that others can reach.
+#   docker run -p 7400:7400 -p 8080:8080 -v surgetank:/var/lib/surgetank \
+#     -v ./tokens.toml:/etc/surgetank/tokens.toml:ro -e SURGETANK__CREDENTIALS__FILE=/etc/surgetank/tokens.toml surgetank
+# Without a file of tokens (surgetank token new) it refuses to listen on addresses that others can reach.
 
 FROM rust:1-bookworm AS builder
 WORKDIR /build

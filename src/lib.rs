@@ -7,6 +7,7 @@
 pub mod actors;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod engine;
 pub mod flow;
 pub mod http;

@@ -14,6 +14,7 @@ use common::process::Process;
 use common::site::{Running, Site};
 use common::{http, in_time, until, until_true};
 use serde_json::Value;
+use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{Frame, PackageFrame};
 use surgetank::protocol::hello::Refused;
 use surgetank::protocol::reason::RefusalReason;
@@ -21,7 +22,6 @@ use surgetank::protocol::receipt::{Receipt, Verdict};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-const TOKEN: &str = "correct-horse";
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 async fn door(running: &Running) -> Value {
@@ -72,10 +72,11 @@ async fn an_address_has_so_many_connections_and_another_address_has_its_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_guesses_tokens_is_kept_out_for_a_while() {
-    let site = Site::new(&[("devices.token", "\"correct-horse\""), ("limits.failed_attempts", "60")]);
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\""), ("limits.failed_attempts", "60")]);
+    let token = site.add_token(TokenKind::Device, "");
     let running = site.launch().await;
     let server = running.engine.devices_addr;
-    let mut connected = Device::try_connect(server, "connected", TOKEN).await.ok().unwrap();
+    let mut connected = Device::try_connect(server, "connected", &token).await.ok().unwrap();
     for attempt in 0..60 {
         let told = refused(server, "guesser", "wrong-horse").await;
         assert_eq!(told.reason, RefusalReason::BadCredential, "attempt {attempt}");
@@ -92,9 +93,9 @@ async fn an_address_that_guesses_tokens_is_kept_out_for_a_while() {
     assert_eq!(told.reason, RefusalReason::TooManyAttempts);
     // Neither those who are in nor those elsewhere notice.
     connected.accepted(&[position(1, 1)]).await;
-    assert!(Device::try_connect_from(ELSEWHERE, server, "elsewhere", TOKEN).await.is_ok());
+    assert!(Device::try_connect_from(ELSEWHERE, server, "elsewhere", &token).await.is_ok());
     // An attempt a second comes back.
-    until_true("the address to be let in again", async || Device::try_connect(server, "honest", TOKEN).await.is_ok())
+    until_true("the address to be let in again", async || Device::try_connect(server, "honest", &token).await.is_ok())
         .await;
     assert!(door(&running).await["refused"]["bad_credential"].as_u64().unwrap() >= 60);
     running.stop().await;

@@ -9,6 +9,7 @@ use common::device::{Device, position};
 use common::process::{Process, arg, run, surgetank, told};
 use common::site::Site;
 use serde_json::Value;
+use surgetank::credentials::TokenKind;
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -210,7 +211,7 @@ fn version_help_completions_and_wrong_use() {
 
     let (code, stdout, _) = told(&run(&["--help"]));
     assert_eq!(code, 0);
-    for command in ["run", "check", "apply", "demo", "simulate", "verify", "query", "completions"] {
+    for command in ["run", "check", "apply", "demo", "simulate", "verify", "query", "token", "completions"] {
         assert!(stdout.contains(command), "{stdout}");
     }
     for wrong in [&["fly"][..], &["run"], &["demo", "--devices", "0"], &["demo", "--rate", "fast"], &[]] {
@@ -239,7 +240,8 @@ async fn a_second_engine_on_the_same_data_fails_and_leaves_the_first_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verify_finds_what_is_lost() {
-    let site = Site::new(&[("devices.token", "\"a-secret-token\"")]);
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\"")]);
+    let token = site.add_token(TokenKind::Device, "");
     let mut process = Process::start(&site).await;
     let ledger = site.path().join("ledger");
     let target = process.devices.to_string();
@@ -255,7 +257,7 @@ async fn verify_finds_what_is_lost() {
     assert!(json(&stdout)["refused"].as_u64().unwrap() > 0, "{stderr}");
 
     let mut right = surgetank(&simulate);
-    right.env("SURGETANK_DEVICE_TOKEN", "a-secret-token");
+    right.env("SURGETANK_DEVICE_TOKEN", &token);
     let (code, stdout, stderr) = told(&tokio::task::block_in_place(|| right.output().unwrap()));
     assert_eq!(code, 0, "{stderr}");
     let acked = json(&stdout)["acked"].as_u64().unwrap();

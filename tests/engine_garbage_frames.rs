@@ -13,6 +13,7 @@ use common::site::Site;
 use common::{in_time, until_true};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{Frame, PackageFrame};
 use surgetank::protocol::hello::Refused;
 use surgetank::protocol::reason::RefusalReason;
@@ -143,27 +144,28 @@ async fn random_and_truncated_bytes_end_their_own_connection_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_and_a_wrong_token_are_refused() {
     let site = Site::new(&[
-        ("devices.token", "\"right-token\""),
+        ("credentials.file", "\"tokens.toml\""),
         ("devices.hello_timeout", "\"200 ms\""),
         ("devices.idle_timeout", "\"1 s\""),
     ]);
+    let token = site.add_token(TokenKind::Device, "");
     let running = site.launch().await;
     let server = running.engine.devices_addr;
-    let honest = Honest::start(server, "right-token").await;
+    let honest = Honest::start(server, &token).await;
 
     let frames = say(server, &[]).await;
     let refused = refusal(&frames);
     assert_eq!(refused.reason, RefusalReason::HelloTimeout);
     assert!(refused.retry_after_ms > 0, "a slow network may come back");
-    let frames = say(server, &bytes_of(&hello("half", "right-token"))[..7]).await;
+    let frames = say(server, &bytes_of(&hello("half", &token))[..7]).await;
     assert_eq!(refusal(&frames).reason, RefusalReason::HelloTimeout, "half a Hello is none");
 
-    for token in ["", "wrong-token", "right-toke", "right-token2"] {
-        let refused = Device::try_connect(server, "thief", token).await.err().flatten().expect("a refusal");
-        assert_eq!((refused.reason, refused.retry_after_ms), (RefusalReason::BadCredential, 0), "{token:?}");
+    for wrong in ["", "wrong-token", &token[1..], &format!("{token}2")] {
+        let refused = Device::try_connect(server, "thief", wrong).await.err().flatten().expect("a refusal");
+        assert_eq!((refused.reason, refused.retry_after_ms), (RefusalReason::BadCredential, 0), "{wrong:?}");
     }
 
-    let mut idle = Device::try_connect(server, "idle", "right-token").await.ok().unwrap();
+    let mut idle = Device::try_connect(server, "idle", &token).await.ok().unwrap();
     let refused = refusal(&idle.last_words().await).clone();
     assert_eq!(refused.reason, RefusalReason::IdleTimeout);
     assert!(refused.retry_after_ms > 0);

@@ -35,6 +35,9 @@ pub(super) enum Command {
     Query(QueryArgs),
     /// Print what could never be written, and why; an embedded engine must not be running
     DeadLetters(DeadLettersArgs),
+    /// Make tokens for the file that credentials.file names
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -66,6 +69,9 @@ pub(super) struct DemoArgs {
     /// Use this config instead of the embedded log and store in data/demo
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The devices' token, if the config has a file of tokens
+    #[arg(long, env = "SURGETANK_DEVICE_TOKEN", default_value = "", hide_env_values = true)]
+    pub token: String,
     /// Print the ledger as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
@@ -91,7 +97,7 @@ pub(super) struct SimulateArgs {
     /// Messages in a package
     #[arg(long, default_value_t = 20, value_name = "M", value_parser = clap::value_parser!(u16).range(1..))]
     pub package_size: u16,
-    /// The devices' shared secret
+    /// The devices' token
     #[arg(long, env = "SURGETANK_DEVICE_TOKEN", default_value = "", hide_env_values = true)]
     pub token: String,
     /// The first part of every device id
@@ -179,6 +185,38 @@ pub(super) enum Format {
     Table,
     /// JSON objects
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Print a new random token on stderr, once, and the lines for the file, which holds only its hash, on stdout
+    New(TokenNewArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct TokenNewArgs {
+    /// Who is to present it
+    #[arg(long, value_enum)]
+    pub kind: TokenKindArg,
+    /// The device that it is for; all devices if not given
+    #[arg(long, value_name = "ID")]
+    pub device: Option<String>,
+    /// The message types that may be sent with it, separated by commas; all if not given
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// What the file is to call it
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TokenKindArg {
+    /// A device, in its Hello
+    Device,
+    /// An HTTP client that sends messages
+    Http,
+    /// An operator who changes the engine's state over HTTP
+    Admin,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

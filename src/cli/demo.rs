@@ -62,9 +62,7 @@ fn configure(args: &DemoArgs) -> Result<LoadedConfig, Failure> {
 
 async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateReport, StoreSide), Failure> {
     let stop = signals::stop_requested()?;
-    let config = &loaded.config;
-    let dead_letters = dead_letter_topic(config);
-    let token = config.devices.token.as_ref().map(|token| token.expose().to_owned()).unwrap_or_default();
+    let dead_letters = dead_letter_topic(&loaded.config);
     let mut engine = Engine::launch(loaded).map_err(run::failure)?;
     let started = tokio::time::timeout(START_TIMEOUT, engine.started()).await.ok().flatten();
     let Some(started) = started else {
@@ -82,7 +80,7 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
         package_size: args.package_size,
-        token,
+        token: args.token.clone(),
         device_prefix: device_prefix(args),
         ..SimulateOptions::default()
     };

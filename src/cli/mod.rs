@@ -16,6 +16,7 @@ mod run;
 mod signals;
 mod simulate;
 mod simulate_gate;
+mod token;
 mod verify;
 mod watch;
 
@@ -28,7 +29,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{Config, LoadedConfig};
 use crate::telemetry::logging::{self, LogLevels};
-use args::{Args, Command};
+use args::{Args, Command, TokenCommand};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Query(args) => query::query(&args),
         Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+        Command::Token(TokenCommand::New(args)) => token::new(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "surgetank", &mut std::io::stdout());
             Ok(())

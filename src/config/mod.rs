@@ -31,12 +31,12 @@ pub use limits::Limits;
 pub use problem::ConfigErrors;
 pub use renewal::{LoadedConfig, Renewal};
 pub use rooms::{
-    Bucket, CassandraStore, Compression, Consistency, Credentials, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind,
-    Store, StoreKind,
+    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login, Store,
+    StoreKind,
 };
 pub use secret::Secret;
 pub use types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
-    Producer, Reload, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
+    Config, Consumer, Credentials, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat,
+    Memory, Messages, Producer, Reload, Shutdown, Supervision, Threads, Topic, TypeSelection, Writer,
 };
 pub(crate) use units::Span;

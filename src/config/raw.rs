@@ -17,6 +17,7 @@ use super::raw_rooms::{RawLog, RawStore};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConfig {
     pub data_dir: Entry,
+    pub credentials: RawCredentials,
     pub devices: RawDevices,
     pub limits: RawLimits,
     pub http: RawHttp,
@@ -42,6 +43,7 @@ impl Default for RawConfig {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
+            credentials: RawCredentials::default(),
             devices: RawDevices::default(),
             limits: RawLimits::default(),
             http: RawHttp::default(),
@@ -79,13 +81,25 @@ impl Default for RawTopic {
     }
 }
 
+/// Who may send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCredentials {
+    pub file: Entry,
+    pub insecure: Entry,
+}
+
+impl Default for RawCredentials {
+    fn default() -> Self {
+        Self { file: "".into(), insecure: false.into() }
+    }
+}
+
 /// Device connections and their limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawDevices {
     pub listen: Entry,
-    pub token: Entry,
-    pub insecure: Entry,
     pub max_connections: Entry,
     pub max_frame: Entry,
     pub max_package: Entry,
@@ -101,8 +115,6 @@ impl Default for RawDevices {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:7400".into(),
-            token: "".into(),
-            insecure: false.into(),
             max_connections: 50000.into(),
             max_frame: "1 MiB".into(),
             max_package: "4 MiB".into(),

@@ -142,7 +142,7 @@ pub struct CassandraStore {
     /// Consistency of writes.
     pub consistency: Consistency,
     /// Who logs in. `None`: without a login.
-    pub credentials: Option<Credentials>,
+    pub login: Option<Login>,
     /// How long a write may take.
     pub request_timeout: Duration,
     /// Connections to each node (for ScyllaDB the driver takes at least one per shard).
@@ -153,10 +153,10 @@ pub struct CassandraStore {
     pub batch_bytes: usize,
 }
 
-/// A login at the database.
+/// A login at a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The role.
+pub struct Login {
+    /// The user, or the role.
     pub username: String,
     /// Its password.
     pub password: Secret,

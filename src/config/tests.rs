@@ -68,6 +68,7 @@ fn the_file_for_kafka_and_cassandra_is_valid() {
 fn every_key_is_checked_under_its_own_name() {
     let takes_any_text = [
         "data_dir",
+        "credentials.file",
         "messages.directory",
         "log.kafka.group",
         "log.kafka.instance_id",
@@ -84,7 +85,7 @@ fn every_key_is_checked_under_its_own_name() {
             key if key.starts_with("store.embedded") => format!("{key} = 1.5"),
             _ => text,
         };
-        let shown = if key.ends_with("password") || key.ends_with("token") { "(not shown)" } else { "1.5" };
+        let shown = if key.ends_with("password") { "(not shown)" } else { "1.5" };
         let error = load(&text, &[]).unwrap_err();
         assert!(error.contains(&format!(": {key}: {shown} ")) && error.lines().count() == 1, "{key}: {error}");
         if !takes_any_text.contains(&key.as_str()) {
@@ -136,7 +137,7 @@ fn each_rule_tells_where_what_and_what_to_do() {
         ),
         (
             "devices.listen = \"0.0.0.0:7400\"",
-            r#"x.toml:1: devices.listen: "0.0.0.0:7400" can be reached by others but devices.token is empty; set devices.token, bind 127.0.0.1, or set devices.insecure = true"#,
+            r#"x.toml:1: devices.listen: "0.0.0.0:7400" can be reached by others but credentials.file is empty; set credentials.file, bind 127.0.0.1, or set credentials.insecure = true"#,
         ),
         (
             "[topics.\"a b\"]",
@@ -159,8 +160,8 @@ fn each_rule_tells_where_what_and_what_to_do() {
             r#"x.toml:1: logging.level: "infos" is not valid; change it (allowed: off, error, warn, info, debug or trace, and MODULE=LEVEL after commas)"#,
         ),
         (
-            "devices.listen = \"0.0.0.0:1\"\ndevices.token = \"short\"",
-            "x.toml:2: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)",
+            "devices.listen = \"0.0.0.0:1\"\ncredentials.file = 5",
+            "x.toml:2: credentials.file: 5 is not valid; change it (allowed: a path, or empty)",
         ),
         ("[topics]", "x.toml:1: topics: there is no topic; add one, such as [topics.telemetry]"),
         (
@@ -168,8 +169,8 @@ fn each_rule_tells_where_what_and_what_to_do() {
             r#"x.toml:1: store.ttl: "1 s" is too small; raise it (allowed: 0 s for ever, or 1 min to 7300 days)"#,
         ),
         (
-            "devices.token = \"hunter2\"",
-            "x.toml:1: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)",
+            "store.kind = \"cassandra\"\nstore.cassandra.password = \"hunter2\"",
+            "x.toml:2: store.cassandra.username: \"\" is empty but there is a password; set both or neither",
         ),
     ];
     for (text, expected) in cases {
@@ -223,19 +224,18 @@ fn an_override_cannot_make_a_topic() {
 
 #[test]
 fn secrets_come_from_variables_and_never_show() {
-    let text = "devices.token = \"${TOKEN}\"\ndevices.max_frame = \"${SIZE}\"";
-    let config = load(text, &[("TOKEN", "correct"), ("SIZE", "8 KiB")]);
-    assert_eq!(
-        config.unwrap_err(),
-        "x.toml:1: devices.token: (not shown) is not valid; change it (allowed: empty for no token, or 8 to 256 bytes without blanks)"
-    );
-    let config = load(text, &[("TOKEN", "correct-horse"), ("SIZE", "8 KiB")]).unwrap();
-    assert_eq!(config.devices.token.as_ref().unwrap().expose(), "correct-horse");
+    let text = "store.kind = \"cassandra\"\nstore.cassandra.username = \"u\"\n\
+        store.cassandra.password = \"${SECRET}\"\ndevices.max_frame = \"${SIZE}\"";
+    let config = load(text, &[("SECRET", "correct-horse"), ("SIZE", "8 KiB")]).unwrap();
     assert!(!format!("{config:?}").contains("correct-horse"));
+    let StoreKind::Cassandra(store) = config.store.kind else { panic!("not cassandra") };
+    assert_eq!(store.login.unwrap().password.expose(), "correct-horse");
     let error = load(text, &[("SIZE", "s3cret")]).unwrap_err();
-    let expected = "x.toml:1: devices.token: environment variable \"TOKEN\" is not set; set it, or write \"$${\" for the text itself\n\
-        x.toml:2: devices.max_frame: \"${SIZE}\" is not a size; write a number with a unit, such as \"1 MiB\" (allowed: 1 KiB to 64 MiB)";
+    let expected = "x.toml:3: store.cassandra.password: environment variable \"SECRET\" is not set; set it, or write \"$${\" for the text itself\n\
+        x.toml:4: devices.max_frame: \"${SIZE}\" is not a size; write a number with a unit, such as \"1 MiB\" (allowed: 1 KiB to 64 MiB)";
     assert_eq!(error, expected);
+    let error = load(&text.replace("\"u\"", "\"\""), &[("SECRET", "correct-horse"), ("SIZE", "8 KiB")]).unwrap_err();
+    assert!(error.contains("store.cassandra.username") && !error.contains("correct-horse"), "{error}");
 }
 
 #[test]
@@ -257,10 +257,14 @@ fn the_pod_name_is_the_default_member_id() {
 }
 
 #[test]
-fn layouts_are_found_relative_to_the_file() {
+fn layouts_and_tokens_are_found_relative_to_the_file() {
     let directory = |text: &str, variables: &[(&str, &str)]| load(text, variables).unwrap().messages.directory;
     assert_eq!(directory("messages.directory = \"m\"", &[]).as_deref(), Some(Path::new("dir/m")));
     assert_eq!(directory("", &[("SURGETANK__MESSAGES__DIRECTORY", "m")]).as_deref(), Some(Path::new("m")));
+    let file = |text: &str, variables: &[(&str, &str)]| load(text, variables).unwrap().credentials.file;
+    assert_eq!(file("credentials.file = \"t\"", &[]).as_deref(), Some(Path::new("dir/t")));
+    assert_eq!(file("", &[("SURGETANK__CREDENTIALS__FILE", "t")]).as_deref(), Some(Path::new("t")));
+    assert_eq!(file("", &[]), None);
 }
 
 #[test]

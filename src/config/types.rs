@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::rooms::{Log, Store};
-use super::secret::Secret;
 
 /// The whole configuration. [`Config::default`] is what the shipped file says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where the embedded log and the embedded store keep their files.
     pub data_dir: PathBuf,
+    /// Who may send.
+    pub credentials: Credentials,
     /// The TCP side: device connections and their limits.
     pub devices: Devices,
     /// What one device and one address may ask for.
@@ -58,15 +59,20 @@ pub struct Config {
     pub logging: Logging,
 }
 
+/// Who may send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The file of tokens. `None`: devices and HTTP clients need none.
+    pub file: Option<PathBuf>,
+    /// Whether an address that others can reach may be bound without a file of tokens.
+    pub insecure: bool,
+}
+
 /// Limits of device connections.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Devices {
     /// The TCP address that devices connect to. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// What a device must present in Hello, and an HTTP client as a bearer token. `None`: everyone may send.
-    pub token: Option<Secret>,
-    /// Whether an address that others can reach may be bound without a token.
-    pub insecure: bool,
     /// Most connections at once.
     pub max_connections: NonZeroUsize,
     /// Longest frame on the wire, in bytes. At most `max_package`.

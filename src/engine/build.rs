@@ -26,6 +26,7 @@ use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::writer::{Writer, WriterParts};
 use crate::config::{Config, LogKind};
+use crate::credentials::CurrentCredentials;
 use crate::flow::credit::Credits;
 use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
@@ -47,6 +48,7 @@ pub(super) async fn build(
     socket: TcpListener,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
+    credentials: CurrentCredentials,
     threads: &Threads,
 ) -> Result<Pipeline, EngineError> {
     let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
@@ -81,10 +83,9 @@ pub(super) async fn build(
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
     let decoders = parts.decoders(routes, &rules);
     let devices = &config.devices;
-    let token = devices.token.as_ref().map(|token| token.expose().to_owned());
     let limits = edge_limits(devices);
     let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
-    let edge = Arc::new(Edge::new(limits, token, decoders, doorkeeper, memory, telemetry));
+    let edge = Arc::new(Edge::new(limits, credentials, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);

@@ -134,7 +134,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store
-                    .credentials
+                    .login
                     .as_ref()
                     .map(|login| (login.username.clone(), login.password.expose().to_owned())),
                 request_timeout: store.request_timeout,

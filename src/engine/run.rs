@@ -19,6 +19,7 @@ use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
 use crate::config::{LoadedConfig, LogKind, StoreKind};
+use crate::credentials::CurrentCredentials;
 use crate::flow::backoff::Backoff;
 use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
@@ -39,6 +40,7 @@ const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) credentials: CurrentCredentials,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
     pub(super) started: watch::Sender<Option<Started>>,
@@ -72,7 +74,8 @@ impl Run {
         };
         let threads = Threads::start(&config);
         let devices = self.devices.try_clone().map_err(broken)?;
-        let mut pipeline = build(&config, &self.catalog, devices, &view, opened, &threads).await?;
+        let mut pipeline =
+            build(&config, &self.catalog, devices, &view, opened, Arc::clone(&self.credentials), &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);

@@ -18,7 +18,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    pub async fn start(server: SocketAddr, token: &'static str) -> Self {
+    pub async fn start(server: SocketAddr, token: &str) -> Self {
         let (num_accepted, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stopped) = (Arc::clone(&num_accepted), Arc::clone(&stop));
         let mut device = Device::try_connect(server, "honest", token).await.expect("the honest device is welcome");

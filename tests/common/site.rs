@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use surgetank::config::{Config, LoadedConfig};
+use surgetank::credentials::{TokenKind, new_token};
 use surgetank::engine::{Engine, STORE_FILE, Started, record_topics};
 use surgetank::store::embedded::query;
 
@@ -72,6 +73,15 @@ impl Site {
             .map(|(section, lines)| if section.is_empty() { lines.clone() } else { format!("[{section}]\n{lines}") })
             .collect();
         std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    /// Adds a token to `tokens.toml` beside the config, with further keys of its table if need be.
+    pub fn add_token(&self, kind: TokenKind, keys: &str) -> String {
+        let (token, hash) = new_token(kind).unwrap();
+        let path = self.path().join("tokens.toml");
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, format!("{before}[[{}]]\n{keys}\nhash = \"{hash}\"\n", kind.name())).unwrap();
+        token
     }
 
     pub fn path(&self) -> &Path {

@@ -1,4 +1,4 @@
-//! What all connections share: limits, the token, the decoders, and which device is connected where.
+//! What all connections share: limits, credentials, the decoders, and which device is connected where.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +7,12 @@ use std::time::Duration;
 use actix::Recipient;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
 use crate::actors::doorkeeper::Doorkeeper;
+use crate::credentials::CurrentCredentials;
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
@@ -52,7 +52,7 @@ pub struct Edge {
     /// From package read to receipt written.
     pub(super) acknowledge: Recorder,
     limits: ArcSwap<EdgeLimits>,
-    token: Option<String>,
+    credentials: CurrentCredentials,
     decoders: Vec<ActorRef<Decoder>>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
     num_connections_ever: AtomicU64,
@@ -89,10 +89,10 @@ impl EdgeLimits {
 // === impl Edge ===
 
 impl Edge {
-    /// An edge in front of these decoders; `token` is what every device must present, if anything.
+    /// An edge in front of these decoders, for devices that have these credentials.
     pub fn new(
         limits: EdgeLimits,
-        token: Option<String>,
+        credentials: CurrentCredentials,
         decoders: Vec<ActorRef<Decoder>>,
         doorkeeper: Arc<Doorkeeper>,
         memory: MemoryBudget,
@@ -107,7 +107,7 @@ impl Edge {
             telemetry,
             acknowledge,
             limits: ArcSwap::from_pointee(limits),
-            token,
+            credentials,
             decoders,
             devices,
             num_connections_ever,
@@ -144,11 +144,9 @@ impl Edge {
         self.num_connections_ever.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn admits(&self, credential: &[u8]) -> bool {
-        match &self.token {
-            None => true,
-            Some(token) => token.as_bytes().ct_eq(credential).into(),
-        }
+    /// Whether a device is who it says it is.
+    pub(super) fn admits(&self, device_id: &DeviceId, credential: &[u8]) -> bool {
+        self.credentials.load().device(device_id, credential).is_ok()
     }
 
     /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in

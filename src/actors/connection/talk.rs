@@ -36,7 +36,7 @@ pub(super) async fn greet(
         Ok(Err(error)) => return Err(end_of(edge, error)),
     };
     let Hello { device_id, credential } = hello;
-    if !edge.admits(credential.as_bytes()) {
+    if !edge.admits(&device_id, credential.as_bytes()) {
         return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
     }
     wire.queue(&Frame::Welcome(limits.welcome()));

@@ -15,12 +15,11 @@ use std::time::Duration;
 use super::checks::{Checker, Section};
 use super::entry::Entry;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawDevices, RawGate, RawLogging, RawReload};
-use super::secret::Secret;
+use super::raw::{RawConfig, RawCredentials, RawDevices, RawGate, RawLogging, RawReload};
 use super::sources::Sources;
 use super::types::{
-    Config, Consumer, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat, Memory, Messages,
-    Producer, Reload, Shutdown, Supervision, Threads, Writer,
+    Config, Consumer, Credentials, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat,
+    Memory, Messages, Producer, Reload, Shutdown, Supervision, Threads, Writer,
 };
 use super::units::{GIB, KIB, MIB, TIB};
 
@@ -59,6 +58,7 @@ pub(super) fn validate(
     let check = &mut checker;
     let config = Config {
         data_dir: data_dir(&mut check.section(""), &raw.data_dir),
+        credentials: credentials(check, &raw.credentials, surroundings),
         devices: devices(&mut check.section("devices"), &raw.devices),
         limits: limits::limits(&mut check.section("limits"), &raw.limits),
         http: {
@@ -157,8 +157,6 @@ fn devices(section: &mut Section<'_, '_>, raw: &RawDevices) -> Devices {
     };
     Devices {
         listen: section.address("listen", &raw.listen),
-        token: token(section, &raw.token),
-        insecure: section.boolean("insecure", &raw.insecure),
         max_connections: section.capacity("max_connections", &raw.max_connections, 1_000_000),
         max_frame: max_size(section, "max_frame", &raw.max_frame, 64 * MIB),
         max_package: max_size(section, "max_package", &raw.max_package, GIB / 4),
@@ -179,22 +177,30 @@ fn devices(section: &mut Section<'_, '_>, raw: &RawDevices) -> Devices {
     }
 }
 
-fn token(section: &mut Section<'_, '_>, entry: &Entry) -> Option<Secret> {
-    let is_token =
-        |text: &str| text.is_empty() || (8..=256).contains(&text.len()) && !text.contains(char::is_whitespace);
-    let allowed = "empty for no token, or 8 to 256 bytes without blanks";
-    let text = section.text("token", entry, is_token, allowed);
-    (!text.is_empty()).then(|| Secret::new(text))
+fn credentials(check: &mut Checker<'_>, raw: &RawCredentials, surroundings: &Surroundings) -> Credentials {
+    Credentials {
+        file: path(check, "credentials", "file", &raw.file, surroundings),
+        insecure: check.section("credentials").boolean("insecure", &raw.insecure),
+    }
 }
 
-/// A path in the file is relative to the file, so that both can move together; a path in a variable is relative to
-/// where its writer stands, the working directory.
 fn messages(check: &mut Checker<'_>, entry: &Entry, surroundings: &Surroundings) -> Messages {
-    let from_variable = check.sources.variables.contains_key("messages.directory");
-    let allowed = "the path of a directory, or empty for the built-in messages";
-    let text = check.section("messages").text("directory", entry, |_| true, allowed);
+    Messages { directory: path(check, "messages", "directory", entry, surroundings) }
+}
+
+/// A path or nothing. A path in the file is relative to the file, so that both can move together; a path in a variable
+/// is relative to where its writer stands, the working directory.
+fn path(
+    check: &mut Checker<'_>,
+    section: &str,
+    name: &str,
+    entry: &Entry,
+    surroundings: &Surroundings,
+) -> Option<PathBuf> {
+    let from_variable = check.sources.variables.contains_key(&format!("{section}.{name}"));
+    let text = check.section(section).text(name, entry, |_| true, "a path, or empty");
     let resolve = |path: String| if from_variable { path.into() } else { surroundings.directory.join(path) };
-    Messages { directory: (!text.is_empty()).then_some(text).map(resolve) }
+    (!text.is_empty()).then_some(text).map(resolve)
 }
 
 fn gate(section: &mut Section<'_, '_>, raw: &RawGate) -> Gate {

@@ -110,18 +110,18 @@ fn names(check: &mut Checker<'_>, config: &Config) {
     }
 }
 
-/// An address that others can reach needs a token, so that nobody opens an engine to the world without meaning to.
+/// An address that others can reach needs tokens, so that nobody opens an engine to the world without meaning to.
 fn exposure(check: &mut Checker<'_>, config: &Config) {
-    let devices = &config.devices;
-    // Whoever has misspelt the token meant to set one.
-    let is_meant = check.is_faulty("devices.token") || check.is_faulty("devices.insecure");
-    if devices.token.is_some() || devices.insecure || is_meant {
+    let credentials = &config.credentials;
+    // Whoever has misspelt one of them meant to set it.
+    let is_meant = check.is_faulty("credentials.file") || check.is_faulty("credentials.insecure");
+    if credentials.file.is_some() || credentials.insecure || is_meant {
         return;
     }
-    for (key, address) in [("devices.listen", devices.listen), ("http.listen", config.http.listen)] {
+    for (key, address) in [("devices.listen", config.devices.listen), ("http.listen", config.http.listen)] {
         if !address.ip().is_loopback() {
-            let what = "can be reached by others but devices.token is empty";
-            let remedy = "set devices.token, bind 127.0.0.1, or set devices.insecure = true";
+            let what = "can be reached by others but credentials.file is empty";
+            let remedy = "set credentials.file, bind 127.0.0.1, or set credentials.insecure = true";
             check.fault(key, &format!("{what}; {remedy}"));
         }
     }

@@ -7,8 +7,8 @@ use super::super::checks::{Checker, Section};
 use super::super::entry::Entry;
 use super::super::raw_rooms::{RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawStore};
 use super::super::rooms::{
-    Bucket, CassandraStore, Compression, Consistency, Credentials, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind,
-    Store, StoreKind,
+    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login, Store,
+    StoreKind,
 };
 use super::super::secret::Secret;
 use super::super::units::{GIB, KIB, MIB, TIB};
@@ -117,7 +117,7 @@ fn cassandra(section: &mut Section<'_, '_>, raw: &RawCassandraStore) -> Cassandr
         keyspace: section.text("keyspace", &raw.keyspace, is_keyspace, "a letter, then up to 47 of a-z, 0-9 and '_'"),
         replication: section.text("replication", &raw.replication, is_replication, a_map),
         consistency: section.choice("consistency", &raw.consistency, &consistencies, Consistency::LocalQuorum),
-        credentials: credentials(section, &raw.username, &raw.password),
+        login: login(section, &raw.username, &raw.password),
         request_timeout: section.duration("request_timeout", &raw.request_timeout, millis(100)..=minutes(5)),
         connections_per_node: section.capacity("connections_per_node", &raw.connections_per_node, 64),
         batch_rows: section.capacity("batch_rows", &raw.batch_rows, u32::from(u16::MAX)),
@@ -125,7 +125,7 @@ fn cassandra(section: &mut Section<'_, '_>, raw: &RawCassandraStore) -> Cassandr
     }
 }
 
-fn credentials(section: &mut Section<'_, '_>, username: &Entry, password: &Entry) -> Option<Credentials> {
+fn login(section: &mut Section<'_, '_>, username: &Entry, password: &Entry) -> Option<Login> {
     let username = section.text("username", username, |_| true, "any text, or empty for no login");
     // Not trimmed as other texts are: blanks may be part of a password.
     section.text("password", password, |_| true, "any text, or empty for no login");
@@ -136,7 +136,7 @@ fn credentials(section: &mut Section<'_, '_>, username: &Entry, password: &Entry
         (false, true) => section.fault("password", "is empty but there is a username; set both or neither"),
         (false, false) => {}
     }
-    Some(Credentials { username, password: Secret::new(password) })
+    Some(Login { username, password: Secret::new(password) })
 }
 
 fn is_keyspace(name: &str) -> bool {

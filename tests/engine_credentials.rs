@@ -1,0 +1,110 @@
+//! Who is let in: tokens made by the command line, kept as hashes in a file, presented by devices.
+
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::device::{Device, position};
+use common::process::{arg, run, told};
+use common::site::Site;
+use surgetank::credentials::TokenKind;
+use surgetank::protocol::reason::RefusalReason;
+
+/// A site whose config names the file of tokens.
+fn site() -> Site {
+    Site::new(&[("credentials.file", "\"tokens.toml\"")])
+}
+
+async fn assert_refused(server: std::net::SocketAddr, device_id: &str, token: &str) {
+    let refused = Device::try_connect(server, device_id, token).await.err().flatten().expect("a refusal");
+    assert_eq!((refused.reason, refused.retry_after_ms), (RefusalReason::BadCredential, 0), "{device_id} {token}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_is_let_in_as_itself_only() {
+    let site = site();
+    let (old, new) = (site.add_token(TokenKind::Device, ""), site.add_token(TokenKind::Device, "name = \"new\""));
+    let own = site.add_token(TokenKind::Device, "device = \"truck-1\"");
+    let app = site.add_token(TokenKind::Http, "types = [\"position\"]");
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    for (number, (device_id, token)) in
+        [("truck-1", &own), ("truck-1", &old), ("truck-2", &old), ("truck-2", &new)].into_iter().enumerate()
+    {
+        let mut device = Device::try_connect(server, device_id, token).await.unwrap_or_else(|refused| {
+            panic!("{device_id} is refused: {refused:?}");
+        });
+        device.accepted(&[position(number as u32, 1)]).await;
+    }
+    for (device_id, token) in [("truck-2", own.as_str()), ("truck-1", &app), ("truck-1", ""), ("truck-1", &own[1..])] {
+        assert_refused(server, device_id, token).await;
+    }
+    running.stop().await;
+}
+
+#[test]
+fn token_new_prints_a_token_once_and_lines_that_the_file_takes() {
+    let site = site();
+    let new = |arguments: &[&str]| told(&run(&[&["token", "new"][..], arguments].concat()));
+    let mut tokens = Vec::new();
+    let mut file = String::new();
+    for arguments in [
+        &["--kind", "device", "--device", "truck-1", "--name", "of \"one\" truck"][..],
+        &["--kind", "device"],
+        &["--kind", "http", "--types", "position,harsh_event", "--name", "app"],
+        &["--kind", "admin"],
+    ] {
+        let (code, stdout, stderr) = new(arguments);
+        assert_eq!((code, stderr.lines().count()), (0, 1), "{stderr}");
+        assert!(!stdout.contains(stderr.trim()), "the lines hold the hash, not the token");
+        tokens.push(stderr.trim().to_owned());
+        file.push_str(&stdout);
+    }
+    std::fs::write(site.path().join("tokens.toml"), &file).unwrap();
+    let (code, _, stderr) = told(&run(&["check", "--config", arg(&site.config_path())]));
+    assert_eq!(code, 0, "{stderr}");
+
+    let credentials = surgetank::credentials::Credentials::parse("tokens.toml", &file).unwrap();
+    let truck = surgetank::protocol::device_id::DeviceId::new("truck-1").unwrap();
+    assert!(credentials.device(&truck, tokens[0].as_bytes()).is_ok());
+    assert!(credentials.device(&truck, tokens[1].as_bytes()).is_ok());
+    let grant = credentials.http(Some(&tokens[2])).unwrap();
+    assert_eq!((grant.name(), grant.may_send("position"), grant.may_send("engine_health")), ("app", true, false));
+    assert!(credentials.admin(Some(&tokens[3])).is_ok());
+
+    for arguments in [
+        &["--kind", "http", "--device", "d"][..],
+        &["--kind", "admin", "--types", "position"],
+        &["--kind", "device", "--device", "not an id"],
+    ] {
+        let (code, stdout, stderr) = new(arguments);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    }
+}
+
+#[test]
+fn check_and_run_refuse_a_file_of_tokens_that_cannot_be_used() {
+    let site = site();
+    for command in ["check", "run"] {
+        let (code, _, stderr) = told(&run(&[command, "--config", arg(&site.config_path())]));
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("tokens.toml: cannot be read"), "{stderr}");
+    }
+    std::fs::write(site.path().join("tokens.toml"), "\n[[device]]\nhash = \"hunter2\"\n").unwrap();
+    for command in ["check", "run"] {
+        let (code, _, stderr) = told(&run(&[command, "--config", arg(&site.config_path())]));
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("tokens.toml:3: device.hash: is not the hash of a token; write"), "{stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+}
+
+#[test]
+fn check_finds_a_type_that_no_layout_has() {
+    let site = site();
+    site.add_token(TokenKind::Http, "name = \"app\"\ntypes = [\"positoin\"]");
+    let (code, _, stderr) = told(&run(&["check", "--config", arg(&site.config_path())]));
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("token \"app\" may send type \"positoin\", for which there is no layout"), "{stderr}");
+}
