@@ -18,3 +18,4 @@ pub mod simulate_gate;
 pub mod store;
 pub mod supervision;
 pub mod telemetry;
+pub mod tls;

@@ -47,7 +47,8 @@ impl Cluster {
             fetch_buffer_bytes: 4 << 20,
             schema_topic: format!("{}.schemas", self.name),
             control_topic: format!("{}.control", self.name),
-            properties: Vec::new(),
+            tls: None,
+            login: None,
         }
     }
 }

@@ -42,6 +42,7 @@ fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
         batch_rows: 64,
         batch_bytes: 32 << 10,
         ttl,
+        tls: None,
     }
 }
 

@@ -144,6 +144,10 @@ impl Acceptor {
 
     fn turn_away(&self, mut stream: std::net::TcpStream, reason: RefusalReason, wait: Duration, text: &str) {
         self.edge.doorkeeper.note_refusal(reason);
+        if self.edge.tls.is_some() {
+            // To be heard we would have to go through the handshake first; its device takes the end for a lost link.
+            return;
+        }
         let mut words = BytesMut::new();
         let retry_after_ms = self.edge.come_back_ms(wait);
         Frame::Refused(Refused { reason, retry_after_ms, text: text.to_owned() }).encode(&mut words);

@@ -100,6 +100,15 @@ pub(super) struct SimulateArgs {
     /// The devices' token
     #[arg(long, env = "SURGETANK_DEVICE_TOKEN", default_value = "", hide_env_values = true)]
     pub token: String,
+    /// Connect by TLS, to a server with a certificate of these authorities
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The devices' certificate; {} stands for a device's id
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "key"])]
+    pub cert: Option<PathBuf>,
+    /// The key of the certificate; {} stands for a device's id
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// The first part of every device id
     #[arg(long, default_value = "truck-")]
     pub device_prefix: String,

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use super::{Failure, Outcome};
 use crate::config::Config;
-use crate::engine::{check_topics, descriptors, load_catalog, load_credentials};
+use crate::engine::{Secrets, check_topics, descriptors, load_catalog};
 use crate::protocol::layout::Catalog;
 
 pub(super) fn check(path: &Path) -> Outcome {
     let config = Config::load(Some(path)).map_err(Failure::usage)?;
     let catalog = load_catalog(&config).map_err(Failure::usage)?;
     check_topics(&config, &catalog).map_err(Failure::Usage)?;
-    check_credentials(&config, &catalog)?;
+    check_secrets(&config, &catalog)?;
     let num_versions: usize = catalog.types().iter().map(|message_type| message_type.versions.len()).sum();
     eprintln!(
         "{}: fine ({} topics, {} message types in {num_versions} versions)",
@@ -25,10 +25,10 @@ pub(super) fn check(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// That the tokens can be read, and every type that one of them names has a layout.
-fn check_credentials(config: &Config, catalog: &Catalog) -> Outcome {
-    let credentials = load_credentials(config).map_err(Failure::usage)?;
-    match credentials.http_types().find(|(_, type_name)| catalog.by_name(type_name).is_none()) {
+/// That tokens and certificates can be read, and every type that a token names has a layout.
+fn check_secrets(config: &Config, catalog: &Catalog) -> Outcome {
+    let secrets = Secrets::open(config).map_err(Failure::usage)?;
+    match secrets.credentials.load().http_types().find(|(_, type_name)| catalog.by_name(type_name).is_none()) {
         None => Ok(()),
         Some((token, type_name)) => Err(Failure::Usage(format!(
             "credentials.file: token {token:?} may send type {type_name:?}, for which there is no layout; correct its types"

@@ -12,6 +12,7 @@ use super::{Failure, Outcome, runtime, signals};
 use crate::engine::descriptors;
 use crate::protocol::layout::Catalog;
 use crate::simulate::{Progress, SimulateError, SimulateOptions, SimulateReport, simulate as run_devices};
+use crate::tls::ServerTrust;
 
 pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
     // Each device is an open file.
@@ -27,6 +28,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
         package_size: args.package_size,
+        tls: args.ca.clone().map(|ca| ServerTrust { ca, identity: args.cert.clone().zip(args.key.clone()) }),
         token: args.token.clone(),
         device_prefix: args.device_prefix.clone(),
         drain_timeout: Duration::from_secs(args.drain_seconds),
@@ -102,7 +104,9 @@ impl Drop for ClearedOnDrop {
 /// Options that make no sense are wrong use.
 pub(super) fn failure(error: SimulateError) -> Failure {
     match error {
-        SimulateError::Option { .. } | SimulateError::DeviceId(_) | SimulateError::Token(_) => Failure::usage(error),
+        SimulateError::Option { .. } | SimulateError::DeviceId(_) | SimulateError::Token(_) | SimulateError::Tls(_) => {
+            Failure::usage(error)
+        }
         other => Failure::job(other),
     }
 }

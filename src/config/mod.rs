@@ -31,8 +31,8 @@ pub use limits::Limits;
 pub use problem::ConfigErrors;
 pub use renewal::{LoadedConfig, Renewal};
 pub use rooms::{
-    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login, Store,
-    StoreKind,
+    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login,
+    SaslMechanism, Store, StoreKind,
 };
 pub use secret::Secret;
 pub use types::{

@@ -100,6 +100,7 @@ impl Default for RawCredentials {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawDevices {
     pub listen: Entry,
+    pub tls: RawDeviceTls,
     pub max_connections: Entry,
     pub max_frame: Entry,
     pub max_package: Entry,
@@ -115,6 +116,7 @@ impl Default for RawDevices {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:7400".into(),
+            tls: RawDeviceTls::default(),
             max_connections: 50000.into(),
             max_frame: "1 MiB".into(),
             max_package: "4 MiB".into(),
@@ -128,17 +130,55 @@ impl Default for RawDevices {
     }
 }
 
+/// TLS on the device port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDeviceTls {
+    pub certificate: Entry,
+    pub key: Entry,
+    pub client_ca: Entry,
+    pub client_certificate: Entry,
+    pub device_id_in: Entry,
+}
+
+impl Default for RawDeviceTls {
+    fn default() -> Self {
+        Self {
+            certificate: "".into(),
+            key: "".into(),
+            client_ca: "".into(),
+            client_certificate: "required".into(),
+            device_id_in: "dns".into(),
+        }
+    }
+}
+
+/// TLS on an HTTP port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawHttpTls {
+    pub certificate: Entry,
+    pub key: Entry,
+}
+
+impl Default for RawHttpTls {
+    fn default() -> Self {
+        Self { certificate: "".into(), key: "".into() }
+    }
+}
+
 /// The HTTP side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawHttp {
     pub listen: Entry,
     pub max_connections: Entry,
+    pub tls: RawHttpTls,
 }
 
 impl Default for RawHttp {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7401".into(), max_connections: 256.into() }
+        Self { listen: "127.0.0.1:7401".into(), max_connections: 256.into(), tls: RawHttpTls::default() }
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct RawKafkaLog {
     pub fetch_buffer: Entry,
     pub schema_topic: Entry,
     pub control_topic: Entry,
+    pub tls: RawClientTls,
+    pub sasl: RawSasl,
 }
 
 impl Default for RawKafkaLog {
@@ -81,7 +83,39 @@ impl Default for RawKafkaLog {
             fetch_buffer: "2 MiB".into(),
             schema_topic: "surgetank.schemas".into(),
             control_topic: "surgetank-control".into(),
+            tls: RawClientTls::default(),
+            sasl: RawSasl::default(),
         }
+    }
+}
+
+/// TLS to a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawClientTls {
+    pub ca: Entry,
+    pub certificate: Entry,
+    pub key: Entry,
+}
+
+impl Default for RawClientTls {
+    fn default() -> Self {
+        Self { ca: "".into(), certificate: "".into(), key: "".into() }
+    }
+}
+
+/// A login at Kafka.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSasl {
+    pub mechanism: Entry,
+    pub username: Entry,
+    pub password: Entry,
+}
+
+impl Default for RawSasl {
+    fn default() -> Self {
+        Self { mechanism: "none".into(), username: "".into(), password: "".into() }
     }
 }
 
@@ -138,6 +172,7 @@ pub(super) struct RawCassandraStore {
     pub connections_per_node: Entry,
     pub batch_rows: Entry,
     pub batch_bytes: Entry,
+    pub tls: RawClientTls,
 }
 
 impl Default for RawCassandraStore {
@@ -153,6 +188,7 @@ impl Default for RawCassandraStore {
             connections_per_node: 2.into(),
             batch_rows: 64.into(),
             batch_bytes: "32 KiB".into(),
+            tls: RawClientTls::default(),
         }
     }
 }

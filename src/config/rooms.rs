@@ -5,6 +5,7 @@
 
 pub use crate::protocol::avro::Bucket;
 pub use crate::store::cassandra::Consistency;
+pub use crate::tls::ServerTrust;
 
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub enum LogKind {
     /// On disk, in the data directory.
     Embedded(EmbeddedLog),
     /// Kafka.
-    Kafka(KafkaLog),
+    Kafka(Box<KafkaLog>),
 }
 
 /// The log in the data directory.
@@ -72,6 +73,32 @@ pub struct KafkaLog {
     pub schema_topic: String,
     /// The topic on which pods share a budget; different from all other topics.
     pub control_topic: String,
+    /// TLS to the brokers. `None`: plain TCP.
+    pub tls: Option<ServerTrust>,
+    /// How to log in. `None`: without a login.
+    pub sasl: Option<(SaslMechanism, Login)>,
+}
+
+/// How to log in at Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// The password as it is.
+    Plain,
+    /// Proof of the password with SHA-256.
+    ScramSha256,
+    /// Proof of the password with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// The name that Kafka clients know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 /// How Kafka batches are compressed.
@@ -118,7 +145,7 @@ pub enum StoreKind {
     /// SQLite in the data directory.
     Embedded(EmbeddedStore),
     /// Cassandra or ScyllaDB.
-    Cassandra(CassandraStore),
+    Cassandra(Box<CassandraStore>),
 }
 
 /// The store in the data directory.
@@ -151,6 +178,8 @@ pub struct CassandraStore {
     pub batch_rows: NonZeroUsize,
     /// Most bytes of records in one batch; one row may exceed it alone.
     pub batch_bytes: usize,
+    /// TLS to the nodes. `None`: plain TCP.
+    pub tls: Option<ServerTrust>,
 }
 
 /// A login at a server.

@@ -69,11 +69,24 @@ fn every_key_is_checked_under_its_own_name() {
     let takes_any_text = [
         "data_dir",
         "credentials.file",
+        "devices.tls.certificate",
+        "devices.tls.key",
+        "devices.tls.client_ca",
+        "http.tls.certificate",
+        "http.tls.key",
         "messages.directory",
         "log.kafka.group",
         "log.kafka.instance_id",
+        "log.kafka.tls.ca",
+        "log.kafka.tls.certificate",
+        "log.kafka.tls.key",
+        "log.kafka.sasl.username",
+        "log.kafka.sasl.password",
         "store.cassandra.username",
         "store.cassandra.password",
+        "store.cassandra.tls.ca",
+        "store.cassandra.tls.certificate",
+        "store.cassandra.tls.key",
         "topics.telemetry.types",
     ];
     for key in keys() {
@@ -184,7 +197,7 @@ fn all_problems_are_reported_in_the_order_of_the_file() {
     let expected = "x.toml:1: gate.max_writes: 0 is too small; raise it (allowed: 1 to 65536)\n\
         x.toml:2: http.lsten: unknown key; did you mean \"listen\"?\n\
         x.toml:3: writer.actors: \"x\" is not a whole number; write digits only (allowed: 0 to 256)\n\
-        environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen, max_connections)";
+        environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen, max_connections, tls)";
     assert_eq!(error.unwrap_err(), expected);
 }
 

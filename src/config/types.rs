@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::rooms::{Log, Store};
+pub use crate::tls::ServerTlsFiles;
 
 /// The whole configuration. [`Config::default`] is what the shipped file says.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +74,8 @@ pub struct Credentials {
 pub struct Devices {
     /// The TCP address that devices connect to. Port 0 takes a free port.
     pub listen: SocketAddr,
+    /// TLS, and certificates of devices. `None`: plain TCP.
+    pub tls: Option<ServerTlsFiles>,
     /// Most connections at once.
     pub max_connections: NonZeroUsize,
     /// Longest frame on the wire, in bytes. At most `max_package`.
@@ -100,6 +103,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Most connections at once.
     pub max_connections: NonZeroUsize,
+    /// TLS. `None`: plain HTTP.
+    pub tls: Option<ServerTlsFiles>,
 }
 
 /// Where the message layouts are.
@@ -284,7 +289,12 @@ pub enum LoggingFormat {
 impl Config {
     /// The files and directories that the config names and that a reload reads again.
     pub fn places(&self) -> Vec<PathBuf> {
-        self.messages.directory.iter().cloned().collect()
+        let ports = [&self.devices.tls, &self.http.tls].into_iter().flatten();
+        let places = [&self.messages.directory, &self.credentials.file]
+            .into_iter()
+            .flatten()
+            .chain(ports.flat_map(ServerTlsFiles::all));
+        places.cloned().collect()
     }
 
     /// The topic that takes a message type: the one that names it, else the one that takes the rest.

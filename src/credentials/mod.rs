@@ -25,7 +25,7 @@ use token::TokenHash;
 pub type CurrentCredentials = Arc<ArcSwap<Credentials>>;
 
 /// Who may do what.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Whether devices and HTTP clients need no token: there is no file.
     is_open: bool,
@@ -39,10 +39,10 @@ pub struct Credentials {
 }
 
 /// What an HTTP client may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant(Arc<Grant>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Grant {
     name: String,
     /// `None`: all.

@@ -27,8 +27,8 @@ pub enum TokenKind {
     Admin,
 }
 
-/// The SHA-256 of a token.
-#[derive(Clone, Copy)]
+/// The SHA-256 of a token. What somebody presents is compared by [`ConstantTimeEq`]; `==` is for files.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenHash([u8; 32]);
 
 /// The system has no random bytes to give.

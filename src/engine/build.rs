@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::pipeline::{Pipeline, RunningFleet};
 use super::reload::{edge_limits, intake_rules};
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
+use super::secrets::Secrets;
 use super::threads::{Threads, handles, home};
 use super::{EngineError, descriptors};
 use crate::actors::connection::Edge;
@@ -26,7 +27,6 @@ use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::writer::{Writer, WriterParts};
 use crate::config::{Config, LogKind};
-use crate::credentials::CurrentCredentials;
 use crate::flow::credit::Credits;
 use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
@@ -48,7 +48,7 @@ pub(super) async fn build(
     socket: TcpListener,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
-    credentials: CurrentCredentials,
+    secrets: &Secrets,
     threads: &Threads,
 ) -> Result<Pipeline, EngineError> {
     let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
@@ -85,7 +85,8 @@ pub(super) async fn build(
     let devices = &config.devices;
     let limits = edge_limits(devices);
     let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
-    let edge = Arc::new(Edge::new(limits, credentials, decoders, doorkeeper, memory, telemetry));
+    let (credentials, tls) = (Arc::clone(&secrets.credentials), secrets.devices.clone());
+    let edge = Arc::new(Edge::new(limits, credentials, tls, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
     let listener = parts.listener(&edge, &crowd, socket);

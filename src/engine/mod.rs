@@ -11,20 +11,19 @@ mod pipeline;
 pub mod reload;
 mod rooms;
 mod run;
+mod secrets;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
-use crate::config::{Config, LoadedConfig};
-use crate::credentials::{Credentials, CredentialsError};
+use crate::config::LoadedConfig;
 use crate::http::View;
 use crate::log::LogError;
 use crate::protocol::layout::{Catalog, CatalogError};
@@ -35,6 +34,7 @@ pub use reload::{Reloader, Reloads};
 pub use rooms::{
     Rooms, STORE_FILE, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables,
 };
+pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
 const ACCEPT_BACKLOG: i32 = 4096;
@@ -55,9 +55,9 @@ pub enum EngineError {
     /// The layouts cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The file of tokens cannot be used.
+    /// Tokens or certificates cannot be used.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Secrets(#[from] SecretsError),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -122,7 +122,7 @@ impl Engine {
     pub fn launch(loaded: LoadedConfig) -> Result<Self, EngineError> {
         let config = &loaded.config;
         let catalog = Arc::new(load_catalog(config)?);
-        let credentials = Arc::new(ArcSwap::from_pointee(load_credentials(config)?));
+        let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;
         let (devices_addr, http_addr) = (local_addr(&devices)?, local_addr(&http)?);
@@ -130,7 +130,7 @@ impl Engine {
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { loaded, catalog, credentials, devices, http, started: started_tx };
+            let run = run::Run { loaded, catalog, secrets, devices, http, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome =
                 ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
@@ -171,11 +171,6 @@ impl Engine {
         }
         outcome.unwrap_or_else(|_| Err(EngineError::Broken("the engine ended without a word".to_owned())))
     }
-}
-
-/// Reads the tokens that the config names.
-pub fn load_credentials(config: &Config) -> Result<Credentials, CredentialsError> {
-    config.credentials.file.as_deref().map_or_else(|| Ok(Credentials::open()), Credentials::load)
 }
 
 /// Runs the engine on this thread, with a runtime beside it for the database driver.

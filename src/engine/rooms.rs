@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
-use crate::log::kafka::{KafkaLog, KafkaLogSettings};
+use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, TopicSpec};
 use crate::protocol::layout::{Catalog, CatalogError};
 use crate::protocol::row::Table;
@@ -108,7 +108,12 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
             fetch_buffer_bytes: kafka.fetch_buffer as u64,
             schema_topic: kafka.schema_topic.clone(),
             control_topic: if config.gate.fleet { kafka.control_topic.clone() } else { String::new() },
-            properties: Vec::new(),
+            tls: kafka.tls.clone(),
+            login: kafka.sasl.as_ref().map(|(mechanism, login)| KafkaLogin {
+                mechanism: mechanism.name(),
+                username: login.username.clone(),
+                password: login.password.expose().to_owned(),
+            }),
         })?),
     })
 }
@@ -142,6 +147,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 batch_rows: store.batch_rows.get(),
                 batch_bytes: store.batch_bytes,
                 ttl: config.store.ttl,
+                tls: store.tls.clone(),
             };
             Arc::new(CassandraStore::connect(settings, driver).await?)
         }

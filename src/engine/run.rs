@@ -12,6 +12,7 @@ use super::build::build;
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
+use super::secrets::Secrets;
 use super::threads::Threads;
 use super::{EngineError, Started, descriptors, doorkeeper, gate, memory};
 use crate::actors::doorkeeper::Doorkeeper;
@@ -19,7 +20,6 @@ use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
 use crate::config::{LoadedConfig, LogKind, StoreKind};
-use crate::credentials::CurrentCredentials;
 use crate::flow::backoff::Backoff;
 use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
@@ -40,7 +40,7 @@ const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) credentials: CurrentCredentials,
+    pub(super) secrets: Secrets,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
     pub(super) started: watch::Sender<Option<Started>>,
@@ -67,20 +67,21 @@ impl Run {
             reloads: Arc::new(Reloads::default()),
         };
         let socket = self.http.try_clone().map_err(broken)?;
-        let http = http::serve(socket, view.clone(), config.http.max_connections).map_err(broken)?;
+        let tls = self.secrets.http.as_ref();
+        let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
         let opened = tokio::select! {
             opened = self.open(&view, driver) => opened?,
             _ = &mut stop => return Ok(()),
         };
         let threads = Threads::start(&config);
         let devices = self.devices.try_clone().map_err(broken)?;
-        let mut pipeline =
-            build(&config, &self.catalog, devices, &view, opened, Arc::clone(&self.credentials), &threads).await?;
+        let mut pipeline = build(&config, &self.catalog, devices, &view, opened, &self.secrets, &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
+        reloader.add(Arc::new(self.secrets));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
             catalog: self.catalog,

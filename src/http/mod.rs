@@ -16,6 +16,7 @@ use crate::engine::Reloads;
 use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
+use crate::tls::ServerTls;
 
 /// What can be seen of a running engine.
 #[derive(Clone)]
@@ -38,8 +39,14 @@ pub struct View {
     pub reloads: Arc<Reloads>,
 }
 
-/// Serves HTTP on an open socket until the handle stops it. Beyond so many connections, further ones wait.
-pub fn serve(listener: TcpListener, view: View, max_connections: NonZeroUsize) -> std::io::Result<ServerHandle> {
+/// Serves HTTP on an open socket, with TLS if there is any, until the handle stops it. Beyond so many connections, further
+/// ones wait.
+pub fn serve(
+    listener: TcpListener,
+    tls: Option<&Arc<ServerTls>>,
+    view: View,
+    max_connections: NonZeroUsize,
+) -> std::io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
@@ -52,9 +59,13 @@ pub fn serve(listener: TcpListener, view: View, max_connections: NonZeroUsize) -
     })
     .workers(1)
     .max_connections(max_connections.get())
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    .disable_signals();
+    let server = match tls {
+        None => server.listen(listener)?,
+        // HTTP/1.1 and HTTP/2 are negotiated by the server itself.
+        Some(tls) => server.listen_rustls_0_23(listener, tls.lasting_config())?,
+    };
+    let server = server.run();
     let handle = server.handle();
     actix_rt::spawn(server);
     Ok(handle)

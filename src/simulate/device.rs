@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use super::channel::{Channel, DeviceTls, FleetTls, Target};
 use super::ledger::{DeviceLedger, LedgerEntry};
 use super::progress::Progress;
 use super::queue::DeviceQueue;
@@ -27,7 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What all devices of a run share.
 #[derive(Debug)]
 pub(super) struct Crew {
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
+    pub tls: Option<FleetTls>,
     pub credential: Credential,
     pub package_size: usize,
     pub max_queue: usize,
@@ -70,6 +72,7 @@ pub(super) struct Device {
     pub crew: Arc<Crew>,
     number: usize,
     num_connects: usize,
+    tls: Option<DeviceTls>,
     rng: SmallRng,
     motion: Motion,
     next_sequence: u32,
@@ -79,7 +82,14 @@ pub(super) struct Device {
 // === impl Device ===
 
 impl Device {
-    pub fn new(id: DeviceId, number: usize, start: Instant, seed: u64, crew: Arc<Crew>) -> Self {
+    pub fn new(
+        id: DeviceId,
+        number: usize,
+        start: Instant,
+        seed: u64,
+        crew: Arc<Crew>,
+        tls: Option<DeviceTls>,
+    ) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // A random part of the interval, so that the fleet's packages come evenly from the first one on.
         let next_due = start + crew.interval.unwrap_or_default().mul_f64(rng.random());
@@ -91,6 +101,7 @@ impl Device {
             crew,
             number,
             num_connects: 0,
+            tls,
             rng,
             next_sequence: 0,
             next_due,
@@ -108,7 +119,7 @@ impl Device {
             let connected = self.connect().await;
             self.num_connects += 1;
             let end = match connected {
-                Some(stream) => Session::new(&mut self).run(stream, &mut phase, &mut backoff).await,
+                Some(channel) => Session::new(&mut self).run(channel, &mut phase, &mut backoff).await,
                 None => SessionEnd::Lost(None),
             };
             self.queue.on_disconnect();
@@ -197,8 +208,9 @@ impl Device {
         }
     }
 
-    async fn connect(&self) -> Option<TcpStream> {
-        let target = *self.crew.targets.get((self.number + self.num_connects) % self.crew.targets.len().max(1))?;
+    async fn connect(&self) -> Option<Channel> {
+        let target = self.crew.targets.get((self.number + self.num_connects) % self.crew.targets.len().max(1))?;
+        let Target { address: target, host } = target;
         let connecting = async {
             let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             if let SocketAddr::V4(address) = target
@@ -208,11 +220,20 @@ impl Device {
                 let [high, low] = ((self.number % usize::from(self.crew.source_addresses)) as u16).to_be_bytes();
                 socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into())?;
             }
-            let stream = socket.connect(target).await?;
+            let stream = socket.connect(*target).await?;
             stream.set_nodelay(true)?;
-            std::io::Result::Ok(stream)
+            match &self.tls {
+                None => Ok(Channel::Plain(stream)),
+                Some(tls) => tls.connect(host, stream).await,
+            }
         };
-        timeout(CONNECT_TIMEOUT, connecting).await.ok()?.ok()
+        match timeout(CONNECT_TIMEOUT, connecting).await.ok()? {
+            Ok(channel) => Some(channel),
+            Err(error) => {
+                tracing::debug!(device = %self.id, %error, "cannot connect");
+                None
+            }
+        }
     }
 }
 

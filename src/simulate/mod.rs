@@ -4,6 +4,7 @@
 //! `queue`, `ledger` and `comparison` are pure; `device` is one device's task and `session` one of its
 //! connections; `workshop`, `fleet` and `typical` make the messages; `run` starts and ends it all.
 
+mod channel;
 pub mod comparison;
 mod device;
 mod fleet;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::tls::ServerTrust;
+
 /// How many devices send what, how fast, where to and how long.
 #[derive(Debug, Clone)]
 pub struct SimulateOptions {
@@ -16,6 +18,9 @@ pub struct SimulateOptions {
     pub duration: Duration,
     /// Messages in a package, if the server allows as many.
     pub package_size: u16,
+    /// Whom to trust, and what each device shows; `{}` in the paths of its certificate and key stands for its id.
+    /// `None`: plain TCP.
+    pub tls: Option<ServerTrust>,
     /// The credential of every device.
     pub token: String,
     /// The first part of every device id; the number of the device follows.
@@ -45,6 +50,7 @@ impl Default for SimulateOptions {
             rate: 5000.0,
             duration: Duration::from_secs(10),
             package_size: 50,
+            tls: None,
             token: String::new(),
             device_prefix: "truck-".to_owned(),
             drain_timeout: Duration::from_secs(30),

@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::channel::{FleetTls, Target};
 use super::device::{Crew, Device, Phase, unix_ms};
 use super::fleet::Maker;
 use super::ledger::Ledger;
@@ -19,6 +20,7 @@ use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::{BadDeviceId, DeviceId};
 use crate::protocol::hello::{Credential, MAX_CREDENTIAL_LEN};
 use crate::protocol::layout::{Catalog, EncodeError};
+use crate::tls::TlsError;
 
 /// Devices that connect per second at the start: a listener's backlog is finite.
 const CONNECTS_PER_SECOND: f64 = 5000.0;
@@ -45,6 +47,9 @@ pub enum SimulateError {
     /// The token fits no Hello.
     #[error("token has {0} bytes, allowed are {MAX_CREDENTIAL_LEN}")]
     Token(usize),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host cannot be resolved.
     #[error("cannot resolve {target}: {reason}")]
     Target {
@@ -115,7 +120,8 @@ pub async fn simulate(
     for number in 0..options.devices {
         let id = DeviceId::new(&format!("{}{number:06}", options.device_prefix))?;
         let connect_at = start + Duration::from_secs_f64(number as f64 / CONNECTS_PER_SECOND);
-        let device = Device::new(id, number, connect_at, options.seed, Arc::clone(&crew));
+        let tls = crew.tls.as_ref().map(|tls| tls.of(&id)).transpose()?;
+        let device = Device::new(id, number, connect_at, options.seed, Arc::clone(&crew), tls);
         tasks.spawn(device.run(connect_at, phases.clone()));
     }
     drop(phases);
@@ -185,7 +191,7 @@ async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progre
         let unresolved = |reason: String| SimulateError::Target { target: target.to_owned(), reason };
         let found = tokio::net::lookup_host(target).await.map_err(|error| unresolved(error.to_string()))?;
         let num_before = targets.len();
-        targets.extend(found);
+        targets.extend(found.map(|address| Target::new(target, address)));
         if targets.len() == num_before {
             return Err(unresolved("no address".to_owned()));
         }
@@ -194,6 +200,7 @@ async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progre
     let interval_s = (package_size * options.devices) as f64 / options.rate;
     Ok(Crew {
         targets,
+        tls: options.tls.as_ref().map(FleetTls::new).transpose()?,
         credential,
         package_size,
         max_queue: options.max_queue,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use super::channel::Channel;
 use super::device::{Device, Phase, SessionEnd, unix_ms};
 use super::ledger::LedgerEntry;
 use crate::flow::backoff::Backoff;
@@ -32,6 +32,8 @@ pub(super) struct Session<'a> {
     device: &'a mut Device,
     inbox: BytesMut,
     outbox: BytesMut,
+    /// Whether something was written that may not have left: TLS has a buffer of its own.
+    is_unflushed: bool,
     opened: Instant,
     last_queued: Instant,
     last_received: Instant,
@@ -49,6 +51,7 @@ impl<'a> Session<'a> {
             device,
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
+            is_unflushed: false,
             opened: now,
             last_queued: now,
             last_received: now,
@@ -57,13 +60,26 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub async fn run(
+    pub async fn run(self, channel: Channel, phase: &mut watch::Receiver<Phase>, backoff: &mut Backoff) -> SessionEnd {
+        match channel {
+            Channel::Plain(mut stream) => {
+                let (reader, writer) = stream.split();
+                self.converse(reader, writer, phase, backoff).await
+            }
+            Channel::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(*stream);
+                self.converse(reader, writer, phase, backoff).await
+            }
+        }
+    }
+
+    async fn converse(
         mut self,
-        mut stream: TcpStream,
+        mut reader: impl AsyncRead + Unpin,
+        mut writer: impl AsyncWrite + Unpin,
         phase: &mut watch::Receiver<Phase>,
         backoff: &mut Backoff,
     ) -> SessionEnd {
-        let (mut reader, mut writer) = stream.split();
         let credential = self.device.crew.credential.clone();
         self.queue_frame(&Frame::Hello(Hello { device_id: self.device.id.clone(), credential }), Instant::now());
         loop {
@@ -91,7 +107,9 @@ impl<'a> Session<'a> {
                         return end;
                     }
                 }
-                written = writer.write_buf(&mut self.outbox), if !self.outbox.is_empty() => {
+                written = send(&mut writer, &mut self.outbox, &mut self.is_unflushed),
+                    if !self.outbox.is_empty() || self.is_unflushed =>
+                {
                     if written.is_err() {
                         return self.read_the_refusal(&mut reader, backoff).await;
                     }
@@ -247,11 +265,7 @@ impl<'a> Session<'a> {
     }
 
     /// A server that refuses may have closed before it read everything: what it said is still there to be read.
-    async fn read_the_refusal(
-        &mut self,
-        reader: &mut tokio::net::tcp::ReadHalf<'_>,
-        backoff: &mut Backoff,
-    ) -> SessionEnd {
+    async fn read_the_refusal(&mut self, reader: &mut (impl AsyncRead + Unpin), backoff: &mut Backoff) -> SessionEnd {
         while let Ok(1..) = reader.read_buf(&mut self.inbox).await {
             if let Some(end) = self.receive(backoff) {
                 return end;
@@ -272,6 +286,21 @@ impl Drop for Session<'_> {
             self.device.crew.progress.connected.subtract(1);
         }
     }
+}
+
+/// Writes some of `outbox` and sends it off. If it is dropped in between, the next call goes on.
+async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    outbox: &mut BytesMut,
+    is_unflushed: &mut bool,
+) -> std::io::Result<()> {
+    if !outbox.is_empty() {
+        writer.write_buf(outbox).await?;
+        *is_unflushed = true;
+    }
+    writer.flush().await?;
+    *is_unflushed = false;
+    Ok(())
 }
 
 /// A server that announces no idle timeout, or a tiny one, must not make a device spin.

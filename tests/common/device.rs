@@ -11,7 +11,7 @@ use surgetank::protocol::layout::{Catalog, Value};
 use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{in_time, now_ms};
@@ -25,9 +25,9 @@ pub type Message = (MessageHeader, Vec<u8>);
 /// Frames of any size that a server may send.
 const INBOX_LIMIT: usize = 1 << 20;
 
-/// A connected device.
-pub struct Device {
-    pub stream: TcpStream,
+/// A connected device, by TCP or by TLS.
+pub struct Device<S = TcpStream> {
+    pub stream: S,
     pub welcome: Welcome,
     inbox: BytesMut,
     last_package_id: u32,
@@ -102,7 +102,7 @@ pub async fn say(server: SocketAddr, bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-async fn next_frame(stream: &mut TcpStream, inbox: &mut BytesMut) -> Option<Frame> {
+async fn next_frame(stream: &mut (impl AsyncRead + Unpin), inbox: &mut BytesMut) -> Option<Frame> {
     loop {
         if let Some(frame) = frame::decode(inbox, INBOX_LIMIT).expect("the server speaks the protocol") {
             return Some(frame);
@@ -129,9 +129,27 @@ impl Device {
     ) -> Result<Self, Option<Refused>> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((source, 0).into()).unwrap();
-        let mut stream = socket.connect(server).await.map_err(|_| None)?;
+        let stream = socket.connect(server).await.map_err(|_| None)?;
         stream.set_nodelay(true).unwrap();
-        stream.write_all(&bytes_of(&hello(device_id, token))).await.map_err(|_| None)?;
+        Self::greet(stream, device_id, token).await
+    }
+
+    /// Connects without a token.
+    pub async fn connect(server: SocketAddr, device_id: &str) -> Self {
+        Self::try_connect(server, device_id, "").await.unwrap_or_else(|refused| panic!("refused: {refused:?}"))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
+    /// Says Hello; the refusal if there is one, or nothing if the server has closed.
+    pub async fn greet(mut stream: S, device_id: &str, token: &str) -> Result<Self, Option<Refused>> {
+        let hello = bytes_of(&hello(device_id, token));
+        // What the server said before it closed is read all the same.
+        let _ = async {
+            stream.write_all(&hello).await?;
+            stream.flush().await
+        }
+        .await;
         let mut inbox = BytesMut::new();
         match next_frame(&mut stream, &mut inbox).await {
             Some(Frame::Welcome(welcome)) => Ok(Self { stream, welcome, inbox, last_package_id: 0 }),
@@ -141,13 +159,9 @@ impl Device {
         }
     }
 
-    /// Connects without a token.
-    pub async fn connect(server: SocketAddr, device_id: &str) -> Self {
-        Self::try_connect(server, device_id, "").await.unwrap_or_else(|refused| panic!("refused: {refused:?}"))
-    }
-
     pub async fn send(&mut self, frame: &Frame) -> std::io::Result<()> {
-        self.stream.write_all(&bytes_of(frame)).await
+        self.stream.write_all(&bytes_of(frame)).await?;
+        self.stream.flush().await
     }
 
     /// The next frame; `None` when the server has closed the connection.

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::in_time;
 
 /// GETs a path: status and JSON body. `None` if nobody answers.
 pub async fn try_get(server: SocketAddr, path: &str) -> Option<(u16, Value)> {
-    let mut stream = TcpStream::connect(server).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    get_over(TcpStream::connect(server).await.ok()?, path).await
+}
+
+/// Like [`try_get`], over an open connection.
+pub async fn get_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Option<(u16, Value)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
+    stream.flush().await.ok()?;
     let mut answer = Vec::new();
     in_time(path, stream.read_to_end(&mut answer)).await.ok()?;
     let answer = String::from_utf8(answer).ok()?;

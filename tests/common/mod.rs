@@ -4,6 +4,7 @@
 //! Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod device;
 pub mod honest;
 pub mod http;

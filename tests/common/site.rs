@@ -168,6 +168,11 @@ impl Running {
     pub async fn assert_unharmed(&self) {
         let (status, _) = http::get(self.engine.http_addr, "/health/ready").await;
         assert_eq!(status, 200);
+        self.assert_no_panic();
+    }
+
+    /// Asserts that no actor panicked or was restarted.
+    pub fn assert_no_panic(&self) {
         for group in self.started.view.supervisor.tree().snapshot() {
             assert_eq!(group.panicked.unwrap_or(0), 0, "{group:?}");
             for actor in &group.actors {

@@ -1,4 +1,4 @@
-//! What all connections share: limits, credentials, the decoders, and which device is connected where.
+//! What all connections share: limits, credentials, TLS, the decoders, and which device is connected where.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use crate::protocol::package::{self, PackageLimits};
 use crate::supervision::{ActorRef, jitter};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry, now_us};
+use crate::tls::ServerTls;
 
 /// Limits of one connection, as announced in Welcome. A connection keeps those that it began with.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Edge {
     pub(super) acknowledge: Recorder,
     limits: ArcSwap<EdgeLimits>,
     credentials: CurrentCredentials,
+    /// `None`: devices connect without TLS.
+    pub(in crate::actors) tls: Option<Arc<ServerTls>>,
     decoders: Vec<ActorRef<Decoder>>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
     num_connections_ever: AtomicU64,
@@ -89,10 +92,11 @@ impl EdgeLimits {
 // === impl Edge ===
 
 impl Edge {
-    /// An edge in front of these decoders, for devices that have these credentials.
+    /// An edge in front of these decoders, for devices that have these credentials and speak TLS if there is any.
     pub fn new(
         limits: EdgeLimits,
         credentials: CurrentCredentials,
+        tls: Option<Arc<ServerTls>>,
         decoders: Vec<ActorRef<Decoder>>,
         doorkeeper: Arc<Doorkeeper>,
         memory: MemoryBudget,
@@ -108,6 +112,7 @@ impl Edge {
             acknowledge,
             limits: ArcSwap::from_pointee(limits),
             credentials,
+            tls,
             decoders,
             devices,
             num_connections_ever,
@@ -144,9 +149,9 @@ impl Edge {
         self.num_connections_ever.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether a device is who it says it is.
-    pub(super) fn admits(&self, device_id: &DeviceId, credential: &[u8]) -> bool {
-        self.credentials.load().device(device_id, credential).is_ok()
+    /// Whether this is a token of the device.
+    pub(super) fn has_token(&self, device_id: &DeviceId, token: &[u8]) -> bool {
+        self.credentials.load().device(device_id, token).is_ok()
     }
 
     /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in

@@ -8,6 +8,7 @@
 
 mod edge;
 mod intake;
+mod link;
 mod reading;
 mod talk;
 mod wire;
@@ -23,9 +24,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 pub use edge::{Edge, EdgeLimits};
+use link::Link;
 use reading::Reading;
 use talk::{Talk, greet, later};
 use wire::Wire;
@@ -68,6 +70,8 @@ pub enum Depart {
 enum End {
     /// The device left, or its network did.
     Gone,
+    /// TLS ends it, with an alert that says why.
+    NotSecure,
     /// We end it, with these last words.
     Refuse(RefusalReason, u32, String),
     /// An orderly end that was asked for.
@@ -88,9 +92,13 @@ impl Connection {
     pub fn start_on(stream: TcpStream, edge: Arc<Edge>, visit: Visit, member: CrowdMember, credit: Credit) {
         // Receipts are small and waited for.
         let _ = stream.set_nodelay(true);
+        let link = match Link::new(stream, edge.tls.as_deref()) {
+            Ok(link) => link,
+            Err(error) => return warn!(%error, "cannot begin TLS on a connection"),
+        };
         let serial = edge.next_serial();
         let connection = Self {
-            wire: Rc::new(Wire::new(stream)),
+            wire: Rc::new(Wire::new(link)),
             edge,
             leave: Rc::new(Leave::default()),
             serial,
@@ -171,7 +179,7 @@ async fn serve(
     let window = Credits::new(limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
         greeted = greet(&wire, &edge, &limits, &mut reading) => {
-            if let Err(End::Refuse(..)) = greeted {
+            if let Err(End::Refuse(..) | End::NotSecure) = greeted {
                 visit.attempt_failed();
             }
             greeted
@@ -202,6 +210,7 @@ async fn serve(
     };
     match end {
         End::Gone => return,
+        End::NotSecure => {}
         End::Refuse(reason, retry_after_ms, text) => {
             debug!(?reason, text, "connection refused");
             edge.doorkeeper.note_refusal(reason);

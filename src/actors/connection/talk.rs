@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use tokio::time::timeout_at;
+use tracing::debug;
 
 use super::intake::{send_back, take_in};
 use super::reading::{ReadError, Reading};
-use super::wire::Wire;
+use super::wire::{Wire, WireError};
 use super::{Edge, EdgeLimits, End};
 use crate::actors::doorkeeper::Visit;
 use crate::actors::ticket::Deliver;
@@ -36,7 +37,10 @@ pub(super) async fn greet(
         Ok(Err(error)) => return Err(end_of(edge, error)),
     };
     let Hello { device_id, credential } = hello;
-    if !edge.admits(&device_id, credential.as_bytes()) {
+    // A certificate stands for the token, and for no other device.
+    let is_known =
+        wire.has_certificate_of(&device_id).unwrap_or_else(|| edge.has_token(&device_id, credential.as_bytes()));
+    if !is_known {
         return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
     }
     wire.queue(&Frame::Welcome(limits.welcome()));
@@ -114,6 +118,10 @@ pub(super) fn later(edge: &Edge, reason: RefusalReason, text: &str) -> End {
 
 fn end_of(edge: &Edge, error: ReadError) -> End {
     match error {
+        ReadError::Wire(WireError::Tls(error)) => {
+            debug!(%error, "TLS failed");
+            End::NotSecure
+        }
         ReadError::Wire(_) => End::Gone,
         ReadError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
         ReadError::Silent => later(edge, RefusalReason::IdleTimeout, &error.to_string()),

@@ -1,23 +1,18 @@
-//! The socket of one connection: bytes in, frames out, nothing of their meaning.
+//! The wire of one connection: bytes in, frames out, nothing of their meaning.
 //!
 //! Shared by the connection's reading and writing futures, which run on one thread. An idle connection holds no
 //! buffers, and one in the middle of a frame holds what of it is there.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::link::Link;
 use crate::protocol::frame::Frame;
-
-/// Bytes asked of the socket at once.
-const READ_CHUNK: usize = 64 * 1024;
 
 /// A device that does not read what is sent to it is not read from either, past this many bytes beside what the system
 /// keeps for it. Receipts in all are bounded by the unacknowledged packages; this bounds the answers to pings.
@@ -29,15 +24,10 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that are still taken off a connection after the last words.
 const FAREWELL_BYTES: usize = 1024 * 1024;
 
-thread_local! {
-    /// Where the connections of a thread read to, in turn, so that each keeps no more than what is there for it.
-    static ARRIVING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_CHUNK].into_boxed_slice());
-}
-
-/// A socket with its unsent frames.
+/// A link with its unsent frames.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    link: Link,
     unsent: RefCell<BytesMut>,
     to_send: Notify,
     sent: Notify,
@@ -50,6 +40,9 @@ pub enum WireError {
     /// The other side closed the connection.
     #[error("closed by the device")]
     Closed,
+    /// The other side does not speak TLS as it should, or shows no certificate that is trusted.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The network failed.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
@@ -58,10 +51,10 @@ pub enum WireError {
 // === impl Wire ===
 
 impl Wire {
-    /// Wraps a connected socket.
-    pub fn new(stream: TcpStream) -> Self {
+    /// Wraps a link.
+    pub fn new(link: Link) -> Self {
         Self {
-            stream,
+            link,
             unsent: RefCell::new(BytesMut::new()),
             to_send: Notify::new(),
             sent: Notify::new(),
@@ -84,23 +77,12 @@ impl Wire {
             // Gives the memory back before a wait that may be long.
             *buffer = BytesMut::new();
         }
-        loop {
-            self.stream.readable().await?;
-            match self.try_read(|bytes| buffer.extend_from_slice(bytes)) {
-                Ok(0) => return Err(WireError::Closed),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.link.read(buffer, &self.to_send).await
     }
 
-    fn try_read(&self, keep: impl FnOnce(&[u8])) -> io::Result<usize> {
-        ARRIVING.with_borrow_mut(|arriving| {
-            let count = self.stream.try_read(arriving)?;
-            keep(&arriving[..count]);
-            Ok(count)
-        })
+    /// Whether the other side has presented a certificate of this name; `None` if it has presented none.
+    pub fn has_certificate_of(&self, name: &str) -> Option<bool> {
+        self.link.has_certificate_of(name)
     }
 
     /// Sends queued frames for as long as the connection works; never returns before it breaks.
@@ -115,50 +97,25 @@ impl Wire {
         }
     }
 
-    /// Sends what is still queued and waits until the other side has closed, for at most a moment.
+    /// Sends what is still queued and waits until the other side has closed, for at most a moment. Closing with bytes
+    /// unread would reset the connection, and the last words might be lost on their way.
     pub async fn farewell(&self) {
         let _ = timeout(FAREWELL_TIMEOUT, async {
             self.flush().await?;
-            SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
-            self.discard_rest().await
+            self.link.say_end();
+            self.flush().await?;
+            self.link.shut_down()?;
+            self.link.discard(FAREWELL_BYTES).await
         })
         .await;
     }
 
-    /// Closing with bytes unread would reset the connection, and the last words might be lost on their way.
-    async fn discard_rest(&self) -> io::Result<()> {
-        let mut left = FAREWELL_BYTES;
-        while left > 0 {
-            self.stream.readable().await?;
-            match self.try_read(|_| {}) {
-                Ok(0) => break,
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     async fn flush(&self) -> io::Result<()> {
-        while !self.unsent.borrow().is_empty() {
+        while !self.unsent.borrow().is_empty() || self.link.wants_write() {
             let mut sending = self.unsent.take();
-            let outcome = self.write_all(&mut sending).await;
+            let outcome = self.link.write_all(&mut sending).await;
             self.sent.notify_one();
             outcome?;
-        }
-        Ok(())
-    }
-
-    async fn write_all(&self, sending: &mut BytesMut) -> io::Result<()> {
-        while !sending.is_empty() {
-            match self.stream.try_write(sending) {
-                Ok(count) => {
-                    let _ = sending.split_to(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
-                Err(error) => return Err(error),
-            }
         }
         Ok(())
     }

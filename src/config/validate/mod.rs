@@ -1,11 +1,12 @@
 //! From the configuration as written to the checked types: every rule is applied here, once.
 //!
 //! This file has the sections outside the rooms; `limits` has what devices and addresses may ask for, `rooms` the log
-//! and the store, `topics` the topics, `relations` the rules between keys.
+//! and the store, `tls` certificates and keys, `topics` the topics, `relations` the rules between keys.
 
 mod limits;
 mod relations;
 mod rooms;
+mod tls;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -59,13 +60,15 @@ pub(super) fn validate(
     let config = Config {
         data_dir: data_dir(&mut check.section(""), &raw.data_dir),
         credentials: credentials(check, &raw.credentials, surroundings),
-        devices: devices(&mut check.section("devices"), &raw.devices),
+        devices: devices(check, &raw.devices, surroundings),
         limits: limits::limits(&mut check.section("limits"), &raw.limits),
         http: {
+            let tls = tls::http(check, "http.tls", &raw.http.tls, surroundings);
             let mut section = check.section("http");
             Http {
                 listen: section.address("listen", &raw.http.listen),
                 max_connections: section.capacity("max_connections", &raw.http.max_connections, 65_536),
+                tls,
             }
         },
         messages: messages(check, &raw.messages.directory, surroundings),
@@ -75,7 +78,7 @@ pub(super) fn validate(
             partitions: topics::partitions(&mut check.section("dead_letter"), &raw.dead_letter.partitions),
         },
         log: rooms::log(check, &raw.log, surroundings),
-        store: rooms::store(check, &raw.store),
+        store: rooms::store(check, &raw.store, surroundings),
         decoder: {
             let mut section = check.section("decoder");
             Decoder {
@@ -151,12 +154,15 @@ fn data_dir(section: &mut Section<'_, '_>, entry: &Entry) -> PathBuf {
     section.text("data_dir", entry, |text| !text.is_empty(), "the path of a directory").into()
 }
 
-fn devices(section: &mut Section<'_, '_>, raw: &RawDevices) -> Devices {
+fn devices(check: &mut Checker<'_>, raw: &RawDevices, surroundings: &Surroundings) -> Devices {
+    let tls = tls::devices(check, &raw.tls, surroundings);
+    let section = &mut check.section("devices");
     let max_size = |section: &mut Section<'_, '_>, name: &str, entry: &Entry, max: u64| {
         u32::try_from(section.size(name, entry, KIB..=max)).unwrap_or(u32::MAX)
     };
     Devices {
         listen: section.address("listen", &raw.listen),
+        tls,
         max_connections: section.capacity("max_connections", &raw.max_connections, 1_000_000),
         max_frame: max_size(section, "max_frame", &raw.max_frame, 64 * MIB),
         max_package: max_size(section, "max_package", &raw.max_package, GIB / 4),

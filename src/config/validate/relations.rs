@@ -110,16 +110,20 @@ fn names(check: &mut Checker<'_>, config: &Config) {
     }
 }
 
-/// An address that others can reach needs tokens, so that nobody opens an engine to the world without meaning to.
+/// An address that others can reach needs tokens or certificates, so that nobody opens an engine to the world without
+/// meaning to.
 fn exposure(check: &mut Checker<'_>, config: &Config) {
-    let credentials = &config.credentials;
+    let Config { credentials, devices, http, .. } = config;
     // Whoever has misspelt one of them meant to set it.
     let is_meant = check.is_faulty("credentials.file") || check.is_faulty("credentials.insecure");
     if credentials.file.is_some() || credentials.insecure || is_meant {
         return;
     }
-    for (key, address) in [("devices.listen", config.devices.listen), ("http.listen", config.http.listen)] {
-        if !address.ip().is_loopback() {
+    let clients = devices.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    let have_certificates = clients.is_some_and(|clients| clients.is_required);
+    let ports = [("devices.listen", devices.listen, have_certificates), ("http.listen", http.listen, false)];
+    for (key, address, is_guarded) in ports {
+        if !address.ip().is_loopback() && !is_guarded {
             let what = "can be reached by others but credentials.file is empty";
             let remedy = "set credentials.file, bind 127.0.0.1, or set credentials.insecure = true";
             check.fault(key, &format!("{what}; {remedy}"));

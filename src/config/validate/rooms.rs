@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::super::checks::{Checker, Section};
 use super::super::entry::Entry;
-use super::super::raw_rooms::{RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawStore};
+use super::super::raw_rooms::{
+    RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawSasl, RawStore,
+};
 use super::super::rooms::{
-    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login, Store,
-    StoreKind,
+    Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login,
+    SaslMechanism, Store, StoreKind,
 };
 use super::super::secret::Secret;
 use super::super::units::{GIB, KIB, MIB, TIB};
-use super::{DAY, Surroundings, millis, minutes, seconds, topics};
+use super::{DAY, Surroundings, millis, minutes, seconds, tls, topics};
 
 /// Which of two rooms is chosen.
 #[derive(Clone, Copy)]
@@ -29,7 +31,7 @@ pub(super) fn log(check: &mut Checker<'_>, raw: &RawLog, surroundings: &Surround
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
         kind: match section.choice("kind", &raw.kind, &rooms, Room::Embedded) {
             Room::Embedded => LogKind::Embedded(embedded_log(&mut check.section("log.embedded"), &raw.embedded)),
-            Room::Remote => LogKind::Kafka(kafka(&mut check.section("log.kafka"), &raw.kafka, surroundings)),
+            Room::Remote => LogKind::Kafka(Box::new(kafka(check, &raw.kafka, surroundings))),
         },
     }
 }
@@ -44,7 +46,10 @@ fn embedded_log(section: &mut Section<'_, '_>, raw: &RawEmbeddedLog) -> Embedded
     }
 }
 
-fn kafka(section: &mut Section<'_, '_>, raw: &RawKafkaLog, surroundings: &Surroundings) -> KafkaLog {
+fn kafka(check: &mut Checker<'_>, raw: &RawKafkaLog, surroundings: &Surroundings) -> KafkaLog {
+    let tls = tls::client(check, "log.kafka.tls", &raw.tls, surroundings);
+    let sasl = sasl(&mut check.section("log.kafka.sasl"), &raw.sasl);
+    let section = &mut check.section("log.kafka");
     let compressions = [
         ("none", Compression::None),
         ("gzip", Compression::Gzip),
@@ -65,11 +70,31 @@ fn kafka(section: &mut Section<'_, '_>, raw: &RawKafkaLog, surroundings: &Surrou
         fetch_buffer: section.buffer("fetch_buffer", &raw.fetch_buffer, 64 * KIB..=GIB),
         schema_topic: topics::name(section, "schema_topic", &raw.schema_topic),
         control_topic: topics::name(section, "control_topic", &raw.control_topic),
+        tls,
+        sasl,
     }
 }
 
+fn sasl(section: &mut Section<'_, '_>, raw: &RawSasl) -> Option<(SaslMechanism, Login)> {
+    let mechanisms = [
+        ("none", None),
+        ("plain", Some(SaslMechanism::Plain)),
+        ("scram-sha-256", Some(SaslMechanism::ScramSha256)),
+        ("scram-sha-512", Some(SaslMechanism::ScramSha512)),
+    ];
+    let mechanism = section.choice("mechanism", &raw.mechanism, &mechanisms, None);
+    let login = login(section, &raw.username, &raw.password);
+    match (mechanism, login) {
+        (Some(mechanism), Some(login)) => return Some((mechanism, login)),
+        (Some(_), None) => section.fault("username", "is empty but there is a mechanism; set username and password"),
+        (None, Some(_)) => section.fault("mechanism", "logs nobody in but there is a username; choose a mechanism"),
+        (None, None) => {}
+    }
+    None
+}
+
 /// The store.
-pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore) -> Store {
+pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore, surroundings: &Surroundings) -> Store {
     let mut section = check.section("store");
     let rooms = [("embedded", Room::Embedded), ("cassandra", Room::Remote)];
     let buckets = [("hour", Bucket::Hour), ("day", Bucket::Day)];
@@ -79,7 +104,7 @@ pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore) -> Store {
         ttl: ttl(&mut section, &raw.ttl),
         kind: match section.choice("kind", &raw.kind, &rooms, Room::Embedded) {
             Room::Embedded => StoreKind::Embedded(embedded_store(&mut check.section("store.embedded"), &raw.embedded)),
-            Room::Remote => StoreKind::Cassandra(cassandra(&mut check.section("store.cassandra"), &raw.cassandra)),
+            Room::Remote => StoreKind::Cassandra(Box::new(cassandra(check, &raw.cassandra, surroundings))),
         },
     }
 }
@@ -100,7 +125,9 @@ fn embedded_store(section: &mut Section<'_, '_>, raw: &RawEmbeddedStore) -> Embe
     }
 }
 
-fn cassandra(section: &mut Section<'_, '_>, raw: &RawCassandraStore) -> CassandraStore {
+fn cassandra(check: &mut Checker<'_>, raw: &RawCassandraStore, surroundings: &Surroundings) -> CassandraStore {
+    let tls = tls::client(check, "store.cassandra.tls", &raw.tls, surroundings);
+    let section = &mut check.section("store.cassandra");
     let consistencies = [
         ("one", Consistency::One),
         ("two", Consistency::Two),
@@ -122,6 +149,7 @@ fn cassandra(section: &mut Section<'_, '_>, raw: &RawCassandraStore) -> Cassandr
         connections_per_node: section.capacity("connections_per_node", &raw.connections_per_node, 64),
         batch_rows: section.capacity("batch_rows", &raw.batch_rows, u32::from(u16::MAX)),
         batch_bytes: section.buffer("batch_bytes", &raw.batch_bytes, KIB..=16 * MIB),
+        tls,
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::brokers::Brokers;
 use self::control::KafkaControl;
 use self::producer::BatchProducer;
-pub use self::settings::KafkaLogSettings;
+pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Control, Log, LogError, RecordVisitor, Subscription,

@@ -1,8 +1,11 @@
 //! How the Kafka room is set up, and what that means in librdkafka's own settings.
 
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+
+use crate::tls::ServerTrust;
 
 /// librdkafka's own limit for `queued.min.messages`.
 const MAX_MIN_QUEUED: u64 = 10_000_000;
@@ -48,8 +51,21 @@ pub struct KafkaLogSettings {
     pub schema_topic: String,
     /// The topic of the control channel. Empty: there is none.
     pub control_topic: String,
-    /// Further librdkafka settings for every client, such as those of TLS and SASL. They win over ours.
-    pub properties: Vec<(String, String)>,
+    /// TLS to the brokers. `None`: plain TCP.
+    pub tls: Option<ServerTrust>,
+    /// How to log in. `None`: without a login.
+    pub login: Option<KafkaLogin>,
+}
+
+/// A login by SASL.
+#[derive(Clone)]
+pub struct KafkaLogin {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    /// The user.
+    pub username: String,
+    /// The user's password.
+    pub password: String,
 }
 
 // === impl KafkaLogSettings ===
@@ -65,10 +81,30 @@ impl KafkaLogSettings {
         for (name, value) in own {
             config.set(*name, value.as_str());
         }
-        for (name, value) in &self.properties {
-            config.set(name.as_str(), value.as_str());
-        }
+        self.secure(&mut config);
         config
+    }
+
+    fn secure(&self, config: &mut ClientConfig) {
+        let protocol = match (&self.tls, &self.login) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        if let Some(ServerTrust { ca, identity }) = &self.tls {
+            config.set("ssl.ca.location", ca.to_string_lossy());
+            if let Some((certificate, key)) = identity {
+                config.set("ssl.certificate.location", certificate.to_string_lossy());
+                config.set("ssl.key.location", key.to_string_lossy());
+            }
+        }
+        if let Some(login) = &self.login {
+            config.set("sasl.mechanism", login.mechanism);
+            config.set("sasl.username", login.username.as_str());
+            config.set("sasl.password", login.password.as_str());
+        }
     }
 
     /// The producer: idempotent, so that a retry of librdkafka's neither doubles nor reorders records.
@@ -176,6 +212,14 @@ impl KafkaLogSettings {
     /// The client that creates and looks at topics.
     pub(super) fn admin(&self) -> ClientConfig {
         self.client(&[])
+    }
+}
+
+impl fmt::Debug for KafkaLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mechanism, username, .. } = self;
+        // The password is for the brokers alone.
+        f.debug_struct("KafkaLogin").field("mechanism", mechanism).field("username", username).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ use scylla::statement;
 use super::failed;
 use super::settings::{CassandraSettings, Consistency};
 use crate::store::StoreError;
+use crate::tls;
 
 /// How long to wait for all nodes to know a new schema.
 const SCHEMA_AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,6 +44,11 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT);
     if let Some((role, password)) = &settings.credentials {
         builder = builder.user(role, password);
+    }
+    if let Some(trust) = &settings.tls {
+        // Nodes are called by their addresses: the cluster knows no names of them.
+        let tls = tls::client_config(trust).map_err(|error| failed("TLS", &error))?;
+        builder = builder.tls_context(Some(Arc::new(tls)));
     }
     let context = || format!("connecting to {}", settings.nodes.join(", "));
     builder.build().await.map_err(|error| failed(context(), &error))

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::tls::ServerTrust;
+
 /// How to reach the cluster and how to write to it.
 #[derive(Clone)]
 pub struct CassandraSettings {
@@ -29,6 +31,8 @@ pub struct CassandraSettings {
     pub batch_bytes: usize,
     /// How long rows live after they were written. `None`: for ever.
     pub ttl: Option<Duration>,
+    /// TLS to the nodes. `None`: plain TCP.
+    pub tls: Option<ServerTrust>,
 }
 
 /// How many replicas confirm a write.

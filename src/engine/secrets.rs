@@ -1,0 +1,127 @@
+//! What lets others in and what the engine proves itself by: tokens, and the certificates of its ports. All of it is
+//! read together, at the start and again while the engine runs.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+
+use super::EngineError;
+use super::reload::{Prepared, ReloadError, Reloadable};
+use crate::config::{Config, LogKind, StoreKind};
+use crate::credentials::{Credentials, CredentialsError, CurrentCredentials};
+use crate::tls::{PreparedTls, ServerTls, ServerTlsFiles, ServerTrust, TlsError, client_config};
+
+/// Why tokens or certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// The file of tokens.
+    #[error("credentials.file: {0}")]
+    Credentials(#[from] CredentialsError),
+    /// The certificates of a port.
+    #[error("{section}: {reason}")]
+    Tls {
+        /// The section of the config.
+        section: &'static str,
+        /// What is wrong.
+        reason: TlsError,
+    },
+}
+
+/// Tokens and certificates in force.
+#[derive(Clone)]
+pub struct Secrets {
+    /// Who may send.
+    pub credentials: CurrentCredentials,
+    /// TLS on the device port. `None`: plain TCP.
+    pub devices: Option<Arc<ServerTls>>,
+    /// TLS on the HTTP side. `None`: plain HTTP.
+    pub http: Option<Arc<ServerTls>>,
+}
+
+/// What has been read and is new, ready to be put in force.
+struct News {
+    credentials: Option<Credentials>,
+    ports: Vec<(Arc<ServerTls>, PreparedTls)>,
+    /// What is new, for people.
+    changes: Vec<String>,
+}
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Reads what the config names. The clients of Kafka and of the database read their files themselves, again at each
+    /// attempt to connect: a wrong one has to be told now, and not waited for.
+    pub fn open(config: &Config) -> Result<Self, SecretsError> {
+        let open = |(section, files): (&'static str, &Option<ServerTlsFiles>)| {
+            let tls = files.clone().map(ServerTls::open).transpose();
+            tls.map(|tls| tls.map(Arc::new)).map_err(|reason| SecretsError::Tls { section, reason })
+        };
+        for (section, trust) in servers(config) {
+            client_config(trust).map_err(|reason| SecretsError::Tls { section, reason })?;
+        }
+        let [devices, http] = ports(config);
+        let credentials = Arc::new(ArcSwap::from_pointee(credentials(config)?));
+        Ok(Self { credentials, devices: open(devices)?, http: open(http)? })
+    }
+
+    /// Reads the files again, which are those of the start: other ones need a restart.
+    fn read_again(&self, config: &Config) -> Result<News, SecretsError> {
+        let mut news = News { credentials: None, ports: Vec::new(), changes: Vec::new() };
+        let credentials = credentials(config)?;
+        if credentials != **self.credentials.load() {
+            news.changes.push("tokens".to_owned());
+            news.credentials = Some(credentials);
+        }
+        for (tls, (section, files)) in [&self.devices, &self.http].into_iter().zip(ports(config)) {
+            let (Some(tls), Some(files)) = (tls, files) else { continue };
+            let read = PreparedTls::read(files.clone()).map_err(|reason| SecretsError::Tls { section, reason })?;
+            // What is the same stays: with it the tickets that devices come back with.
+            if !tls.serves(&read) {
+                news.changes.push(format!("certificates of {section}"));
+                news.ports.push((Arc::clone(tls), read));
+            }
+        }
+        Ok(news)
+    }
+}
+
+impl Reloadable for Secrets {
+    fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
+        Box::pin(async move {
+            let News { credentials, ports, changes } = self.read_again(config).map_err(EngineError::from)?;
+            let in_force = Arc::clone(&self.credentials);
+            let commit = move || {
+                if let Some(credentials) = credentials {
+                    in_force.store(Arc::new(credentials));
+                }
+                ports.into_iter().for_each(|(tls, read)| tls.commit(read));
+            };
+            Ok(Prepared { changes, commit: Box::new(commit) })
+        })
+    }
+}
+
+/// Reads the tokens that the config names.
+fn credentials(config: &Config) -> Result<Credentials, CredentialsError> {
+    config.credentials.file.as_deref().map_or_else(|| Ok(Credentials::open()), Credentials::load)
+}
+
+/// The servers that are called by TLS, with the sections of what is trusted there.
+fn servers(config: &Config) -> impl Iterator<Item = (&'static str, &ServerTrust)> {
+    let kafka = match &config.log.kind {
+        LogKind::Kafka(kafka) => kafka.tls.as_ref(),
+        LogKind::Embedded(_) => None,
+    };
+    let cassandra = match &config.store.kind {
+        StoreKind::Cassandra(cassandra) => cassandra.tls.as_ref(),
+        StoreKind::Embedded(_) => None,
+    };
+    let sections = [("log.kafka.tls", kafka), ("store.cassandra.tls", cassandra)];
+    sections.into_iter().filter_map(|(section, trust)| Some((section, trust?)))
+}
+
+/// The ports with the sections of their certificates.
+fn ports(config: &Config) -> [(&'static str, &Option<ServerTlsFiles>); 2] {
+    [("devices.tls", &config.devices.tls), ("http.tls", &config.http.tls)]
+}
