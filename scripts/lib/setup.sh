@@ -143,8 +143,13 @@ setup_build() {
     ensure_rust
 }
 
+ensure_openssl() {
+    command -v openssl >/dev/null || { on_debian && install_packages openssl; } || need "OpenSSL 3 (the command openssl)"
+}
+
 # What the real Kafka and Cassandra need.
 setup_services() {
+    ensure_openssl
     ensure_java
     ensure_maven
 }
