@@ -205,7 +205,11 @@ async fn rule_2_a_record_that_is_no_record_goes_to_the_dead_letters_and_holds_no
     let number = surgetank::log::partitioner::partition_for(b"d", topic.num_partitions);
     let partition = surgetank::log::TopicPartition { topic: topic.name.clone(), partition: number };
     let (answer, answered) = tokio::sync::oneshot::channel();
-    let batch = surgetank::log::AppendBatch { key: "d".into(), values: "garbage".into(), ends: vec![7] };
+    let batch = surgetank::log::AppendBatch {
+        keys: surgetank::log::Keys::Same("d".into()),
+        values: "garbage".into(),
+        ends: vec![7],
+    };
     let done = surgetank::log::Completion::new(move |outcome| answer.send(outcome).unwrap());
     running.started.rooms.log.append(&partition, batch, done);
     answered.await.unwrap().unwrap();

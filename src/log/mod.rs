@@ -40,15 +40,29 @@ pub struct TopicSpec {
     pub num_partitions: u32,
 }
 
-/// Records of one key that are appended together: one buffer for all values.
+/// Records of one partition that are appended together: one buffer for all values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendBatch {
-    /// The key of every record: the device id. It also decides the partition, by murmur2.
-    pub key: Bytes,
+    /// The records' keys: device ids. A key also decides the partition, by murmur2.
+    pub keys: Keys,
     /// The values, one after the other.
     pub values: Bytes,
     /// Where each value ends in `values`, in bytes, ascending.
     pub ends: Vec<u32>,
+}
+
+/// The keys of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keys {
+    /// All records have this one.
+    Same(Bytes),
+    /// Each has its own, one after the other.
+    Each {
+        /// The keys.
+        text: Bytes,
+        /// Where each key ends in `text`, in bytes, ascending; as many as there are values.
+        ends: Vec<u32>,
+    },
 }
 
 impl AppendBatch {
@@ -57,15 +71,33 @@ impl AppendBatch {
         self.ends.len()
     }
 
-    /// The values in order, as slices of the shared buffer.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let mut start = 0usize;
+    /// Bytes of keys and values.
+    pub fn num_bytes(&self) -> usize {
+        let (Keys::Same(text) | Keys::Each { text, .. }) = &self.keys;
+        text.len() + self.values.len()
+    }
+
+    /// Key and value of every record, in order, as slices of the shared buffers.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        let mut key_ends = match &self.keys {
+            Keys::Same(_) => [].iter(),
+            Keys::Each { ends, .. } => ends.iter(),
+        };
+        let (mut key_start, mut start) = (0, 0);
         self.ends.iter().map(move |end| {
-            let value = self.values.get(start..*end as usize).unwrap_or_default();
-            start = *end as usize;
-            value
+            let key = match &self.keys {
+                Keys::Same(key) => key,
+                Keys::Each { text, .. } => take_to(text, &mut key_start, key_ends.next().copied().unwrap_or_default()),
+            };
+            (key, take_to(&self.values, &mut start, *end))
         })
     }
+}
+
+fn take_to<'a>(buffer: &'a [u8], start: &mut usize, end: u32) -> &'a [u8] {
+    let piece = buffer.get(*start..end as usize).unwrap_or_default();
+    *start = end as usize;
+    piece
 }
 
 /// Why an append was not confirmed. Whether the records are in the log is then unknown: the sender sends them again.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use surgetank::log::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, PartitionReader, ReadLimit, Subscription,
-    TopicPartition, TopicSpec,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Keys, Log, LogError, PartitionReader, ReadLimit,
+    Subscription, TopicPartition, TopicSpec,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,7 +69,7 @@ pub fn batch<V: AsRef<[u8]>>(key: &str, values: &[V]) -> AppendBatch {
         joined.extend_from_slice(value.as_ref());
         ends.push(joined.len() as u32);
     }
-    AppendBatch { key: key.to_owned().into(), values: joined.into(), ends }
+    AppendBatch { keys: Keys::Same(key.to_owned().into()), values: joined.into(), ends }
 }
 
 /// Appends without waiting; the receiver gets the outcome.

@@ -19,7 +19,7 @@ use super::partition_producer::{Append, PartitionProducer};
 use super::routes::Routes;
 use super::ticket::{Part, ReplyTo, Ticket};
 use crate::flow::credit::Credit;
-use crate::log::{AppendBatch, Completion};
+use crate::log::{AppendBatch, Completion, Keys};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::PackageLimits;
 use crate::protocol::reason::RejectReason;
@@ -106,7 +106,7 @@ impl Decoder {
         let num_dead = if matches!(to, Destination::Topic(_)) { 0 } else { destined.ends.len() as u64 };
         let telemetry = Arc::clone(&self.parts.telemetry);
         let batch = AppendBatch {
-            key: Bytes::copy_from_slice(device.as_bytes()),
+            keys: Keys::Same(Bytes::copy_from_slice(device.as_bytes())),
             values: destined.values.into(),
             ends: destined.ends,
         };

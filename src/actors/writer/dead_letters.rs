@@ -10,7 +10,7 @@ use super::WriterParts;
 use super::grouping::Reject;
 use crate::actors::partition_producer::Append;
 use crate::flow::backoff::Backoff;
-use crate::log::{AppendBatch, Completion, RecordBatch, TopicPartition};
+use crate::log::{AppendBatch, Completion, Keys, RecordBatch, TopicPartition};
 use crate::protocol::avro::{DeadLetter, RecordIdentity};
 use crate::supervision::jitter;
 use crate::telemetry::counters::add;
@@ -63,7 +63,8 @@ impl<'a> DeadLetters<'a> {
             let done = Completion::new(move |outcome| {
                 let _ = answer.send(outcome);
             });
-            let batch = AppendBatch { key: key.clone(), values: value.clone(), ends: vec![value.len() as u32] };
+            let batch =
+                AppendBatch { keys: Keys::Same(key.clone()), values: value.clone(), ends: vec![value.len() as u32] };
             let credit = producer.credits().take().await;
             producer.send(Append { batch, done, credit });
             match answered.await {

@@ -1,7 +1,7 @@
 //! How one group commit of one partition lies on disk: a header, then the batches one after the other.
 //!
 //! Pure encoding and decoding; no I/O. There is no entry per record: a record costs its value and one or two bytes of
-//! length, a batch costs its key and four small numbers.
+//! length, a run of records with the same key (a batch on disk) costs the key and four small numbers.
 //!
 //! ```text
 //! header  = position u64 | written_at u64 | num_records u32          (little-endian)
@@ -82,21 +82,33 @@ impl EntryBuilder {
         self.num_records
     }
 
-    /// Adds a batch behind the others.
+    /// Adds records behind the others: one batch for each run of records with the same key.
     pub(super) fn push(&mut self, batch: &AppendBatch) {
-        let lengths = batch.iter().map(|value| value.len() as u32);
+        let mut rest = batch.iter();
+        let mut values = batch.values.as_ref();
+        while let Some((key, _)) = rest.clone().next() {
+            let run = rest.clone().take_while(|(other, _)| *other == key).map(|(_, value)| value.len());
+            let num_values = run.clone().count();
+            let values_len = run.clone().sum();
+            let run_values = values.split_off(..values_len).unwrap_or_default();
+            self.push_run(key, run.map(|length| length as u32), num_values, run_values);
+            // Not `skip`: the iterator has to keep its type.
+            rest.by_ref().take(num_values).for_each(drop);
+        }
+    }
+
+    fn push_run(&mut self, key: &[u8], lengths: impl Iterator<Item = u32> + Clone, num_values: usize, values: &[u8]) {
         let lengths_len: usize = lengths.clone().map(varint_len).sum();
-        let values_len: usize = lengths.clone().map(|length| length as usize).sum();
-        self.bytes.reserve(20 + lengths_len + batch.key.len() + values_len);
-        for number in [batch.key.len(), batch.num_records(), lengths_len, values_len] {
+        self.bytes.reserve(20 + lengths_len + key.len() + values.len());
+        for number in [key.len(), num_values, lengths_len, values.len()] {
             put_varint(&mut self.bytes, number as u32);
         }
         for length in lengths {
             put_varint(&mut self.bytes, length);
         }
-        self.bytes.extend_from_slice(&batch.key);
-        self.bytes.extend_from_slice(batch.values.get(..values_len).unwrap_or_default());
-        self.num_records += batch.num_records() as u32;
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(values);
+        self.num_records += num_values as u32;
     }
 
     /// The finished entry.
@@ -220,17 +232,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::Keys;
 
-    fn batch(key: &str, values: &[Vec<u8>]) -> AppendBatch {
-        let ends = values.iter().scan(0, |end, value| {
-            *end += value.len() as u32;
+    fn ends<T: AsRef<[u8]>>(pieces: &[T]) -> Vec<u32> {
+        let ends = pieces.iter().scan(0, |end, piece| {
+            *end += piece.as_ref().len() as u32;
             Some(*end)
         });
-        AppendBatch {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            ends: ends.collect(),
-            values: values.concat().into(),
-        }
+        ends.collect()
+    }
+
+    fn batch(key: &str, values: &[Vec<u8>]) -> AppendBatch {
+        let keys = Keys::Same(Bytes::copy_from_slice(key.as_bytes()));
+        AppendBatch { keys, ends: ends(values), values: values.concat().into() }
+    }
+
+    /// One batch of records of several keys.
+    fn mixed(records: &[(String, Vec<u8>)]) -> AppendBatch {
+        let (keys, values): (Vec<_>, Vec<_>) = records.iter().cloned().unzip();
+        let key_ends = ends(&keys);
+        let keys = Keys::Each { text: keys.concat().into(), ends: key_ends };
+        AppendBatch { keys, ends: ends(&values), values: values.concat().into() }
     }
 
     #[test]
@@ -247,6 +269,7 @@ mod tests {
         #[test]
         fn test_any_entry_reads_back_from_any_offset(
             batches in prop::collection::vec(("[a-z]{1,8}", prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..20)), 1..6),
+            others in prop::collection::vec(("[ab]", prop::collection::vec(any::<u8>(), 0..9)), 1..20),
             skip in 0u64..40,
             max_records in 1usize..60,
         ) {
@@ -256,6 +279,8 @@ mod tests {
                 builder.push(&batch(key, values));
                 expected.extend(values.iter().map(|value| (key.clone(), value.clone())));
             }
+            builder.push(&mixed(&others));
+            expected.extend(others);
             prop_assert_eq!(builder.num_records() as usize, expected.len());
             let entry = builder.finish(7, 9);
             let header = Header::decode(&entry).unwrap();

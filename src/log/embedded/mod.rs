@@ -124,7 +124,7 @@ impl EmbeddedLog {
 
     fn refusal(&self, batch: &AppendBatch) -> Result<(), AppendError> {
         self.condition.check()?;
-        let num_bytes = batch.key.len() + batch.values.len();
+        let num_bytes = batch.num_bytes();
         if num_bytes > MAX_BATCH_BYTES {
             return Err(AppendError::Refused(format!(
                 "a batch of {num_bytes} bytes is over the limit of {MAX_BATCH_BYTES}"

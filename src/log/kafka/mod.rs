@@ -29,7 +29,7 @@ use self::producer::BatchProducer;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Log, LogError, RecordVisitor, Subscription,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordVisitor, Subscription,
     TopicPartition, TopicSpec, WriterSchema,
 };
 
@@ -96,7 +96,7 @@ impl Log for KafkaLog {
             }
             let context = "keeping a writer schema";
             let batch = AppendBatch {
-                key: hex(fingerprint).into(),
+                keys: Keys::Same(hex(fingerprint).into()),
                 ends: vec![schema_json.len() as u32],
                 values: schema_json.into(),
             };

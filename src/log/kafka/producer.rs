@@ -76,10 +76,10 @@ impl BatchProducer {
             num_remaining: AtomicU32::new(num_records),
             outcome: Mutex::new(BatchOutcome { first_error: None, done: Some(done) }),
         });
-        for (num_sent, value) in (0u32..).zip(batch.iter()) {
+        for (num_sent, (key, value)) in (0u32..).zip(batch.iter()) {
             let record = BaseRecord::with_opaque_to(&to.topic, tracker.clone())
                 .partition(to.partition as i32)
-                .key(&*batch.key)
+                .key(key)
                 .payload(value);
             if let Err((error, _)) = self.producer.send(record) {
                 // The rest is not tried: it would overtake this record, and the batch has failed anyway.
