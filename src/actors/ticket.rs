@@ -1,14 +1,17 @@
 //! The ticket of a package: collects what becomes of its messages and turns it into one receipt.
 //!
 //! Parts of a package go to several partitions at once. Each part carries a share of the ticket; when the last share
-//! is dropped, for whatever reason, the receipt goes to the connection. A message that nobody reported on is
+//! is dropped, for whatever reason, the receipt goes to who waits for it. A message that nobody reported on is
 //! "retry later": an actor that panics with a part in its hands thereby tells the device to send again.
+//!
+//! What a request over HTTP brings goes the same way, a piece of its body as one package.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Message, Recipient};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::flow::credit::Credit;
 use crate::flow::memory::Reserved;
@@ -30,17 +33,29 @@ pub struct Deliver {
     pub window: Credit,
 }
 
-/// Where receipts of a package go, made by the connection.
+/// Who waits for a receipt.
+#[derive(Debug)]
+pub enum Waiting {
+    /// The connection of a device.
+    Connection {
+        /// Where to.
+        connection: Recipient<Deliver>,
+        /// When the package was read off the socket.
+        received: Instant,
+        /// The connection's credit for this package.
+        window: Credit,
+    },
+    /// A request over HTTP.
+    Request(oneshot::Sender<Receipt>),
+}
+
+/// Where the receipt of a package goes, made by who takes it in.
 #[derive(Debug)]
 pub struct ReplyTo {
-    /// The connection.
-    pub connection: Recipient<Deliver>,
-    /// The device's name for the package.
+    /// Who waits for it.
+    pub waiting: Waiting,
+    /// The sender's name for the package.
     pub package_id: u32,
-    /// When the package was read off the socket.
-    pub received: Instant,
-    /// The connection's credit for this package.
-    pub window: Credit,
     /// The package's memory, given back when its receipt is made.
     pub memory: Reserved,
     /// The delay to give with "retry later".
@@ -108,8 +123,13 @@ impl Drop for Ticket {
             }
         };
         drop(reply_to.memory);
-        // A connection that is gone has a device that sends again.
-        reply_to.connection.do_send(Deliver { receipt, received: reply_to.received, window: reply_to.window });
+        // Who has gone meanwhile sends again.
+        match reply_to.waiting {
+            Waiting::Connection { connection, received, window } => {
+                connection.do_send(Deliver { receipt, received, window });
+            }
+            Waiting::Request(answer) => drop(answer.send(receipt)),
+        }
     }
 }
 

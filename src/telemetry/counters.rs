@@ -9,13 +9,13 @@ use serde::Serialize;
 pub struct Counters {
     /// Messages confirmed as durable in the log.
     pub accepted: AtomicU64,
-    /// Messages found twice in one package.
+    /// Messages found twice in one package, events found twice in one request.
     pub duplicates: AtomicU64,
-    /// Messages refused for good, after the dead-letter topic confirmed them.
+    /// Messages refused for good, after the dead-letter topic confirmed them, and events whose sender was told why.
     pub rejected: AtomicU64,
     /// Messages whose device was told to send them again. A package that was not unpacked counts as one.
     pub retry_later: AtomicU64,
-    /// Packages answered with a receipt.
+    /// Packages answered with a receipt; pieces of requests too.
     pub packages: AtomicU64,
     /// Rows confirmed by the store (a row written again counts again).
     pub rows: AtomicU64,

@@ -156,7 +156,7 @@ impl Edge {
 
     /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in
     /// milliseconds.
-    pub(super) fn make_room(&self, block: &[u8], limits: PackageLimits) -> Result<Reserved, u32> {
+    pub(crate) fn make_room(&self, block: &[u8], limits: PackageLimits) -> Result<Reserved, u32> {
         self.memory.try_reserve(package::weight(block, limits) as u64).ok_or_else(|| {
             self.count_sent_back();
             millis(retry_delay(self.limits.load().retry_delay, self.memory.pressure(), jitter()))
@@ -183,7 +183,7 @@ impl Edge {
     }
 
     /// A device always meets the same decoder, so that its packages keep their order.
-    pub(super) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
+    pub(crate) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
         &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
     }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{Edge, EdgeLimits, Wire};
 use crate::actors::decoder::Decode;
-use crate::actors::ticket::{Deliver, ReplyTo};
+use crate::actors::ticket::{Deliver, ReplyTo, Waiting};
 use crate::flow::credit::Credit;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::{Frame, PackageFrame};
@@ -48,10 +48,8 @@ pub(super) async fn take_in(
     let decoder = edge.decoder_of(device_id);
     let credit = decoder.credits().take().await;
     let reply_to = ReplyTo {
-        connection: receipts.clone(),
+        waiting: Waiting::Connection { connection: receipts.clone(), received, window },
         package_id: package.package_id,
-        received,
-        window,
         memory,
         retry_after_ms: edge.retry_ms(),
         telemetry: Arc::clone(&edge.telemetry),
