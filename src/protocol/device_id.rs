@@ -28,13 +28,19 @@ pub enum BadDeviceId {
 impl DeviceId {
     /// Checks and copies.
     pub fn new(text: &str) -> Result<Self, BadDeviceId> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Checks only.
+    pub fn check(text: &str) -> Result<(), BadDeviceId> {
         if text.is_empty() || text.len() > MAX_DEVICE_ID_LEN {
             return Err(BadDeviceId::Length(text.len()));
         }
         if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
             return Err(BadDeviceId::Characters);
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// Checks bytes from the wire.

@@ -154,7 +154,8 @@ fn last_index(paths: &[Arc<str>]) -> FieldIndex {
     paths.len().saturating_sub(1) as FieldIndex
 }
 
-fn number_type(shape: &Shape) -> NumberType {
+/// What a number of this shape becomes.
+pub(crate) fn number_type(shape: &Shape) -> NumberType {
     match shape {
         Shape::Unsigned => NumberType::Unsigned,
         Shape::Float => NumberType::Float,
@@ -177,7 +178,8 @@ fn symbol_table(kind: &Kind, shape: &Shape) -> SymbolTable {
     SymbolTable { entries, unknown }
 }
 
-fn avro_index(merged: &EnumShape, name: &str) -> i64 {
+/// The position of a symbol among those of all versions.
+pub(crate) fn avro_index(merged: &EnumShape, name: &str) -> i64 {
     merged.symbols.iter().position(|symbol| &**symbol == name).unwrap_or(0) as i64
 }
 
@@ -190,7 +192,7 @@ fn emit_missing(fields: &[FieldShape], ops: &mut Vec<Op>) {
 }
 
 /// What a record holds for a field that its version lacks: the default, otherwise null.
-fn missing(field: &FieldShape) -> Box<[u8]> {
+pub(crate) fn missing(field: &FieldShape) -> Box<[u8]> {
     let Some(default) = &field.default else { return long_bytes(BRANCH_NULL) };
     let mut out = Vec::new();
     match (default, &field.shape) {

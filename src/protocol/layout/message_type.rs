@@ -12,6 +12,7 @@ use crate::protocol::avro::shape::RecordShape;
 use crate::protocol::avro::single_object::{Fingerprint, fingerprint};
 use crate::protocol::avro::table::table_of;
 use crate::protocol::avro::{EvolutionError, Incompatible, check_reads, merge};
+use crate::protocol::json::JsonPlan;
 use crate::protocol::message::{TypeId, Version};
 use crate::protocol::row::Table;
 
@@ -34,6 +35,8 @@ pub struct MessageType {
     pub fingerprint: Fingerprint,
     /// The table that records become rows of.
     pub table: Arc<Table>,
+    /// How a JSON event becomes a record of the newest version.
+    pub json: JsonPlan,
     /// By version; most types have few, and the first ones.
     layouts: Vec<Option<Layout>>,
 }
@@ -83,13 +86,15 @@ impl MessageType {
         }
         let fingerprint = fingerprint(&schema);
         let numbers: Vec<Version> = versions.iter().map(|(version, _)| *version).collect();
+        let newest = versions.last().map(|(version, fields)| (*version, fields.as_slice())).unwrap_or_default();
+        let json = JsonPlan::compile(id, newest, &record, fingerprint);
         let mut layouts = Vec::new();
         for (version, fields) in versions {
             layouts.resize_with(usize::from(version), || None);
             layouts.push(Some(Layout::new(version, fields, &record, fingerprint)));
         }
         let table = Arc::new(table);
-        Ok(MessageType { name, id, doc, versions: numbers, schema, schema_json, fingerprint, table, layouts })
+        Ok(MessageType { name, id, doc, versions: numbers, schema, schema_json, fingerprint, table, json, layouts })
     }
 
     /// The layout of a version.

@@ -12,12 +12,12 @@ mod catalog;
 mod catalog_tests;
 mod check;
 mod check_kind;
-mod compile;
+pub(crate) mod compile;
 mod decode;
 mod encode;
 mod field;
 mod message_type;
-mod plan;
+pub(crate) mod plan;
 mod scale;
 mod source;
 mod succession;
@@ -25,8 +25,8 @@ mod succession;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod transcode;
-mod unpack;
+pub(crate) mod transcode;
+pub(crate) mod unpack;
 mod value;
 mod version_layout;
 

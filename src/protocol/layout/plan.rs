@@ -125,7 +125,7 @@ pub(super) enum Piece {
 
 /// What a number becomes in Avro; wider than its own kind if another version has it wider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NumberType {
+pub(crate) enum NumberType {
     /// An int or a long: the same bytes.
     Long,
     Unsigned,

@@ -8,8 +8,8 @@ use crate::protocol::avro::varint::{write_bytes, write_long, write_unsigned};
 use crate::protocol::message::Identity;
 
 /// Bytes of `["null", T]`'s branch, as zigzag.
-const NULL: u8 = 0;
-const VALUE: u8 = 2;
+pub(crate) const NULL: u8 = 0;
+pub(crate) const VALUE: u8 = 2;
 
 /// The ends of the fields of a reordered group while it is written. More fields than this do not occur, see
 /// `check::MAX_FIELDS`.
@@ -17,7 +17,7 @@ type Ends = [u32; super::check::MAX_FIELDS];
 
 /// Appends the fields that every record starts with.
 #[inline]
-pub(super) fn write_identity(identity: &Identity<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_identity(identity: &Identity<'_>, out: &mut Vec<u8>) {
     write_bytes(identity.device_id.as_bytes(), out);
     write_long(as_long(identity.header.event_time_ms), out);
     write_long(i64::from(identity.header.sequence), out);
@@ -37,11 +37,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
             }
             Op::Int { field, bits, min, max, into } => {
                 let value = unpack::int(reader, *bits, *min, *max).map_err(|fault| (*field, fault))?;
-                match into {
-                    NumberType::Float => out.extend_from_slice(&(value as f32).to_le_bytes()),
-                    NumberType::Double => out.extend_from_slice(&(value as f64).to_le_bytes()),
-                    NumberType::Long | NumberType::Unsigned => write_long(value, out),
-                }
+                write_int(value, *into, out);
             }
             Op::Fixed { field, bits, signed, min, max, scale } => {
                 let value = unpack::fixed(reader, *bits, *signed, (*min, *max), scale);
@@ -49,10 +45,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
             }
             Op::F32 { field, min, max, into } => {
                 let value = unpack::f32(reader, *min, *max).map_err(|fault| (*field, fault))?;
-                match into {
-                    NumberType::Double => out.extend_from_slice(&f64::from(value).to_le_bytes()),
-                    _ => out.extend_from_slice(&value.to_le_bytes()),
-                }
+                write_f32(value, *into, out);
             }
             Op::F64 { field, min, max } => {
                 let value = unpack::f64(reader, *min, *max).map_err(|fault| (*field, fault))?;
@@ -131,13 +124,33 @@ fn write_reordered(group: &ReorderedOp, reader: &mut BitReader<'_>, out: &mut Ve
     Ok(())
 }
 
+/// Appends an unsigned integer as what it becomes in Avro.
 #[inline]
-fn write_uint(value: u64, into: NumberType, out: &mut Vec<u8>) {
+pub(crate) fn write_uint(value: u64, into: NumberType, out: &mut Vec<u8>) {
     match into {
         NumberType::Long => write_long(value as i64, out),
         NumberType::Unsigned => write_unsigned(value, out),
         NumberType::Float => out.extend_from_slice(&(value as f32).to_le_bytes()),
         NumberType::Double => out.extend_from_slice(&(value as f64).to_le_bytes()),
+    }
+}
+
+/// Appends a signed integer as what it becomes in Avro.
+#[inline]
+pub(crate) fn write_int(value: i64, into: NumberType, out: &mut Vec<u8>) {
+    match into {
+        NumberType::Float => out.extend_from_slice(&(value as f32).to_le_bytes()),
+        NumberType::Double => out.extend_from_slice(&(value as f64).to_le_bytes()),
+        NumberType::Long | NumberType::Unsigned => write_long(value, out),
+    }
+}
+
+/// Appends a single as what it becomes in Avro.
+#[inline]
+pub(crate) fn write_f32(value: f32, into: NumberType, out: &mut Vec<u8>) {
+    match into {
+        NumberType::Double => out.extend_from_slice(&f64::from(value).to_le_bytes()),
+        _ => out.extend_from_slice(&value.to_le_bytes()),
     }
 }
 

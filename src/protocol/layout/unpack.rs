@@ -45,7 +45,7 @@ pub(super) fn f64(reader: &mut BitReader<'_>, min: f64, max: f64) -> Result<f64,
 
 /// Whether a float is in range. A bound that is not a number means that no range is declared.
 #[inline]
-pub(super) fn is_valid(value: f64, min: f64, max: f64) -> bool {
+pub(crate) fn is_valid(value: f64, min: f64, max: f64) -> bool {
     min.is_nan() || (min..=max).contains(&value)
 }
 
