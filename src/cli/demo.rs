@@ -56,6 +56,7 @@ fn configure(args: &DemoArgs) -> Result<LoadedConfig, Failure> {
         // Any free port: a demo should not fail because an engine is running.
         config.devices.listen.set_port(0);
         config.http.listen.set_port(0);
+        config.ingest.listen = None;
     }
     Ok(loaded)
 }

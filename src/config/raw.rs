@@ -2,13 +2,15 @@
 //!
 //! Serde and `Default` share the defaults: a key that is left out takes its value from `Default` of its section.
 //! Nothing is checked here; unit, range and harm at each end of every key are told in `config/surgetank.toml`. The
-//! sections of the log and the store are in [`super::raw_rooms`], the limits in [`super::raw_limits`].
+//! sections of the log and the store are in [`super::raw_rooms`], the limits in [`super::raw_limits`], HTTP ingest is in
+//! [`super::raw_ingest`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::raw_ingest::RawIngest;
 use super::raw_limits::RawLimits;
 use super::raw_rooms::{RawLog, RawStore};
 
@@ -21,6 +23,7 @@ pub(super) struct RawConfig {
     pub devices: RawDevices,
     pub limits: RawLimits,
     pub http: RawHttp,
+    pub ingest: RawIngest,
     pub messages: RawMessages,
     pub topics: BTreeMap<String, RawTopic>,
     pub dead_letter: RawDeadLetter,
@@ -47,6 +50,7 @@ impl Default for RawConfig {
             devices: RawDevices::default(),
             limits: RawLimits::default(),
             http: RawHttp::default(),
+            ingest: RawIngest::default(),
             messages: RawMessages::default(),
             topics: BTreeMap::from([("telemetry".to_owned(), RawTopic::default())]),
             dead_letter: RawDeadLetter::default(),
@@ -167,7 +171,7 @@ impl Default for RawHttpTls {
     }
 }
 
-/// The HTTP side.
+/// The HTTP side that is looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawHttp {
@@ -319,12 +323,13 @@ impl Default for RawMemory {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawThreads {
     pub connections: Entry,
+    pub ingest: Entry,
     pub pipeline: Entry,
 }
 
 impl Default for RawThreads {
     fn default() -> Self {
-        Self { connections: 0.into(), pipeline: 0.into() }
+        Self { connections: 0.into(), ingest: 0.into(), pipeline: 0.into() }
     }
 }
 

@@ -213,7 +213,9 @@ mod tests {
             // For a number of actors 0 means one for each core.
             (_, Value::Number(number)) if number.as_i64() == Some(0) => return "255".to_owned(),
             (_, Value::Number(number)) => return (number.as_i64().unwrap() + 1).to_string(),
-            ("devices.listen" | "http.listen", _) => "127.0.0.1:9",
+            ("devices.listen" | "http.listen" | "ingest.listen", _) => "127.0.0.1:9",
+            ("ingest.max_event" | "ingest.piece", _) => "128 KiB",
+            ("ingest.cors_origins", _) => "https://app.example",
             ("devices.max_frame" | "devices.max_package", _) => "2 MiB",
             ("memory.budget", _) => "64 MiB",
             ("limits.frame_rate", _) => "2 KiB",

@@ -74,6 +74,8 @@ fn every_key_is_checked_under_its_own_name() {
         "devices.tls.client_ca",
         "http.tls.certificate",
         "http.tls.key",
+        "ingest.tls.certificate",
+        "ingest.tls.key",
         "messages.directory",
         "log.kafka.group",
         "log.kafka.instance_id",

@@ -2,13 +2,14 @@
 //!
 //! A value of these types has passed every rule, so nothing re-checks it. The fields mirror `config/surgetank.toml`
 //! one to one; the meaning, range and harm at each end of every key are told there. The rooms of the log and the store
-//! are in [`super::rooms`].
+//! are in [`super::rooms`], HTTP ingest is in [`super::ingest`].
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ingest::Ingest;
 use super::limits::Limits;
 use super::rooms::{Log, Store};
 pub use crate::tls::ServerTlsFiles;
@@ -24,8 +25,10 @@ pub struct Config {
     pub devices: Devices,
     /// What one device and one address may ask for.
     pub limits: Limits,
-    /// The HTTP side: ingest, observation, dashboard.
+    /// The HTTP side that is looked at.
     pub http: Http,
+    /// The HTTP side that takes events in.
+    pub ingest: Ingest,
     /// Where the message layouts are.
     pub messages: Messages,
     /// The topics and the message types that go into each; never empty, names are unique.
@@ -96,10 +99,10 @@ pub struct Devices {
     pub retry_delay: Duration,
 }
 
-/// The HTTP side.
+/// The HTTP side that is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http {
-    /// The address of ingest, observation and dashboard. Port 0 takes a free port.
+    /// The address of health, actors and histograms. Port 0 takes a free port.
     pub listen: SocketAddr,
     /// Most connections at once.
     pub max_connections: NonZeroUsize,
@@ -231,6 +234,8 @@ pub struct Memory {
 pub struct Threads {
     /// Threads for device connections.
     pub connections: NonZeroUsize,
+    /// Threads for HTTP ingest.
+    pub ingest: NonZeroUsize,
     /// Threads for producers, consumers and writers.
     pub pipeline: NonZeroUsize,
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
+use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
@@ -28,7 +29,8 @@ use crate::actors::schemas::Schemas;
 use crate::actors::writer::{Writer, WriterParts};
 use crate::config::{Config, LogKind};
 use crate::flow::credit::Credits;
-use crate::http::View;
+use crate::http::ingest::{Ingest, IngestLimits};
+use crate::http::{self, View};
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
 use crate::protocol::layout::Catalog;
 use crate::supervision::{ActorRef, ChildSpec, Crowd, Lifeline};
@@ -41,11 +43,17 @@ struct Parts<'a> {
     max_devices: usize,
 }
 
+/// Where what is taken in comes from.
+pub(super) struct Sockets {
+    pub(super) devices: TcpListener,
+    pub(super) ingest: Option<TcpListener>,
+}
+
 /// Builds and starts every actor, the sink first.
 pub(super) async fn build(
     config: &Config,
     catalog: &Arc<Catalog>,
-    socket: TcpListener,
+    sockets: Sockets,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
     secrets: &Secrets,
@@ -78,10 +86,10 @@ pub(super) async fn build(
     let (group_stop, on_group_stop) = oneshot::channel();
     let group = tokio::spawn(group.run(assignments, on_group_stop));
 
-    let routes = parts.routes(&rooms.log, dead_letter);
     let rules: LiveIntakeRules =
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
-    let decoders = parts.decoders(routes, &rules);
+    let decoder_parts = parts.decoder_parts(parts.routes(&rooms.log, dead_letter), &rules);
+    let decoders = parts.decoders(&decoder_parts);
     let devices = &config.devices;
     let limits = edge_limits(devices);
     let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
@@ -89,8 +97,9 @@ pub(super) async fn build(
     let edge = Arc::new(Edge::new(limits, credentials, tls, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
-    let listener = parts.listener(&edge, &crowd, socket);
-    Ok(Pipeline { listener, edge, crowd, group_stop, group, subscription, fleet, rooms, schemas, rules })
+    let ingest = sockets.ingest.map(|socket| parts.ingest(socket, decoder_parts, &edge, secrets)).transpose()?;
+    let listener = parts.listener(&edge, &crowd, sockets.devices);
+    Ok(Pipeline { listener, ingest, edge, crowd, group_stop, group, subscription, fleet, rooms, schemas, rules })
 }
 
 // === impl Parts ===
@@ -166,20 +175,56 @@ impl Parts<'_> {
         Routes { topics, dead_letter }
     }
 
-    fn decoders(&self, routes: Routes, rules: &LiveIntakeRules) -> Vec<ActorRef<Decoder>> {
-        let parts = Arc::new(DecoderParts {
+    fn decoder_parts(&self, routes: Routes, rules: &LiveIntakeRules) -> Arc<DecoderParts> {
+        Arc::new(DecoderParts {
             routes,
             rules: Arc::clone(rules),
             max_wait: self.config.producer.max_wait,
             telemetry: Arc::clone(&self.view.telemetry),
-        });
+        })
+    }
+
+    fn decoders(&self, parts: &Arc<DecoderParts>) -> Vec<ActorRef<Decoder>> {
         let start = |index: usize| {
-            let parts = Arc::clone(&parts);
+            let parts = Arc::clone(parts);
             let build = move |lifeline| Decoder::new(Arc::clone(&parts), lifeline);
             let bound = self.config.decoder.mailbox_packages.get() as u32;
             supervise(self.view, "decoder", index.to_string(), home(&self.threads.decoders, index), bound, build)
         };
         (0..self.config.decoder.actors.get()).map(start).collect()
+    }
+
+    fn ingest(
+        &self,
+        socket: TcpListener,
+        parts: Arc<DecoderParts>,
+        edge: &Arc<Edge>,
+        secrets: &Secrets,
+    ) -> Result<ServerHandle, EngineError> {
+        let config = &self.config.ingest;
+        let limits = IngestLimits {
+            max_requests: config.max_requests.get() as u32,
+            max_body: config.max_body,
+            max_expansion: config.max_expansion.get(),
+            max_event: config.max_event,
+            max_events: config.max_events.get(),
+            max_listed: config.max_listed.get(),
+            piece: config.piece,
+            max_pieces: config.max_pieces.get(),
+            body_timeout: config.body_timeout,
+            min_body_rate: config.min_body_rate,
+        };
+        let ingest = Ingest::new(limits, parts, Arc::clone(edge), Arc::clone(&secrets.credentials));
+        let num_threads = self.config.threads.ingest.get();
+        http::ingest::serve(
+            socket,
+            secrets.ingest.as_ref(),
+            ingest,
+            config,
+            num_threads,
+            self.config.shutdown.drain_timeout,
+        )
+        .map_err(|error| EngineError::Broken(format!("cannot serve HTTP ingest: {error}")))
     }
 
     fn listener(&self, edge: &Arc<Edge>, crowd: &Arc<Crowd>, socket: TcpListener) -> ActorRef<Listener> {

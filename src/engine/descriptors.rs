@@ -24,7 +24,8 @@ pub fn raise_limit() -> Option<u64> {
 pub fn device_connections(config: &Config, limit: Option<u64>) -> usize {
     let wanted = config.devices.max_connections.get();
     let Some(limit) = limit else { return wanted };
-    let others = RESERVE + config.http.max_connections.get() as u64;
+    let ingest = config.ingest.listen.map_or(0, |_| config.ingest.max_connections.get());
+    let others = RESERVE + (config.http.max_connections.get() + ingest) as u64;
     let left = limit.saturating_sub(others).max(limit / 2).max(1);
     wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
 }
@@ -49,8 +50,8 @@ mod tests {
         assert_eq!(device_connections(&config, None), 50_000);
         assert_eq!(device_connections(&config, Some(1 << 20)), 50_000);
         assert_eq!(shortage(&config, Some(1 << 20)), None);
-        assert_eq!(device_connections(&config, Some(20_000)), 20_000 - 512 - 256);
-        assert!(shortage(&config, Some(20_000)).unwrap().contains("19232 devices may connect"));
+        assert_eq!(device_connections(&config, Some(20_000)), 20_000 - 512 - 256 - 4096);
+        assert!(shortage(&config, Some(20_000)).unwrap().contains("15136 devices may connect"));
         assert_eq!(device_connections(&config, Some(1024)), 512);
         assert_eq!(device_connections(&config, Some(0)), 1);
     }

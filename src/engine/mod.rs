@@ -81,6 +81,8 @@ pub struct Engine {
     pub devices_addr: SocketAddr,
     /// Where HTTP is served.
     pub http_addr: SocketAddr,
+    /// Where HTTP ingest is served.
+    pub ingest_addr: Option<SocketAddr>,
     started: watch::Receiver<Option<Started>>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<Result<(), EngineError>>>,
@@ -125,12 +127,14 @@ impl Engine {
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;
+        let ingest = config.ingest.listen.map(|address| listen("ingest.listen", address)).transpose()?;
         let (devices_addr, http_addr) = (local_addr(&devices)?, local_addr(&http)?);
+        let ingest_addr = ingest.as_ref().map(local_addr).transpose()?;
         let (started_tx, started) = watch::channel(None);
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { loaded, catalog, secrets, devices, http, started: started_tx };
+            let run = run::Run { loaded, catalog, secrets, devices, http, ingest, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome =
                 ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
@@ -143,8 +147,10 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(work)
             .map_err(|error| EngineError::Broken(format!("cannot start a thread: {error}")))?;
-        info!(devices = %devices_addr, http = %http_addr, "listening");
-        Ok(Self { devices_addr, http_addr, started, stop: Some(stop), ended: Some(ended), thread: Some(thread) })
+        let ingest = ingest_addr.map(tracing::field::display);
+        info!(devices = %devices_addr, http = %http_addr, ingest, "listening");
+        let (stop, ended, thread) = (Some(stop), Some(ended), Some(thread));
+        Ok(Self { devices_addr, http_addr, ingest_addr, started, stop, ended, thread })
     }
 
     /// Waits until the engine takes messages, and returns what it is made of; `None` if it ended before.

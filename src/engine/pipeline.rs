@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_web::dev::ServerHandle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -21,6 +22,7 @@ use crate::supervision::{ActorRef, Crowd, jitter};
 /// The running data path, sink last.
 pub(super) struct Pipeline {
     pub(super) listener: ActorRef<Listener>,
+    pub(super) ingest: Option<ServerHandle>,
     pub(super) edge: Arc<Edge>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) group_stop: oneshot::Sender<()>,
@@ -48,12 +50,19 @@ impl Pipeline {
         let left = || deadline.saturating_duration_since(Instant::now());
         info!(connections = self.crowd.num_alive(), "draining");
         self.listener.send(StopAccepting);
+        // Accepts no more, and ends when the requests under way are answered.
+        let ingest = self.ingest.clone().map(|server| actix_rt::spawn(async move { server.stop(true).await }));
         self.edge.dismiss_all(|| shutdown.reconnect_spread.mul_f64(jitter()).as_millis() as u32);
         if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
             warn!(
                 connections = self.crowd.num_alive(),
                 "connections cut off; their devices send again what has no receipt"
             );
+        }
+        if let Some(ingest) = ingest
+            && timeout(left() / 2, ingest).await.is_err()
+        {
+            warn!("requests cut off; their clients send again what has no answer");
         }
         view.supervisor.stop_restarting();
         let _ = self.group_stop.send(());

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::build::build;
+use super::build::{Sockets, build};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
@@ -43,6 +43,7 @@ pub(super) struct Run {
     pub(super) secrets: Secrets,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
+    pub(super) ingest: Option<TcpListener>,
     pub(super) started: watch::Sender<Option<Started>>,
 }
 
@@ -74,8 +75,8 @@ impl Run {
             _ = &mut stop => return Ok(()),
         };
         let threads = Threads::start(&config);
-        let devices = self.devices.try_clone().map_err(broken)?;
-        let mut pipeline = build(&config, &self.catalog, devices, &view, opened, &self.secrets, &threads).await?;
+        let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest };
+        let mut pipeline = build(&config, &self.catalog, sockets, &view, opened, &self.secrets, &threads).await?;
         let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);

@@ -37,6 +37,8 @@ pub struct Secrets {
     pub devices: Option<Arc<ServerTls>>,
     /// TLS on the HTTP side. `None`: plain HTTP.
     pub http: Option<Arc<ServerTls>>,
+    /// TLS on HTTP ingest. `None`: plain HTTP.
+    pub ingest: Option<Arc<ServerTls>>,
 }
 
 /// What has been read and is new, ready to be put in force.
@@ -60,9 +62,9 @@ impl Secrets {
         for (section, trust) in servers(config) {
             client_config(trust).map_err(|reason| SecretsError::Tls { section, reason })?;
         }
-        let [devices, http] = ports(config);
+        let [devices, http, ingest] = ports(config);
         let credentials = Arc::new(ArcSwap::from_pointee(credentials(config)?));
-        Ok(Self { credentials, devices: open(devices)?, http: open(http)? })
+        Ok(Self { credentials, devices: open(devices)?, http: open(http)?, ingest: open(ingest)? })
     }
 
     /// Reads the files again, which are those of the start: other ones need a restart.
@@ -73,7 +75,7 @@ impl Secrets {
             news.changes.push("tokens".to_owned());
             news.credentials = Some(credentials);
         }
-        for (tls, (section, files)) in [&self.devices, &self.http].into_iter().zip(ports(config)) {
+        for (tls, (section, files)) in [&self.devices, &self.http, &self.ingest].into_iter().zip(ports(config)) {
             let (Some(tls), Some(files)) = (tls, files) else { continue };
             let read = PreparedTls::read(files.clone()).map_err(|reason| SecretsError::Tls { section, reason })?;
             // What is the same stays: with it the tickets that devices come back with.
@@ -122,6 +124,6 @@ fn servers(config: &Config) -> impl Iterator<Item = (&'static str, &ServerTrust)
 }
 
 /// The ports with the sections of their certificates.
-fn ports(config: &Config) -> [(&'static str, &Option<ServerTlsFiles>); 2] {
-    [("devices.tls", &config.devices.tls), ("http.tls", &config.http.tls)]
+fn ports(config: &Config) -> [(&'static str, &Option<ServerTlsFiles>); 3] {
+    [("devices.tls", &config.devices.tls), ("http.tls", &config.http.tls), ("ingest.tls", &config.ingest.tls)]
 }

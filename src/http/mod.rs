@@ -1,5 +1,6 @@
-//! HTTP: health, histograms and actors, as JSON.
+//! HTTP: health, histograms and actors as JSON, and, at an address of its own, ingest.
 
+pub mod ingest;
 mod observe;
 
 use std::net::TcpListener;

@@ -20,6 +20,7 @@ pub struct Process {
     reading: Option<JoinHandle<()>>,
     pub devices: SocketAddr,
     pub http: SocketAddr,
+    pub ingest: SocketAddr,
 }
 
 /// The binary, without anything of this process's environment that it would listen to.
@@ -82,15 +83,22 @@ impl Process {
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (lines, sink) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&stderr));
         let reading = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sink.lock().push(line)));
-        let (devices, http) = until("the engine to say where it listens", async || {
+        let (devices, http, ingest) = until("the engine to say where it listens", async || {
             let address = |line: &Value, key: &str| line.get(key)?.as_str()?.parse::<SocketAddr>().ok();
             stderr.lock().iter().find_map(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
-                Some((address(&line, "devices")?, address(&line, "http")?))
+                Some((address(&line, "devices")?, address(&line, "http")?, address(&line, "ingest")?))
             })
         })
         .await;
-        Self { child, stderr, reading: Some(reading), devices, http }
+        Self { child, stderr, reading: Some(reading), devices, http, ingest }
+    }
+
+    /// The most memory that the process has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL, and waits for the end.

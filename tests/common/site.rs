@@ -57,6 +57,7 @@ impl Site {
             ("data_dir", data_dir.as_str()),
             ("devices.listen", "\"127.0.0.1:0\""),
             ("http.listen", "\"127.0.0.1:0\""),
+            ("ingest.listen", "\"127.0.0.1:0\""),
             ("devices.retry_delay", "\"100 ms\""),
             ("shutdown.notice", "\"0 s\""),
             ("logging.format", "\"json\""),

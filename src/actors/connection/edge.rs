@@ -73,7 +73,7 @@ pub(super) struct Presence {
 
 impl EdgeLimits {
     /// What one package may be.
-    pub(super) fn of_package(&self) -> PackageLimits {
+    pub(crate) fn of_package(&self) -> PackageLimits {
         PackageLimits { max_bytes: self.max_package as usize, max_messages: self.max_messages }
     }
 
@@ -172,7 +172,7 @@ impl Edge {
     }
 
     /// The delay to give with "retry later", in milliseconds.
-    pub(super) fn retry_ms(&self) -> u32 {
+    pub(crate) fn retry_ms(&self) -> u32 {
         millis(self.limits.load().retry_delay)
     }
 

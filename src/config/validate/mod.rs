@@ -1,8 +1,9 @@
 //! From the configuration as written to the checked types: every rule is applied here, once.
 //!
-//! This file has the sections outside the rooms; `limits` has what devices and addresses may ask for, `rooms` the log
-//! and the store, `tls` certificates and keys, `topics` the topics, `relations` the rules between keys.
+//! This file has most sections; `ingest` has HTTP ingest, `limits` what devices and addresses may ask for, `rooms` the
+//! log and the store, `tls` certificates and keys, `topics` the topics, `relations` the rules between keys.
 
+mod ingest;
 mod limits;
 mod relations;
 mod rooms;
@@ -71,6 +72,7 @@ pub(super) fn validate(
                 tls,
             }
         },
+        ingest: ingest::ingest(check, &raw.ingest, surroundings),
         messages: messages(check, &raw.messages.directory, surroundings),
         topics: topics::topics(check, &raw.topics),
         dead_letter: DeadLetter {
@@ -117,6 +119,7 @@ pub(super) fn validate(
             let mut section = check.section("threads");
             Threads {
                 connections: section.workers("connections", &raw.threads.connections),
+                ingest: section.workers("ingest", &raw.threads.ingest),
                 pipeline: section.workers("pipeline", &raw.threads.pipeline),
             }
         },

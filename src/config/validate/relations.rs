@@ -39,9 +39,22 @@ fn limits(check: &mut Checker<'_>, config: &Config) {
         let remedy = "lower devices.max_package or raise memory.budget";
         check.conflict("devices.max_package", "is more than an eighth of", "memory.budget", remedy);
     }
-    let gate = &config.gate;
-    if devices.listen == config.http.listen && devices.listen.port() != 0 {
-        check.conflict("http.listen", "is the same address as", "devices.listen", "give one of them another port");
+    let (gate, ingest) = (&config.gate, &config.ingest);
+    at_most(check, ingest.max_event as u64 <= ingest.max_body, "ingest.max_event", "ingest.max_body");
+    // As for packages: a piece, and what is made of it.
+    if (ingest.piece + ingest.max_event) as u64 > config.memory.budget / 16 {
+        let remedy = "lower ingest.piece or raise memory.budget";
+        check.conflict("ingest.piece", "is, with ingest.max_event, more than a sixteenth of", "memory.budget", remedy);
+    }
+    let (devices_listen, http_listen) = (Some(devices.listen), Some(config.http.listen));
+    for (key, address, other, other_address) in [
+        ("http.listen", http_listen, "devices.listen", devices_listen),
+        ("ingest.listen", ingest.listen, "devices.listen", devices_listen),
+        ("ingest.listen", ingest.listen, "http.listen", http_listen),
+    ] {
+        if address == other_address && address.is_some_and(|address| address.port() != 0) {
+            check.conflict(key, "is the same address as", other, "give one of them another port");
+        }
     }
     let has_gap = gate.read_again_below < gate.stop_reading_above;
     below(check, has_gap, "gate.read_again_below", "gate.stop_reading_above");
@@ -121,7 +134,8 @@ fn exposure(check: &mut Checker<'_>, config: &Config) {
     }
     let clients = devices.tls.as_ref().and_then(|tls| tls.clients.as_ref());
     let have_certificates = clients.is_some_and(|clients| clients.is_required);
-    let ports = [("devices.listen", devices.listen, have_certificates), ("http.listen", http.listen, false)];
+    let mut ports = vec![("devices.listen", devices.listen, have_certificates), ("http.listen", http.listen, false)];
+    ports.extend(config.ingest.listen.map(|address| ("ingest.listen", address, false)));
     for (key, address, is_guarded) in ports {
         if !address.ip().is_loopback() && !is_guarded {
             let what = "can be reached by others but credentials.file is empty";

@@ -1,0 +1,177 @@
+//! HTTP ingest: events as JSON and packages, taken into the same log as what devices send. `docs/http.md` is the full
+//! text.
+//!
+//! A request is worked on where it was accepted: `body` reads and unpacks it, `protocol::json` makes records of it, and
+//! `piece` hands them to the producers. Each piece of a body has a ticket as a package has; the answer is made of the
+//! receipts, so it says "accepted" of nothing that is not durable.
+
+mod access;
+mod body;
+mod events;
+mod inflate;
+mod openapi;
+mod packages;
+mod patience;
+mod piece;
+mod problem;
+mod snappy;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::dev::ServerHandle;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::middleware::Condition;
+use actix_web::{App, HttpRequest, HttpServer, web};
+
+use self::problem::{Kind, Problem};
+use crate::actors::connection::Edge;
+use crate::actors::decoder::DecoderParts;
+use crate::config;
+use crate::credentials::CurrentCredentials;
+use crate::flow::credit::{Credit, Credits};
+use crate::flow::memory::{Reserved, retry_delay};
+use crate::supervision::jitter;
+use crate::telemetry::Recorder;
+use crate::tls::ServerTls;
+
+/// The header that names the device that a package is of.
+const DEVICE_HEADER: &str = "surgetank-device";
+/// The header that stands for the sequences of events that have none.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// How long a browser may remember what CORS allows.
+const CORS_MAX_AGE_SECONDS: usize = 3600;
+
+/// Limits of requests; meanings and units are those of the config's `[ingest]`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct IngestLimits {
+    pub max_requests: u32,
+    pub max_body: u64,
+    pub max_expansion: u32,
+    pub max_event: usize,
+    pub max_events: u32,
+    pub max_listed: usize,
+    pub piece: usize,
+    pub max_pieces: usize,
+    pub body_timeout: Duration,
+    pub min_body_rate: u64,
+}
+
+/// What all requests share.
+pub struct Ingest {
+    limits: IngestLimits,
+    /// Layouts, the way into the log, and the limits of event times.
+    parts: Arc<DecoderParts>,
+    /// The way of packages, and the budget of memory.
+    edge: Arc<Edge>,
+    credentials: CurrentCredentials,
+    /// One for each request that is worked on.
+    requests: Credits,
+    /// From the head of a request to its answer.
+    acknowledge: Recorder,
+}
+
+// === impl Ingest ===
+
+impl Ingest {
+    /// Takes in what finds room with the edge, and hands it to the producers that the decoders know.
+    pub fn new(
+        limits: IngestLimits,
+        parts: Arc<DecoderParts>,
+        edge: Arc<Edge>,
+        credentials: CurrentCredentials,
+    ) -> Self {
+        let requests = Credits::new(limits.max_requests);
+        let acknowledge = parts.telemetry.acknowledge.recorder();
+        Self { limits, parts, edge, credentials, requests, acknowledge }
+    }
+
+    /// Lets a request be worked on, unless there are too many.
+    fn admit(&self) -> Result<Credit, Problem> {
+        self.requests.try_take().ok_or_else(|| {
+            let detail = format!("{} are under way", self.limits.max_requests);
+            Problem::new(Kind::Busy, detail).retry_after(self.retry_delay())
+        })
+    }
+
+    /// Room in memory for what is about to be read.
+    fn make_room(&self, num_bytes: u64) -> Result<Reserved, Problem> {
+        self.edge.memory.try_reserve(num_bytes).ok_or_else(|| {
+            Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(self.retry_delay())
+        })
+    }
+
+    /// How long a client is to stay away; spread, so that those who were sent away together do not come back together.
+    fn retry_delay(&self) -> Duration {
+        retry_delay(self.edge.limits().retry_delay, self.edge.memory.pressure(), jitter())
+    }
+}
+
+/// Serves HTTP ingest on an open socket, in HTTP/1.1 and HTTP/2, with TLS if there is any, until the handle stops it.
+pub fn serve(
+    listener: TcpListener,
+    tls: Option<&Arc<ServerTls>>,
+    ingest: Ingest,
+    config: &config::Ingest,
+    num_threads: usize,
+    drain_timeout: Duration,
+) -> std::io::Result<ServerHandle> {
+    let ingest = web::Data::new(ingest);
+    let origins = config.cors_origins.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(ingest.clone())
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .service(resource("/v1/events/{type}", "POST").route(web::post().to(events::post)))
+            .service(resource("/v1/packages", "POST").route(web::post().to(packages::post)))
+            .service(resource("/openapi.json", "GET").route(web::get().to(openapi::get)))
+            .default_service(web::to(not_found))
+    })
+    .workers(num_threads)
+    .max_connections(config.max_connections.get().div_ceil(num_threads))
+    .client_request_timeout(config.head_timeout)
+    .keep_alive(config.idle_timeout)
+    .shutdown_timeout(drain_timeout.as_secs())
+    .disable_signals();
+    let server = match tls {
+        None => server.listen_auto_h2c(listener)?,
+        // HTTP/1.1 and HTTP/2 are negotiated by the server itself.
+        Some(tls) => server.listen_rustls_0_23(listener, tls.lasting_config())?,
+    };
+    let server = server.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}
+
+/// A path that takes one method.
+fn resource(path: &str, method: &'static str) -> actix_web::Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        Err::<&str, Problem>(Problem::new(Kind::MethodNotAllowed, method))
+    }))
+}
+
+async fn not_found(request: HttpRequest) -> Result<&'static str, Problem> {
+    let path: String = request.path().chars().take(100).collect();
+    Err(Problem::new(Kind::NotFound, format!("{path} is not a path of this service; see /openapi.json")))
+}
+
+fn cors(origins: &[String]) -> Cors {
+    let headers = [AUTHORIZATION, CONTENT_TYPE, CONTENT_ENCODING, ACCEPT];
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST"])
+        .allowed_headers(headers)
+        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER])
+        .expose_headers([RETRY_AFTER])
+        .max_age(CORS_MAX_AGE_SECONDS);
+    match origins {
+        [all] if all == "*" => cors.allow_any_origin().send_wildcard(),
+        _ => origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin)),
+    }
+}
