@@ -125,6 +125,9 @@ async fn what_the_log_did_not_confirm_is_told_apart() {
     process.signal("TERM");
     let mut process = process;
     assert!(process.exited().await.success());
+    let running = site.launch().await;
+    running.catch_up().await;
+    running.stop().await;
     assert_eq!(site.number("select count(*) from position"), 6);
 }
 

@@ -238,7 +238,7 @@ async fn requests_that_cannot_be_taken_are_told_why() {
         (events(JSON, &format!("{{\"driver\":\"{}\"}}", "x".repeat(2000))), 413, "body-too-large"),
         (events(NDJSON, &" \n".repeat(40_000)), 413, "body-too-large"),
         (events(NDJSON, &many(60)), 413, "too-many-events"),
-        (events(NDJSON, "").header("Content-Encoding", "gzip").body(gzip(&[b' '; 70_000])), 413, "body-too-large"),
+        (Request::events(NDJSON, gzip(&[b' '; 70_000])).header("Content-Encoding", "gzip"), 413, "body-too-large"),
     ];
     for (request, status, slug) in cases {
         let problem = request.send(to).await.problem(status, slug);
@@ -362,8 +362,8 @@ async fn compression_bombs_are_cut_off_early() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_are_cut_off_and_others_go_on() {
     let site = Site::new(&[
-        ("ingest.head_timeout", "\"300 ms\""),
-        ("ingest.body_timeout", "\"500 ms\""),
+        ("ingest.head_timeout", "\"1 s\""),
+        ("ingest.body_timeout", "\"2 s\""),
         ("ingest.max_requests", "3"),
     ]);
     let running = site.launch().await;
@@ -426,7 +426,8 @@ async fn without_room_in_memory_clients_are_told_to_come_later() {
     .await;
     refused.problem(503, "memory-full");
     assert!(refused.header("retry-after").is_some());
-    assert!((10..=20).contains(&half_sent.len()), "{} bodies of two pieces each fit", half_sent.len());
+    // 2 MiB for each, and half of the budget is theirs in any case.
+    assert!((7..=16).contains(&half_sent.len()), "{} bodies were taken in", half_sent.len());
     drop(half_sent);
     until_true("room to be there again", async || {
         Request::events(JSON, event("d", 1).to_string()).send(to).await.status == 200
@@ -454,7 +455,10 @@ async fn a_request_under_way_is_answered_before_the_engine_ends() {
     stream.write_all(&bytes[bytes.len() - 100..]).await.unwrap();
     Answer::read(&mut stream).await.expect("an answer").accepted(10);
     in_time("the engine to end", running.engine.ended()).await.unwrap();
+    let running = site.launch().await;
+    running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), 10);
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -171,6 +171,22 @@ fn each_rule_tells_where_what_and_what_to_do() {
             r#"x.toml:1: http.listen = "127.0.0.1:7400" is the same address as devices.listen = "127.0.0.1:7400"; give one of them another port"#,
         ),
         (
+            "ingest.listen = \"127.0.0.1:7401\"",
+            r#"x.toml:1: ingest.listen = "127.0.0.1:7401" is the same address as http.listen = "127.0.0.1:7401"; give one of them another port"#,
+        ),
+        (
+            "ingest.max_event = \"1 MiB\"\ningest.max_body = \"64 KiB\"",
+            r#"x.toml:1: ingest.max_event = "1 MiB" is more than ingest.max_body = "64 KiB"; lower ingest.max_event or raise ingest.max_body"#,
+        ),
+        (
+            "ingest.piece = \"16 MiB\"",
+            r#"x.toml:1: ingest.piece = "16 MiB" is, with ingest.max_event, more than a sixteenth of memory.budget = "256 MiB"; lower ingest.piece or raise memory.budget"#,
+        ),
+        (
+            "ingest.cors_origins = [\"app.example\"]",
+            r#"x.toml:1: ingest.cors_origins: ["app.example"] is not a list of origins; write each as a browser does, such as ["https://app.example"] (allowed: scheme://host with or without a port, or ["*"])"#,
+        ),
+        (
             "logging.level = \"infos\"",
             r#"x.toml:1: logging.level: "infos" is not valid; change it (allowed: off, error, warn, info, debug or trace, and MODULE=LEVEL after commas)"#,
         ),
