@@ -328,6 +328,7 @@ async fn a_package_over_http_is_a_package() {
     let bare = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE).body("x");
     bare.send(to).await.problem(400, "bad-header");
     bare.clone().header("Surgetank-Device", "a b").send(to).await.problem(400, "bad-header");
+    package(Vec::new()).send(to).await.problem(422, "rejected");
     package(vec![0; 70_000]).send(to).await.problem(413, "body-too-large");
     package(vec![0; 10]).header("Content-Encoding", "gzip").send(to).await.problem(415, "unsupported-encoding");
     Request::new("POST", "/v1/packages")

@@ -43,6 +43,7 @@ fn origins(section: &mut Section<'_, '_>, name: &str, entry: &Entry) -> Vec<Stri
 }
 
 fn is_origin(text: &str) -> bool {
-    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']);
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]".contains(letter);
+    let is_host = |host: &str| !host.is_empty() && host.chars().all(is_letter);
     text.split_once("://").is_some_and(|(scheme, host)| ["http", "https"].contains(&scheme) && is_host(host))
 }
