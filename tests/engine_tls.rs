@@ -33,7 +33,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// A site with TLS on both ports, with further settings.
+    /// A site with TLS on all ports, with further settings.
     fn new(settings: &[(&str, &str)]) -> Self {
         let site = Site::new(&[]);
         let authority = Authority::new(site.path(), "authority");
@@ -43,6 +43,8 @@ impl Fleet {
             ("devices.tls.key", "\"server.key\""),
             ("http.tls.certificate", "\"server.crt\""),
             ("http.tls.key", "\"server.key\""),
+            ("ingest.tls.certificate", "\"server.crt\""),
+            ("ingest.tls.key", "\"server.key\""),
         ];
         site.configure(&[&tls[..], settings].concat());
         Self { site, authority }
@@ -222,9 +224,14 @@ async fn http_is_served_by_tls_in_both_versions() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
 
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let answer = http::get_over(handshake(server, config).await.unwrap(), "/health/live").await;
+    let answer = http::get_over(handshake(server, config.clone()).await.unwrap(), "/health/live").await;
     assert_eq!(answer, Some((200, serde_json::json!({"live": true}))));
     assert!(http::try_get(server, "/health/live").await.is_none(), "plain HTTP is not answered");
+
+    let ingest = running.engine.ingest_addr.unwrap();
+    let answer = http::get_over(handshake(ingest, config).await.unwrap(), "/openapi.json").await;
+    assert_eq!(answer.map(|(status, _)| status), Some(200));
+    assert!(http::try_get(ingest, "/openapi.json").await.is_none(), "plain HTTP is not answered");
     running.stop().await;
 }
 
