@@ -23,7 +23,7 @@ PARTITIONS = 16
 POLL_S = 0.05
 # Of each partition's newest records, this many are compared with their rows, column by column.
 COMPARED = 20
-WARM_UP_RECORDS = 300_000
+WARM_UP_RECORDS = 800_000
 STEADY_WARM_UP_S, STEADY_S = 20, 20
 PEERS = ["surgetank", "ceiling", "connect", "node", "spark"]
 READS_AVRO = {"surgetank", "ceiling"}
@@ -220,7 +220,7 @@ class Run:
     def warm_up(self):
         """Neither server is measured cold: rows in groups and rows alone, thrown away afterwards."""
         say("warming up")
-        for shape, records in (("2000", WARM_UP_RECORDS), ("40000", WARM_UP_RECORDS // 3)):
+        for shape, records in (("2000", WARM_UP_RECORDS), ("40000", WARM_UP_RECORDS // 8)):
             topic = f"{self.topic_prefix}_warm_{shape}"
             generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
             peer = Peer(self.args, self.servers, "ceiling", topic, 0)
@@ -235,8 +235,9 @@ class Run:
         made = generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
         say(f"{shape}: {records} readings, {made['avro_bytes']} bytes as Avro, {made['json_bytes']} as JSON")
         newest = self.servers.last_records(f"{topic}_json", PARTITIONS, COMPARED)
-        for _ in range(self.args.repeat):
-            for name in self.args.peers:
+        for number in range(self.args.repeat):
+            # There and back: who comes later finds warmer servers.
+            for name in self.args.peers[:: -1 if number % 2 else 1]:
                 self.measure(name, shape, topic, lambda peer: drain(self.args, peer, newest, records))
         self.servers.delete_topics(f"{topic}_")
 
@@ -286,6 +287,8 @@ def parse():
 
 def main():
     args = parse()
+    # What is running then is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     servers = Servers()
     run = Run(args, servers)
     say(f"surgetank {args.commit}; Cassandra with commitlog_sync {run.facts['commitlog_sync']}; logs are in {args.out}")
