@@ -128,18 +128,20 @@ def to_rows(args, servers, package):
 
 
 def bare_loop(args, servers, log):
+    """The second of two goes: the first finds a server that has only just started."""
     records = CEILING_RECORDS[log]
-    topic = f"{args.name}_ceiling"
-    if log == "kafka":
-        servers.create_topics([topic], PARTITIONS)
-        to = ["--topic", f"{servers.broker}/{topic}", "--partitions", str(PARTITIONS)]
-    else:
-        to = ["--file", args.out / "journal"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    made = subprocess.run([args.ceiling, "append", "--messages", HERE / "messages", "--records", str(records), *to],
-                          check=True, stdout=subprocess.PIPE, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    (args.out / "journal").unlink(missing_ok=True)
+    for number in range(2):
+        if log == "kafka":
+            topic = f"{args.name}_ceiling_{number}"
+            servers.create_topics([topic], PARTITIONS)
+            to = ["--topic", f"{servers.broker}/{topic}", "--partitions", str(PARTITIONS)]
+        else:
+            to = ["--file", args.out / "journal"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        made = subprocess.run([args.ceiling, "append", "--messages", HERE / "messages", "--records", str(records), *to],
+                              check=True, stdout=subprocess.PIPE, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        (args.out / "journal").unlink(missing_ok=True)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return result({"acked": records, "acked_per_s": records / json.loads(made.stdout)["seconds"], "cpu_s": cpu_s})
 

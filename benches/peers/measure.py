@@ -21,15 +21,17 @@ from servers import Servers, Table
 HERE = Path(__file__).resolve().parent
 PARTITIONS = 16
 POLL_S = 0.05
-# Of each partition's newest records, this many are compared with their rows, column by column.
-COMPARED = 20
+# This many of each partition's newest records must be rows for a backlog to be drained. In the end they are compared with
+# their rows, column by column. Peers write what they have read in one go in any order, so a single one would not do.
+NEWEST = 10
 WARM_UP_RECORDS = 800_000
 STEADY_WARM_UP_S, STEADY_S = 20, 20
 PEERS = ["surgetank", "ceiling", "connect", "node", "spark"]
 READS_AVRO = {"surgetank", "ceiling"}
 # Devices, and consecutive readings of one of them.
 BACKLOGS = {"2000": (2_000, 1), "40000": (40_000, 1), "40000x10": (40_000, 10)}
-STEADY = "steady"
+# Readings per second of a steady load; none: half of what the peer reached with the backlog of as many devices.
+STEADY = {"steady": None, "steady-10k": 10_000}
 
 
 def say(*words):
@@ -67,6 +69,7 @@ class Peer:
     def __enter__(self):
         env = {**os.environ, "BROKER": self.servers.broker, "CASSANDRA": self.servers.node, "JSON_TOPIC": f"{self.topic}_json",
                "GROUP": self.keyspace, "KEYSPACE": self.keyspace, "RUN_DIR": str(self.directory)}
+        self.started = time.time()
         with open(self.directory / "log", "w") as log:
             self.process = subprocess.Popen(self.command(), env=env, cwd=self.directory, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
@@ -88,11 +91,22 @@ class Peer:
     def check(self):
         if self.process.poll() is not None:
             raise Void(f"ended with {self.process.returncode}; see {self.directory}/log")
+        if time.time() - self.started > self.args.timeout:
+            raise Void(f"not finished within {self.args.timeout:.0f} s")
+
+    def wait(self):
+        """Until the table is to be asked again."""
+        self.check()
+        time.sleep(POLL_S)
 
     def cpu(self):
         """CPU seconds so far of the peer, of Cassandra and of Kafka."""
         return (machine.cpu_seconds(*machine.tree(self.process.pid)), machine.cpu_seconds(self.servers.cassandra_pid),
                 machine.cpu_seconds(self.servers.kafka_pid))
+
+    def settle(self):
+        """What was read and not yet written is not to be cut off."""
+        machine.wait_until_idle(self.servers.cassandra_pid, self.servers.kafka_pid)
 
     def peak_rss_mb(self):
         return round(machine.peak_rss_mb(machine.tree(self.process.pid)))
@@ -116,31 +130,27 @@ def per_100k(before, after, rows):
     return [round((b - a) * 100_000 / rows, 2) for a, b in zip(before, after)]
 
 
-def drain(args, peer, newest, records):
+def drain(peer, newest, records):
     """One peer and one backlog: from its first row to its last."""
-    started, left = time.time(), [records_of_one[-1] for records_of_one in newest]
     with peer:
         while peer.table.is_empty():
-            peer.check()
-            if time.time() - started > args.timeout:
-                raise Void("no row in time")
-            time.sleep(POLL_S)
+            peer.wait()
         first, before = time.time(), peer.cpu()
+        for of_one in newest:
+            while peer.table.missing(of_one[-1:]):
+                peer.wait()
+        left = [record for of_one in newest for record in of_one]
         while left:
-            if peer.table.has(left[0]):
-                left.pop(0)
-                continue
+            last, after = time.time(), peer.cpu()
+            left = peer.table.missing(left)
             peer.check()
-            if time.time() - started > args.timeout:
-                raise Void(f"not finished within {args.timeout} s")
-            time.sleep(POLL_S)
-        last, after = time.time(), peer.cpu()
         rss = peer.peak_rss_mb()
+        peer.settle()
     verify(peer, records, newest)
     own, database, kafka = per_100k(before, after, records)
     return {"rows_per_s": round(records / (last - first)), "cpu_s_per_100k": own, "db_cpu_s_per_100k": database,
             "kafka_cpu_s_per_100k": kafka, "peak_rss_mb": rss, "rows_ok": True, "records": records,
-            "seconds": round(last - first, 2), "first_row_after_s": round(first - started, 2)}
+            "seconds": round(last - first, 2), "first_row_after_s": round(first - peer.started, 2)}
 
 
 def verify(peer, records, newest):
@@ -148,7 +158,7 @@ def verify(peer, records, newest):
     rows = peer.servers.count_rows(peer.keyspace)
     if rows != records:
         raise Void(f"{rows} rows of {records}")
-    for record in (record for records_of_one in newest for record in records_of_one):
+    for record in (record for of_one in newest for record in of_one):
         if difference := peer.table.differs(record):
             raise Void(f"{record['device_id']} {record['sequence']}: {difference}")
 
@@ -171,6 +181,7 @@ def keep_up(args, peer, rate):
             seconds, after = time.time() - began, peer.cpu()
             found = json.loads(follower.stdout.readline())
             rss = peer.peak_rss_mb()
+            peer.settle()
         finally:
             follower.kill()
     if found["unseen"]:
@@ -225,7 +236,7 @@ class Run:
             generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
             peer = Peer(self.args, self.servers, "ceiling", topic, 0)
             try:
-                drain(self.args, peer, self.servers.last_records(f"{topic}_json", PARTITIONS, 1), records)
+                drain(peer, self.servers.last_records(f"{topic}_json", PARTITIONS, NEWEST), records)
             finally:
                 self.servers.drop_keyspace(peer.keyspace)
                 self.servers.delete_topics(f"{topic}_")
@@ -234,22 +245,22 @@ class Run:
         topic, records = f"{self.topic_prefix}_{shape}", self.args.records
         made = generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
         say(f"{shape}: {records} readings, {made['avro_bytes']} bytes as Avro, {made['json_bytes']} as JSON")
-        newest = self.servers.last_records(f"{topic}_json", PARTITIONS, COMPARED)
+        newest = self.servers.last_records(f"{topic}_json", PARTITIONS, NEWEST)
         for number in range(self.args.repeat):
             # There and back: who comes later finds warmer servers.
             for name in self.args.peers[:: -1 if number % 2 else 1]:
-                self.measure(name, shape, topic, lambda peer: drain(self.args, peer, newest, records))
+                self.measure(name, shape, topic, lambda peer: drain(peer, newest, records))
         self.servers.delete_topics(f"{topic}_")
 
-    def steady(self):
+    def steady(self, shape):
         for name in self.args.peers:
-            rate = half_of_capacity(self.args.json, name)
+            rate = STEADY[shape] or half_of_capacity(self.args.json, name)
             if not rate:
-                self.report(name, STEADY, {"missing": "what it can do is not known: measure the shape 2000 first"})
+                self.report(name, shape, {"missing": "what it can do is not known: measure the shape 2000 first"})
                 continue
-            topic = f"{self.topic_prefix}_{STEADY}_{name}"
+            topic = f"{self.topic_prefix}_{shape.replace('-', '_')}_{name}"
             self.servers.create_topics([f"{topic}_avro", f"{topic}_json"], PARTITIONS)
-            self.measure(name, STEADY, topic, lambda peer: keep_up(self.args, peer, rate))
+            self.measure(name, shape, topic, lambda peer: keep_up(self.args, peer, rate))
             self.servers.delete_topics(f"{topic}_")
 
 
@@ -263,7 +274,7 @@ def half_of_capacity(file, name):
 def parse():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    shapes = [*BACKLOGS, STEADY]
+    shapes = [*BACKLOGS, *STEADY]
     parser.add_argument("--shapes", type=lambda text: text.split(","), default=shapes, help=f"of {','.join(shapes)}")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=PEERS, help=f"of {','.join(PEERS)}")
     parser.add_argument("--records", type=int, default=1_000_000, help="in each backlog")
@@ -294,8 +305,8 @@ def main():
     say(f"surgetank {args.commit}; Cassandra with commitlog_sync {run.facts['commitlog_sync']}; logs are in {args.out}")
     run.warm_up()
     for shape in args.shapes:
-        if shape == STEADY:
-            run.steady()
+        if shape in STEADY:
+            run.steady(shape)
         else:
             run.backlog(shape)
 

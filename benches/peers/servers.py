@@ -93,8 +93,10 @@ class Table:
     def is_empty(self):
         return self.servers.cql.execute(self.any).one() is None
 
-    def has(self, record):
-        return self.servers.cql.execute(self.point, _key(record)).one() is not None
+    def missing(self, records):
+        """Those of the records that are no rows yet."""
+        found = execute_concurrent_with_args(self.servers.cql, self.point, [_key(record) for record in records], concurrency=32)
+        return [record for record, (_, result) in zip(records, found) if result.one() is None]
 
     def differs(self, record):
         """What of a record's row is not as its JSON says."""
