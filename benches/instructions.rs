@@ -9,15 +9,16 @@
 #![allow(clippy::expect_used)] // a bench that cannot be set up has nothing to measure
 #![allow(missing_docs)] // what the macros of the bench harness make
 
-use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use surgetank::actors::decoder::unpack::{PackageRef, UnpackRules, Unpacked, Unpacker};
+use surgetank::actors::decoder::unpack::{PackageRef, Unpacked, Unpacker};
 use surgetank::actors::gate::{Admission, Gateway};
+use surgetank::actors::intake::IntakeRules;
 use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
@@ -96,22 +97,20 @@ fn block(catalog: &Catalog) -> Vec<u8> {
 }
 
 struct Packed {
-    catalog: Catalog,
     block: Vec<u8>,
-    topic_of: HashMap<TypeId, usize>,
-    rules: UnpackRules,
+    rules: IntakeRules,
     unpacker: Unpacker,
 }
 
 fn packed() -> Packed {
     let catalog = catalog();
-    let mut packed = Packed {
-        block: block(&catalog),
+    let block = block(&catalog);
+    let rules = IntakeRules {
+        catalog: Arc::new(catalog),
         topic_of: [(POSITION, 0)].into(),
-        rules: UnpackRules { limits: LIMITS, max_event_time_ahead: Duration::from_secs(60) },
-        unpacker: Unpacker::default(),
-        catalog,
+        max_event_time_ahead: Duration::from_secs(60),
     };
+    let mut packed = Packed { block, rules, unpacker: Unpacker::default() };
     // Its buffers are kept from one package to the next.
     unpack_once(&mut packed);
     packed
@@ -120,9 +119,9 @@ fn packed() -> Packed {
 fn unpack_once(packed: &mut Packed) -> Unpacked {
     let device_id = device_id();
     let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
-    let package = PackageRef { device_id: &device_id, package_id: 7, block: &packed.block, received_at_us };
-    let Packed { catalog, rules, topic_of, unpacker, .. } = packed;
-    unpacker.unpack(package, rules, catalog, topic_of, 1).expect("a valid package")
+    let Packed { block, rules, unpacker } = packed;
+    let package = PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us };
+    unpacker.unpack(package, rules, 1).expect("a valid package")
 }
 
 // Snappy block to Avro records.
