@@ -1,14 +1,15 @@
 """Clients that mean harm, or are broken: what comes in at a port that is open to the world.
 
 `python3 hostile.py HOST:PORT TOKEN SECONDS` runs all kinds at once against an engine and prints what each was told. Each
-kind comes from addresses of its own (127.9.kind.n), so that limits by address work as they would outside. Loopback only.
+kind comes from addresses of its own (127.9.kind.n), so that limits by address work as they would outside. Loopback only,
+and with the lowest priority: outside they would have machines of their own.
 """
 
 import asyncio
 import collections
 import json
+import os
 import random
-import socket
 import struct
 import sys
 import time
@@ -113,7 +114,7 @@ async def noise(target, kind, source):
 async def insider(name, target, kind, source, token, act):
     """Knows the token, and means harm or is broken."""
     reader, writer = await connect(target, kind, source)
-    writer.write(hello(f"{name}-{source}-{random.randrange(1 << 30)}", token))
+    writer.write(hello(f"{name.replace(' ', '-')}-{source}-{random.randrange(1 << 30)}", token))
     try:
         if (await next_frame(reader))[0] != WELCOME:
             return
@@ -192,4 +193,5 @@ if __name__ == "__main__":
     host, port = sys.argv[1].split(":")
     if not host.startswith("127."):
         sys.exit("loopback addresses only")
+    os.nice(19)
     asyncio.run(main((host, int(port)), sys.argv[2], float(sys.argv[3])))
