@@ -82,7 +82,7 @@ async fn num_rows(running: &Running) -> u64 {
 
 /// Starts an engine that cannot get through, and waits until the reason that it gives has this word in it.
 async fn waits_with(site: &Site, word: &str) {
-    let mut engine = Engine::launch(site.config()).unwrap();
+    let mut engine = Engine::launch(site.loaded()).unwrap();
     until(word, async || {
         let (status, body) = http::try_get(engine.http_addr, "/health/ready").await?;
         assert_eq!(status, 503, "{body}");
