@@ -294,7 +294,7 @@ pub enum LoggingFormat {
 impl Config {
     /// The files and directories that the config names and that a reload reads again.
     pub fn places(&self) -> Vec<PathBuf> {
-        let ports = [&self.devices.tls, &self.http.tls].into_iter().flatten();
+        let ports = [&self.devices.tls, &self.http.tls, &self.ingest.tls].into_iter().flatten();
         let places = [&self.messages.directory, &self.credentials.file]
             .into_iter()
             .flatten()
