@@ -102,7 +102,17 @@ async fn not_ready_because_of(address: SocketAddr, part: &str) {
 }
 
 async fn ready(address: SocketAddr) {
-    until_true("to be ready", async || readiness(address).await.is_some_and(|(status, _)| status == 200)).await;
+    let mut last = None;
+    until_true("to be ready", async || {
+        let now = readiness(address).await;
+        let is_ready = now.as_ref().is_some_and(|(status, _)| *status == 200);
+        if now != last {
+            println!("readiness: {now:?}");
+            last = now;
+        }
+        is_ready
+    })
+    .await;
 }
 
 /// The store has everything soon; what it does not have after a while is lost.

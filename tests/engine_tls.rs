@@ -270,7 +270,7 @@ async fn new_certificates_and_tokens_come_into_force_while_devices_stay_connecte
     reload().await.unwrap();
     let stream = fleet.handshake(http_addr, None).await.unwrap();
     let (_, told) = http::get_over(stream, "/health/reload").await.expect("an answer");
-    let expected = ["tokens", "certificates of devices.tls", "certificates of http.tls"];
+    let expected = ["tokens", "certificates of devices.tls", "certificates of http.tls", "certificates of ingest.tls"];
     assert_eq!(told["last"]["changes"], serde_json::json!(expected), "{told}");
     let fresh = fleet.connect(server, "truck-2", &token, None).await.expect("to be let in");
     let after = shown(&fresh.stream);

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use common::device::{block, position_at};
 use common::http::{Answer, Request};
 use common::site::{Running, Site};
-use common::{in_time, now_ms, until_true};
+use common::{in_time, now_ms, until, until_true};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -408,32 +408,40 @@ async fn slow_clients_are_cut_off_and_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_in_memory_clients_are_told_to_come_later() {
-    let site = Site::new(&[("memory.budget", "\"32 MiB\""), ("ingest.piece", "\"1 MiB\"")]);
+    // Rates are not what is to be met first.
+    let site = Site::new(&[
+        ("memory.budget", "\"32 MiB\""),
+        ("ingest.piece", "\"1 MiB\""),
+        ("limits.device_bytes", "\"1 GiB\""),
+        ("limits.address_bytes", "\"1 GiB\""),
+    ]);
     let running = site.launch().await;
     let to = address(&running);
     let mut half_sent = Vec::new();
     let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 5000000\r\n\r\n";
-    let refused = in_time("the budget to be used up", async {
-        loop {
-            let mut stream = TcpStream::connect(to).await.unwrap();
-            stream.write_all(head.as_bytes()).await.unwrap();
-            half_sent.push(stream);
-            let answer = Request::events(JSON, event("d", 1).to_string()).send(to).await;
-            if answer.status != 200 {
-                return answer;
-            }
+    let memory = running.started.view.memory.clone();
+    let refused = loop {
+        let before = memory.snapshot();
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let is_refused = until("the body to be taken in or refused", async || {
+            let now = memory.snapshot();
+            let is_refused = now.refused_packages > before.refused_packages;
+            (is_refused || now.packages_bytes > before.packages_bytes).then_some(is_refused)
+        })
+        .await;
+        if is_refused {
+            break Answer::read(&mut stream).await.expect("an answer");
         }
-    })
-    .await;
+        half_sent.push(stream);
+    };
     refused.problem(503, "memory-full");
     assert!(refused.header("retry-after").is_some());
     // 2 MiB for each, and half of the budget is theirs in any case.
     assert!((7..=16).contains(&half_sent.len()), "{} bodies were taken in", half_sent.len());
     drop(half_sent);
-    until_true("room to be there again", async || {
-        Request::events(JSON, event("d", 1).to_string()).send(to).await.status == 200
-    })
-    .await;
+    until_true("room to be there again", async || memory.snapshot().packages_bytes == 0).await;
+    Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
     running.stop().await;
 }
 
@@ -455,7 +463,7 @@ async fn a_request_under_way_is_answered_before_the_engine_ends() {
     .await;
     stream.write_all(&bytes[bytes.len() - 100..]).await.unwrap();
     Answer::read(&mut stream).await.expect("an answer").accepted(10);
-    in_time("the engine to end", running.engine.ended()).await.unwrap();
+    running.stop().await;
     let running = site.launch().await;
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), 10);

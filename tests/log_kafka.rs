@@ -180,6 +180,38 @@ async fn restarted_member_gets_its_partitions_back_at_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_that_was_fenced_off_takes_its_place_again() {
+    let Some(cluster) = cluster() else { return };
+    let topic = spec(cluster.topic(), 1);
+    let log = cluster.open();
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let values: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    outcome(append(&*log, &at(&topic, 0), batch("device", &values))).await.unwrap();
+    let mut fenced = Consumption::start(&*log, &topic).await;
+    let mut reader = fenced.readers.remove(&0).unwrap();
+    read(&mut *reader, 10).await;
+    reader.offsets().commit(10);
+    // Another one takes the place under the same id, as this one itself does when Kafka was away for a while.
+    let other = cluster.open();
+    let taker = Consumption::start(&*other, &topic).await;
+    taker.close().await;
+    other.close().await;
+
+    let revoked = tokio::time::timeout(PATIENCE, fenced.events.recv()).await.unwrap();
+    let Some(AssignmentEvent::Revoked { done, .. }) = revoked else { panic!("what it had is lost") };
+    drop(reader);
+    done.send(()).unwrap();
+    let assigned = tokio::time::timeout(PATIENCE, fenced.events.recv()).await.unwrap();
+    let Some(AssignmentEvent::Assigned(readers)) = assigned else { panic!("it is assigned again") };
+    fenced.readers.extend(readers.into_iter().map(|reader| (reader.partition().partition, reader)));
+    let first = read(&mut **fenced.readers.get_mut(&0).unwrap(), 10).await[0].0;
+    assert!(first <= 10, "nothing is passed over that was not committed: {first}");
+    assert_eq!(log.broken(), None);
+    fenced.close().await;
+    log.close().await;
+}
+
 const CHILD_CLUSTER: &str = "SURGETANK_TEST_KAFKA_CHILD";
 
 /// Not a test of its own: the member that gets killed. It says when it has its partitions, and reads on.

@@ -113,17 +113,20 @@ impl LoadedConfig {
         Ok(Renewal { loaded, taken, needs_restart })
     }
 
-    /// Whether the config would be another one with this value, and not only be written in another way or in a section
-    /// that is not used.
+    /// Whether this value makes another config, and is not only written in another way or in a section that is not used:
+    /// set by itself now, or left out of the newer one, as with the halves of a pair that mean nothing alone.
     fn would_change(&self, key: &str, value: &Value, newer: &LoadedConfig) -> bool {
         let in_force = key.split('.').try_fold(&self.values, |table, name| table.get(name));
         if in_force == Some(value) {
             return false;
         }
-        let mut values = self.values.clone();
-        set(&mut values, key, value.clone());
-        // Only this value counts, not whether it goes together with the others.
-        checked(&values, &newer.sources, &newer.surroundings).is_none_or(|(config, _)| config != self.config)
+        let is_other = |base: &LoadedConfig, value: Value| {
+            let mut values = base.values.clone();
+            set(&mut values, key, value);
+            // Only this value counts, not whether it goes together with the others.
+            checked(&values, &newer.sources, &newer.surroundings).is_none_or(|(config, _)| config != base.config)
+        };
+        is_other(self, value.clone()) || in_force.is_some_and(|before| is_other(newer, before.clone()))
     }
 }
 

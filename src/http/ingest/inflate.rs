@@ -9,6 +9,9 @@ use super::snappy::{Frames, NotSnappy};
 /// The widest window of a zstd frame, as a power of two: 8 MiB, what RFC 9659 allows for content encodings.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// The only window that gzip has, as a power of two.
+const GZIP_WINDOW_LOG: u8 = 15;
+
 /// About what a gzip decoder holds.
 const GZIP_BYTES: usize = 48 << 10;
 
@@ -76,7 +79,7 @@ impl Inflate {
     pub(super) fn new(coding: Coding, max_block: usize) -> Result<Self, Corrupt> {
         Ok(match coding {
             Coding::Identity => Self::Identity,
-            Coding::Gzip => Self::Gzip { decoder: Box::new(Decompress::new_gzip(15)), is_within: false },
+            Coding::Gzip => Self::Gzip { decoder: Box::new(Decompress::new_gzip(GZIP_WINDOW_LOG)), is_within: false },
             Coding::Zstd => {
                 let mut decoder = Decoder::new().map_err(|_| Corrupt::Zstd)?;
                 decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(|_| Corrupt::Zstd)?;
@@ -118,7 +121,8 @@ impl Inflate {
                     let has_moved = num_taken > 0 || out.len() > before;
                     *is_within = status != Status::StreamEnd && (*is_within || has_moved);
                     if status == Status::StreamEnd {
-                        decoder.reset(false);
+                        // Its own reset would go on without the headers of gzip.
+                        **decoder = Decompress::new_gzip(GZIP_WINDOW_LOG);
                     } else if !has_moved && !input.is_empty() {
                         return Err(Corrupt::Gzip);
                     }

@@ -120,8 +120,12 @@ impl Assignments {
 
     /// Ends all.
     pub(super) fn revoke_all(&self) -> TopicPartitionList {
-        let ids: Vec<_> = self.0.lock().keys().cloned().collect();
-        self.revoke(&ids)
+        self.revoke(&self.ids())
+    }
+
+    /// The partitions that are assigned now.
+    pub(super) fn ids(&self) -> Vec<TopicPartition> {
+        self.0.lock().keys().cloned().collect()
     }
 
     /// What the group has not been told yet. It counts as told from now on.

@@ -91,12 +91,7 @@ impl GroupContext {
         if revoked.is_empty() || self.is_closing.load(Ordering::Acquire) {
             return;
         }
-        let (done, answer) = oneshot::channel();
-        let event = AssignmentEvent::Revoked { partitions: revoked.clone(), done };
-        if self.events.send(event).is_ok() {
-            wait_for(answer);
-        }
-        let commits = self.assignments.revoke(&revoked);
+        let commits = self.take_back(revoked);
         // When the group has already given them away, it would only refuse.
         if commits.count() > 0
             && !consumer.assignment_lost()
@@ -104,6 +99,24 @@ impl GroupContext {
         {
             tracing::warn!(%error, "the newest commits of revoked partitions are lost: records will be read again");
         }
+    }
+}
+
+impl GroupContext {
+    /// Everything is lost with the membership: whoever reads has to end, and what the group was not told is read again.
+    pub(super) fn lose_all(&self) {
+        drop(self.take_back(self.assignments.ids()));
+        self.ready.lock().clear();
+    }
+
+    /// Waits until these partitions are read no more; what the group has not been told of them.
+    fn take_back(&self, partitions: Vec<TopicPartition>) -> TopicPartitionList {
+        let (done, answer) = oneshot::channel();
+        let event = AssignmentEvent::Revoked { partitions: partitions.clone(), done };
+        if self.events.send(event).is_ok() {
+            wait_for(answer);
+        }
+        self.assignments.revoke(&partitions)
     }
 }
 
