@@ -227,6 +227,7 @@ async fn requests_that_cannot_be_taken_are_told_why() {
         (events(JSON, &good).header("Content-Encoding", "zstd"), 400, "malformed-body"),
         (events(JSON, &good).header("Content-Encoding", "snappy"), 400, "malformed-body"),
         (events(JSON, &good).header("Idempotency-Key", &"x".repeat(300)), 400, "bad-header"),
+        (events(JSON, &good).header("Idempotency-Key", "two words"), 400, "bad-header"),
         (events(JSON, ""), 400, "malformed-body"),
         (events(JSON, "7"), 400, "malformed-body"),
         (events(JSON, &good[..50]), 400, "malformed-body"),

@@ -99,8 +99,10 @@ fn framing(request: &HttpRequest) -> Result<Framing, Problem> {
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<&[u8]>, Problem> {
     match request.headers().get(IDEMPOTENCY_HEADER).map(|key| key.as_bytes()) {
-        Some(key) if key.is_empty() || key.len() > MAX_KEY_LEN => {
-            Err(Problem::new(Kind::BadHeader, format!("Idempotency-Key has 1 to {MAX_KEY_LEN} bytes")))
+        Some(key) if key.is_empty() || key.len() > MAX_KEY_LEN || !key.iter().all(u8::is_ascii_graphic) => {
+            let detail =
+                format!("Idempotency-Key has 1 to {MAX_KEY_LEN} printable characters of ASCII, without blanks");
+            Err(Problem::new(Kind::BadHeader, detail))
         }
         key => Ok(key),
     }
