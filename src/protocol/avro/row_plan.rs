@@ -3,11 +3,13 @@
 //! The writer may be another pod with other versions of the layouts: what it knows and the table does not is passed
 //! over, what the table has and it does not know is null.
 
+use std::sync::Arc;
+
 use apache_avro::Schema;
 use thiserror::Error;
 
 use super::json;
-use super::node::{Cursor, Node, RowError, branch, symbol};
+use super::node::{Cursor, Node, RowError, symbol};
 use super::table::IDENTITY_COLUMNS;
 use crate::protocol::row::{Cell, ColumnKind, ScalarKind, Span, Table};
 
@@ -54,11 +56,31 @@ pub enum RowPlanError {
 #[derive(Debug)]
 enum Step {
     Skip(Node),
-    Scalar { column: usize, node: Node, kind: ScalarKind },
-    List { column: usize, item: Node, kind: ScalarKind },
+    Scalar { column: usize, read: Read },
+    List { column: usize, read: Read },
     Json { column: usize, node: Node },
     Group(Vec<Step>),
     Nullable { null_branch: i64, step: Box<Step> },
+}
+
+/// How one value becomes a cell: what the writer wrote and what the column holds, as one choice.
+#[derive(Debug)]
+enum Read {
+    Bool,
+    Int,
+    Long,
+    LongAsUnsigned,
+    LongAsDouble,
+    Millis,
+    MicrosAsMillis,
+    Float,
+    FloatAsDouble,
+    Double,
+    Unsigned,
+    Symbol(Vec<Arc<str>>),
+    Text,
+    Bytes,
+    Fixed(usize),
 }
 
 // === impl Bucket ===
@@ -114,7 +136,7 @@ impl RowPlan {
     /// the cells are to point into.
     pub fn decode(&self, record: &[u8], base: u32, cells: &mut Vec<Cell>) -> Result<(), RowError> {
         let start = cells.len();
-        cells.resize(start + self.num_columns, Cell::Null);
+        cells.extend(std::iter::repeat_n((), self.num_columns).map(|()| Cell::Null));
         let result = self.fill(record, base, cells.get_mut(start..).unwrap_or_default());
         if result.is_err() {
             cells.truncate(start);
@@ -164,29 +186,14 @@ fn field_step(name: String, node: Node, table: &Table) -> Result<Step, RowPlanEr
 fn column_step(column: usize, node: Node, table: &Table) -> Result<Step, RowPlanError> {
     let Some(declared) = table.columns.get(column) else { return Ok(Step::Skip(node)) };
     let wrong = || RowPlanError::WrongKind { column: declared.name.clone(), kind: declared.kind };
-    match (declared.kind, node) {
-        (ColumnKind::Json, node) => Ok(Step::Json { column, node }),
-        (ColumnKind::List(kind), Node::Array(item)) if fits(&item, kind) => {
-            Ok(Step::List { column, item: *item, kind })
+    Ok(match (declared.kind, node) {
+        (ColumnKind::Json, node) => Step::Json { column, node },
+        (ColumnKind::List(kind), Node::Array(item)) => {
+            Step::List { column, read: Read::of(*item, kind).ok_or_else(wrong)? }
         }
-        (ColumnKind::Scalar(kind), node) if fits(&node, kind) => Ok(Step::Scalar { column, node, kind }),
-        _ => Err(wrong()),
-    }
-}
-
-/// Whether values of `node` can become cells of `kind`. Integers of a wider writer may, if each fits by its value.
-fn fits(node: &Node, kind: ScalarKind) -> bool {
-    match kind {
-        ScalarKind::Bool => matches!(node, Node::Bool),
-        ScalarKind::Int => matches!(node, Node::Long),
-        ScalarKind::Long => matches!(node, Node::Long | Node::TimestampMicros | Node::TimestampMillis),
-        ScalarKind::Unsigned => matches!(node, Node::Unsigned | Node::Long),
-        ScalarKind::Float => matches!(node, Node::Float),
-        ScalarKind::Double => matches!(node, Node::Double | Node::Float | Node::Long),
-        ScalarKind::Text => matches!(node, Node::Text | Node::Enum(_)),
-        ScalarKind::Bytes => matches!(node, Node::Bytes | Node::Fixed(_)),
-        ScalarKind::Timestamp => matches!(node, Node::TimestampMillis | Node::TimestampMicros),
-    }
+        (ColumnKind::Scalar(kind), node) => Step::Scalar { column, read: Read::of(node, kind).ok_or_else(wrong)? },
+        (ColumnKind::List(_), _) => return Err(wrong()),
+    })
 }
 
 // === impl Step ===
@@ -194,17 +201,23 @@ fn fits(node: &Node, kind: ScalarKind) -> bool {
 impl Step {
     fn run(&self, cursor: &mut Cursor<'_>, base: u32, row: &mut [Cell]) -> Result<(), RowError> {
         match self {
-            Step::Scalar { column, node, kind } => set(row, *column, scalar(node, *kind, cursor, base)?),
+            Step::Scalar { column, read } => {
+                if let Some(cell) = row.get_mut(*column) {
+                    read.run(cursor, base, cell)?;
+                }
+            }
             Step::Nullable { null_branch, step } => match cursor.long()? {
                 branch if branch == *null_branch => {}
                 0 | 1 => step.run(cursor, base, row)?,
                 _ => return Err(RowError::Malformed("a branch that the union does not have")),
             },
             Step::Skip(node) => node.skip(cursor)?,
-            Step::List { column, item, kind } => {
+            Step::List { column, read } => {
                 let mut list = Vec::new();
                 cursor.items(|cursor| {
-                    list.push(scalar(item, *kind, cursor, base)?);
+                    let mut item = Cell::Null;
+                    read.run(cursor, base, &mut item)?;
+                    list.push(item);
                     Ok(())
                 })?;
                 set(row, *column, Cell::List(list));
@@ -224,56 +237,62 @@ impl Step {
     }
 }
 
-/// One value as a cell; `fits` has said that the two go together.
-#[inline]
-fn scalar(node: &Node, kind: ScalarKind, cursor: &mut Cursor<'_>, base: u32) -> Result<Cell, RowError> {
-    Ok(match node {
-        Node::Null => Cell::Null,
-        Node::Bool => Cell::Bool(cursor.bool()?),
-        Node::Long => integer(cursor.long()?, kind)?,
-        Node::TimestampMillis => match kind {
-            ScalarKind::Long => Cell::Long(cursor.long()?),
-            _ => Cell::Timestamp(cursor.long()?),
-        },
-        Node::TimestampMicros => match kind {
-            ScalarKind::Long => Cell::Long(cursor.long()?),
-            _ => Cell::Timestamp(cursor.long()?.div_euclid(1000)),
-        },
-        Node::Float => match (kind, f32::from_le_bytes(cursor.chunk()?)) {
-            (ScalarKind::Double, value) => Cell::Double(value.into()),
-            (_, value) => Cell::Float(value),
-        },
-        Node::Double => Cell::Double(f64::from_le_bytes(cursor.chunk()?)),
-        Node::Unsigned => Cell::Unsigned(cursor.unsigned()?),
-        Node::Enum(symbols) => Cell::Symbol(symbol(symbols, cursor)?.clone()),
-        Node::Text => {
-            let len = cursor.text()?.len();
-            Cell::Text(span(cursor, len, base))
-        }
-        Node::Bytes => {
-            let len = cursor.bytes()?.len();
-            Cell::Bytes(span(cursor, len, base))
-        }
-        Node::Fixed(size) => {
-            cursor.take(*size)?;
-            Cell::Bytes(span(cursor, *size, base))
-        }
-        Node::Union(variants) => scalar(branch(variants, cursor)?, kind, cursor, base)?,
-        Node::Array(_) | Node::Map(_) | Node::Record(_) => {
-            node.skip(cursor)?;
-            Cell::Null
-        }
-    })
-}
+// === impl Read ===
 
-#[inline]
-fn integer(value: i64, kind: ScalarKind) -> Result<Cell, RowError> {
-    Ok(match kind {
-        ScalarKind::Int => Cell::Int(i32::try_from(value).map_err(|_| RowError::DoesNotFit)?),
-        ScalarKind::Unsigned => Cell::Unsigned(u64::try_from(value).map_err(|_| RowError::DoesNotFit)?),
-        ScalarKind::Double => Cell::Double(value as f64),
-        _ => Cell::Long(value),
-    })
+impl Read {
+    /// How values of `node` become cells of `kind`, if they can. Integers of a wider writer can, if each fits by its value.
+    fn of(node: Node, kind: ScalarKind) -> Option<Read> {
+        Some(match (kind, node) {
+            (ScalarKind::Bool, Node::Bool) => Read::Bool,
+            (ScalarKind::Int, Node::Long) => Read::Int,
+            (ScalarKind::Long, Node::Long | Node::TimestampMicros | Node::TimestampMillis) => Read::Long,
+            (ScalarKind::Unsigned, Node::Unsigned) => Read::Unsigned,
+            (ScalarKind::Unsigned, Node::Long) => Read::LongAsUnsigned,
+            (ScalarKind::Float, Node::Float) => Read::Float,
+            (ScalarKind::Double, Node::Double) => Read::Double,
+            (ScalarKind::Double, Node::Float) => Read::FloatAsDouble,
+            (ScalarKind::Double, Node::Long) => Read::LongAsDouble,
+            (ScalarKind::Text, Node::Text) => Read::Text,
+            (ScalarKind::Text, Node::Enum(symbols)) => Read::Symbol(symbols),
+            (ScalarKind::Bytes, Node::Bytes) => Read::Bytes,
+            (ScalarKind::Bytes, Node::Fixed(size)) => Read::Fixed(size),
+            (ScalarKind::Timestamp, Node::TimestampMillis) => Read::Millis,
+            (ScalarKind::Timestamp, Node::TimestampMicros) => Read::MicrosAsMillis,
+            _ => return None,
+        })
+    }
+
+    #[inline]
+    fn run(&self, cursor: &mut Cursor<'_>, base: u32, cell: &mut Cell) -> Result<(), RowError> {
+        let value = match self {
+            Read::Bool => Cell::Bool(cursor.bool()?),
+            Read::Int => Cell::Int(i32::try_from(cursor.long()?).map_err(|_| RowError::DoesNotFit)?),
+            Read::Long => Cell::Long(cursor.long()?),
+            Read::LongAsUnsigned => Cell::Unsigned(u64::try_from(cursor.long()?).map_err(|_| RowError::DoesNotFit)?),
+            Read::LongAsDouble => Cell::Double(cursor.long()? as f64),
+            Read::Millis => Cell::Timestamp(cursor.long()?),
+            Read::MicrosAsMillis => Cell::Timestamp(cursor.long()?.div_euclid(1000)),
+            Read::Float => Cell::Float(f32::from_le_bytes(cursor.chunk()?)),
+            Read::FloatAsDouble => Cell::Double(f32::from_le_bytes(cursor.chunk()?).into()),
+            Read::Double => Cell::Double(f64::from_le_bytes(cursor.chunk()?)),
+            Read::Unsigned => Cell::Unsigned(cursor.unsigned()?),
+            Read::Symbol(symbols) => Cell::Symbol(symbol(symbols, cursor)?.clone()),
+            Read::Text => {
+                let len = cursor.text()?.len();
+                Cell::Text(span(cursor, len, base))
+            }
+            Read::Bytes => {
+                let len = cursor.bytes()?.len();
+                Cell::Bytes(span(cursor, len, base))
+            }
+            Read::Fixed(size) => {
+                cursor.take(*size)?;
+                Cell::Bytes(span(cursor, *size, base))
+            }
+        };
+        *cell = value;
+        Ok(())
+    }
 }
 
 /// The span of the `len` bytes that were read last.

@@ -50,6 +50,14 @@ pub(crate) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
 /// Reads an int or long from the front of `bytes`; the rest, or `None` if it is cut off or longer than 64 bits.
 #[inline]
 pub(crate) fn read_long(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    // Lengths, branches and small numbers.
+    if let [byte @ 0..0x80, rest @ ..] = bytes {
+        return Some((i64::from(byte >> 1) ^ -i64::from(byte & 1), rest));
+    }
+    read_longer(bytes)
+}
+
+fn read_longer(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let mut value = 0u64;
     for (i, byte) in bytes.iter().take(MAX_VARINT_LEN).enumerate() {
         if i == MAX_VARINT_LEN - 1 && *byte > 1 {
