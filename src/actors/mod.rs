@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod doorkeeper;
 pub mod fleet;
 pub mod gate;
+mod gather;
 pub mod group;
 pub mod intake;
 pub mod listener;

@@ -1,9 +1,9 @@
 //! PartitionConsumer: one per assigned partition. Reads its own queue, keeps batches in flight, tracks which offsets
 //! are done, commits the contiguous prefix only.
 //!
-//! While writes are in flight the next records gather in the log, so batches grow exactly when there is a backlog and
-//! are as small as they come when there is none. A batch stays in hand until it is settled: if the writer that held
-//! it dies, it is sent to another.
+//! While a batch is in flight the next records gather, so batches grow exactly when there is a backlog and are as small
+//! as they come when there is none. A batch stays in hand until it is settled: if the writer that held it dies, it is
+//! sent to another.
 //!
 //! What is in hand counts against the memory budget. While that has no room, the first batch is read all the same, so
 //! that every partition moves, but no further one.
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::gate::{Admission, Gate, Join, SetFlow};
+use super::gather::{Gather, MAX_AGE};
 use super::reader_slot::{ReaderSlot, read, rewind, set_paused};
 use super::settle::{Settle, Settled};
 use super::writer::{WriteBatch, Writer};
@@ -48,7 +49,7 @@ pub struct ConsumerParts {
     pub gate: ActorRef<Gate>,
     /// Who writes.
     pub writers: Vec<ActorRef<Writer>>,
-    /// How much one read takes.
+    /// How much one batch takes.
     pub read_limit: ReadLimit,
     /// How many batches may be read and not settled.
     pub max_batches_in_flight: usize,
@@ -65,6 +66,11 @@ pub struct PartitionConsumer {
     admission: Option<Admission>,
     watermark: Watermark,
     in_flight: HashMap<BatchId, InHand>,
+    /// What was read and is not in flight yet.
+    gathered: Gather,
+    gathered_memory: Option<Reserved>,
+    /// A timer looks how long it has been gathering.
+    watches_age: bool,
     reading: Option<SpawnHandle>,
     /// There was no room in memory; a timer looks again.
     waits_for_room: bool,
@@ -101,6 +107,9 @@ impl PartitionConsumer {
             admission: None,
             watermark: Watermark::new(),
             in_flight: HashMap::new(),
+            gathered: Gather::default(),
+            gathered_memory: None,
+            watches_age: false,
             reading: None,
             waits_for_room: false,
             flow: FlowState::Open,
@@ -115,10 +124,12 @@ impl PartitionConsumer {
         if !may_read || self.reading.is_some() || self.in_flight.len() >= self.parts.max_batches_in_flight {
             return;
         }
-        if !self.in_flight.is_empty() && !self.parts.memory.may_read_on() {
+        let has_some = !self.in_flight.is_empty() || !self.gathered.is_empty();
+        if has_some && !self.parts.memory.may_read_on() {
             return self.wait_for_room(ctx);
         }
-        let read = read(Arc::clone(&self.parts.reader), self.parts.partition.clone(), self.parts.read_limit);
+        let Some(limit) = self.gathered.room(self.parts.read_limit) else { return };
+        let read = read(Arc::clone(&self.parts.reader), self.parts.partition.clone(), limit);
         let read = wrap_future(read).map(|outcome, consumer: &mut Self, ctx| consumer.on_read(outcome, ctx));
         self.reading = Some(ctx.spawn(read));
     }
@@ -138,11 +149,9 @@ impl PartitionConsumer {
         match outcome {
             Ok(batch) => {
                 fail::fail_point!("partition_consumer");
-                self.read_records.record(batch.records.len() as u64);
-                let id = self.watermark.track(batch.next_offset);
-                let memory = Arc::new(self.parts.memory.take(weight(&batch)));
-                self.in_flight.insert(id, InHand { records: Arc::new(batch), memory });
-                self.dispatch(id, ctx);
+                self.gathered.push(batch);
+                self.gathered_memory = Some(self.parts.memory.take(weight(&self.gathered)));
+                self.send_gathered(ctx);
                 self.read_next(ctx);
             }
             Err(ReadError::Revoked(partition)) => debug!(%partition, "partition is being taken away"),
@@ -150,6 +159,33 @@ impl PartitionConsumer {
                 warn!(%error, "reading again soon");
                 ctx.run_later(RETRY_DELAY, Self::read_next);
             }
+        }
+    }
+
+    /// Makes a batch of what was gathered, if it is time.
+    fn send_gathered(&mut self, ctx: &mut Context<Self>) {
+        if self.gathered.is_empty() || self.in_flight.len() >= self.parts.max_batches_in_flight {
+            return;
+        }
+        let is_full = self.gathered.room(self.parts.read_limit).is_none();
+        if !is_full && !self.in_flight.is_empty() && self.gathered.age() < MAX_AGE {
+            return self.watch_age(ctx);
+        }
+        let batch = self.gathered.take();
+        self.read_records.record(batch.records.len() as u64);
+        let id = self.watermark.track(batch.next_offset);
+        let Some(memory) = self.gathered_memory.take().map(Arc::new) else { return };
+        self.in_flight.insert(id, InHand { records: Arc::new(batch), memory });
+        self.dispatch(id, ctx);
+    }
+
+    fn watch_age(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.watches_age, true) {
+            ctx.run_later(MAX_AGE.saturating_sub(self.gathered.age()), |consumer, ctx| {
+                consumer.watches_age = false;
+                consumer.send_gathered(ctx);
+                consumer.read_next(ctx);
+            });
         }
     }
 
@@ -220,6 +256,7 @@ impl Handler<Settled> for PartitionConsumer {
             self.parts.offsets.commit(next_offset);
         }
         self.leave_if_drained(ctx);
+        self.send_gathered(ctx);
         self.read_next(ctx);
     }
 }
@@ -255,13 +292,16 @@ impl Handler<Drain> for PartitionConsumer {
             // It holds the reader, which is wanted back.
             ctx.cancel_future(read);
         }
+        // It was not begun, and is read again by whoever comes next.
+        self.gathered = Gather::default();
+        self.gathered_memory = None;
         self.draining = Some(drain.done);
         self.leave_if_drained(ctx);
     }
 }
 
-fn weight(batch: &RecordBatch) -> u64 {
-    (batch.data.len() + batch.records.len() * RECORD_BYTES) as u64
+fn weight(gathered: &Gather) -> u64 {
+    (gathered.num_bytes() + gathered.num_records() * RECORD_BYTES) as u64
 }
 
 async fn join(gate: &ActorRef<Gate>, partition: &TopicPartition, consumer: Recipient<SetFlow>) -> Admission {

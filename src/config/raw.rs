@@ -252,7 +252,7 @@ pub(super) struct RawConsumer {
 
 impl Default for RawConsumer {
     fn default() -> Self {
-        Self { read_records: 4096.into(), read_bytes: "1 MiB".into(), max_batches_in_flight: 3.into() }
+        Self { read_records: 8192.into(), read_bytes: "1 MiB".into(), max_batches_in_flight: 2.into() }
     }
 }
 

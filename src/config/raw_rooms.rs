@@ -80,7 +80,7 @@ impl Default for RawKafkaLog {
             delivery_timeout: "10 s".into(),
             linger: "5 ms".into(),
             compression: "lz4".into(),
-            fetch_buffer: "2 MiB".into(),
+            fetch_buffer: "512 KiB".into(),
             schema_topic: "surgetank.schemas".into(),
             control_topic: "surgetank-control".into(),
             tls: RawClientTls::default(),
@@ -186,7 +186,7 @@ impl Default for RawCassandraStore {
             password: "".into(),
             request_timeout: "5 s".into(),
             connections_per_node: 2.into(),
-            batch_rows: 64.into(),
+            batch_rows: 128.into(),
             batch_bytes: "32 KiB".into(),
             tls: RawClientTls::default(),
         }

@@ -9,6 +9,9 @@ use crate::tls::ServerTrust;
 
 /// librdkafka's own limit for `queued.min.messages`.
 const MAX_MIN_QUEUED: u64 = 10_000_000;
+/// The least and the most that one answer of a broker may hold for a partition, in bytes; a larger batch comes alone.
+const MIN_FETCH: u64 = 64 << 10;
+const MAX_FETCH: u64 = 1 << 20;
 /// The longest that a revoke waits for the consumers of the partitions to finish.
 pub(super) const REVOKE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often librdkafka reports broker states and high watermarks.
@@ -196,7 +199,7 @@ impl KafkaLogSettings {
         self.client(&own)
     }
 
-    fn reading(&self) -> [(&'static str, String); 5] {
+    fn reading(&self) -> [(&'static str, String); 6] {
         [
             ("enable.auto.commit", "false".to_owned()),
             ("enable.auto.offset.store", "false".to_owned()),
@@ -206,6 +209,8 @@ impl KafkaLogSettings {
             // That one counts keys and values only, and a queued message costs about half a kilobyte beside them:
             // small messages would take several times the bound. Fetching pauses at whichever is reached first.
             ("queued.min.messages", (self.fetch_buffer_bytes / 512).clamp(1, MAX_MIN_QUEUED).to_string()),
+            // What one answer of a broker holds for a partition comes on top, compressed.
+            ("max.partition.fetch.bytes", (self.fetch_buffer_bytes / 4).clamp(MIN_FETCH, MAX_FETCH).to_string()),
         ]
     }
 
