@@ -194,7 +194,9 @@ async fn outsiders_cannot_fill_the_log() {
     let mut process = Process::start(&site).await;
     let before = process.told();
     for address in [process.http, process.ingest] {
-        for nonsense in ["\x16\x03\x01\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "GET /\0 a b\r\n\r\n"] {
+        for nonsense in
+            ["\x16\x03\x01\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "GET /\0 a b\r\n\r\n"]
+        {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(nonsense.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -205,6 +207,7 @@ async fn outsiders_cannot_fill_the_log() {
     process.signal("TERM");
     assert!(process.exited().await.success());
     let told = process.told();
-    let since: Vec<_> = told[before.len()..].trim().lines().filter(|line| !line.contains("\"level\":\"INFO\"")).collect();
+    let since: Vec<_> =
+        told[before.len()..].trim().lines().filter(|line| !line.contains("\"level\":\"INFO\"")).collect();
     assert!(since.is_empty(), "{since:#?}");
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::link::Link;
 use crate::protocol::frame::Frame;
+use crate::tls::ServerTls;
 
 /// A device that does not read what is sent to it is not read from either, past this many bytes beside what the system
 /// keeps for it. Receipts in all are bounded by the unacknowledged packages; this bounds the answers to pings.
@@ -83,6 +84,11 @@ impl Wire {
     /// Whether the other side has presented a certificate of this name; `None` if it has presented none.
     pub fn has_certificate_of(&self, name: &str) -> Option<bool> {
         self.link.has_certificate_of(name)
+    }
+
+    /// Whether the certificate that the other side has presented is still one that is trusted.
+    pub fn is_still_trusted(&self, tls: &ServerTls) -> bool {
+        self.link.is_still_trusted(tls)
     }
 
     /// Sends queued frames for as long as the connection works; never returns before it breaks.
