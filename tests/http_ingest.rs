@@ -413,7 +413,7 @@ async fn without_room_in_memory_clients_are_told_to_come_later() {
     let site = Site::new(&[
         ("memory.budget", "\"32 MiB\""),
         ("ingest.piece", "\"1 MiB\""),
-        ("limits.device_bytes", "\"1 GiB\""),
+        ("limits.http_bytes", "\"1 GiB\""),
         ("limits.address_bytes", "\"1 GiB\""),
     ]);
     let running = site.launch().await;
@@ -538,7 +538,8 @@ async fn the_service_describes_itself_and_can_be_left_out() {
 async fn only_who_may_send_is_taken_in_and_only_so_much() {
     let site = Site::new(&[
         ("credentials.file", "\"tokens.toml\""),
-        ("limits.device_packages", "20"),
+        ("limits.http_requests", "20"),
+        ("limits.device_packages", "1"),
         ("limits.failed_attempts", "1000"),
     ]);
     let app = site.add_token(TokenKind::Http, "name = \"app\"\ntypes = [\"position\"]");
@@ -583,5 +584,37 @@ async fn only_who_may_send_is_taken_in_and_only_so_much() {
     assert!(over.header("retry-after").is_some());
     bearer(position(), &all).send(to).await.accepted(1);
     running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_counted_as_they_come_whether_their_length_is_told_or_not() {
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\""), ("limits.http_bytes", "\"1 KiB\"")]);
+    let tokens: Vec<_> = ["told", "chunked", "unread"]
+        .map(|name| site.add_token(TokenKind::Http, &format!("name = {name:?}")))
+        .into_iter()
+        .collect();
+    let running = site.launch().await;
+    let to = address(&running);
+    // Spaces count as much as anything else.
+    let body = format!("{}{}", " ".repeat(20_000), event("d", 1));
+    let told = |token: &str| Request::events(JSON, body.clone()).header("Authorization", &format!("Bearer {token}"));
+    told(&tokens[0]).send(to).await.accepted(1);
+    let chunked = format!(
+        "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nAuthorization: Bearer {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        tokens[1],
+        body.len()
+    );
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(chunked.as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().accepted(1);
+    // What is turned away by its head has taken nothing.
+    told(&tokens[2]).header("Content-Encoding", "br").send(to).await.problem(415, "unsupported-encoding");
+    for token in &tokens[..2] {
+        let problem = told(token).send(to).await.problem(429, "over-rate");
+        assert!(problem["retry_after_ms"].as_u64() > Some(10_000), "{problem}");
+    }
+    told(&tokens[2]).send(to).await.accepted(1);
     running.stop().await;
 }

@@ -34,13 +34,13 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
     let device_id = device_id(&request)?;
-    ingest.admit_package(&request, &device_id)?;
+    let meter = ingest.admit_package(&request, &device_id)?;
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if header(CONTENT_TYPE) != PACKAGE {
         return Err(Problem::new(Kind::MediaType, format!("taken is {PACKAGE}")));
     }
     let (edge, limits) = (&ingest.edge, ingest.edge.limits());
-    let mut body = Body::new(&request, payload, &ingest.limits, limits.max_package as usize)?;
+    let mut body = Body::new(&request, payload, meter, &ingest.limits, limits.max_package as usize)?;
     if body.coding() != Coding::Identity {
         return Err(Problem::new(Kind::Encoding, "a package is compressed already"));
     }
