@@ -116,6 +116,8 @@ reasons! {
         TooManyAttempts = 15 => "too_many_attempts",
         /// A frame has begun and does not arrive fast enough.
         TooSlow = 16 => "too_slow",
+        /// The device does not read what it is sent.
+        NotHeard = 17 => "not_heard",
     }
 }
 

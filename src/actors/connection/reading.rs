@@ -33,6 +33,9 @@ pub(super) enum ReadError {
     /// A frame has begun, and does not arrive fast enough.
     #[error("a frame began and arrives too slowly")]
     TooSlow,
+    /// The other side does not read what it is sent, and so is not read from either.
+    #[error("nothing of what it is sent is read")]
+    NotHeard,
     /// There is no room for a large frame at the moment.
     #[error("no room for another large frame")]
     NoRoom,
@@ -51,15 +54,17 @@ impl Reading {
         Self { buffer: BytesMut::new(), held: doorkeeper.frame_buffer(), pace: doorkeeper.pace() }
     }
 
-    /// The next frame. `silent_until` is how long the connection may be silent before it begins.
+    /// The next frame. `silent_until` is how long the connection may be silent before it begins, and how long the other side
+    /// may take to read what it was sent before.
     pub(super) async fn next_frame(
         &mut self,
         wire: &Wire,
         limit: usize,
         silent_until: Instant,
     ) -> Result<Frame, ReadError> {
-        let mut begun = None;
+        let (mut arrival, mut num_counted) = (None, 0);
         loop {
+            timeout_at(silent_until.into(), wire.is_heard()).await.map_err(|_| ReadError::NotHeard)?;
             if let Some(frame) = frame::decode(&mut self.buffer, limit)? {
                 let _ = self.held.hold(0);
                 return Ok(frame);
@@ -71,8 +76,11 @@ impl Reading {
             let (deadline, too_late) = if num_bytes == 0 {
                 (silent_until, ReadError::Silent)
             } else {
-                let begun = *begun.get_or_insert_with(Instant::now);
-                (self.pace.deadline(begun, num_bytes), ReadError::TooSlow)
+                let now = Instant::now();
+                let arrival = arrival.get_or_insert_with(|| self.pace.begin(now));
+                arrival.on_bytes(now, num_bytes - num_counted);
+                num_counted = num_bytes;
+                (arrival.late_at(), ReadError::TooSlow)
             };
             timeout_at(deadline.into(), wire.read_into(&mut self.buffer)).await.map_err(|_| too_late)??;
         }

@@ -133,6 +133,7 @@ fn end_of(edge: &Edge, error: ReadError) -> End {
         ReadError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
         ReadError::Silent => later(edge, RefusalReason::IdleTimeout, &error.to_string()),
         ReadError::TooSlow => later(edge, RefusalReason::TooSlow, &error.to_string()),
+        ReadError::NotHeard => later(edge, RefusalReason::NotHeard, &error.to_string()),
         ReadError::NoRoom => later(edge, RefusalReason::Unavailable, &error.to_string()),
     }
 }

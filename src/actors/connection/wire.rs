@@ -69,11 +69,16 @@ impl Wire {
         self.to_send.notify_one();
     }
 
-    /// Waits for bytes and appends them to `buffer`. Nothing is read while too much is unsent.
-    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
+    /// Waits until the other side has taken most of what was queued for it. To be waited for before each frame is looked
+    /// at, since many that want an answer arrive together.
+    pub async fn is_heard(&self) {
         while self.unsent.borrow().len() > MAX_UNSENT && !self.broken.get() {
             self.sent.notified().await;
         }
+    }
+
+    /// Waits for bytes and appends them to `buffer`.
+    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
         if buffer.is_empty() {
             // Gives the memory back before a wait that may be long.
             *buffer = BytesMut::new();
