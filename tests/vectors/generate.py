@@ -196,7 +196,8 @@ def packages():
         ("claims one byte more than allowed", b"\x81\x80\x04\0", "package_too_large"),
         ("501 messages", snappy(struct.pack(">H", 501)), "too_many_messages"),
         ("two messages claimed, one there", snappy(b"\0\x02" + one), "malformed_package"),
-        ("no count", snappy(b"\0"), "malformed_package")]]
+        ("no count", snappy(b"\0"), "malformed_package"),
+        ("bytes and no message", snappy(bytes(42)), "malformed_package")]]
     return {"limits": limits, "packages": vectors, "rejected": rejected}
 
 
