@@ -7,6 +7,7 @@
 //! Connections are never restarted; a device whose connection dies connects again.
 
 mod edge;
+mod inbox;
 mod intake;
 mod link;
 mod reading;

@@ -79,10 +79,6 @@ impl Wire {
 
     /// Waits for bytes and appends them to `buffer`.
     pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
-        if buffer.is_empty() {
-            // Gives the memory back before a wait that may be long.
-            *buffer = BytesMut::new();
-        }
         self.link.read(buffer, &self.to_send).await
     }
 
