@@ -181,9 +181,11 @@ async fn frames_that_are_not_complete_share_a_bounded_pool() {
         let _ = device.stream.write_all(most).await;
         others.push(device);
     }
-    let refusals = futures_util::future::join_all(others.iter_mut().map(|device| async {
-        tokio::time::timeout(Duration::from_secs(2), last_refusal(device)).await.ok()
-    }))
+    let refusals = futures_util::future::join_all(
+        others
+            .iter_mut()
+            .map(|device| async { tokio::time::timeout(Duration::from_secs(2), last_refusal(device)).await.ok() }),
+    )
     .await;
     let told = refusals.into_iter().flatten().next().expect("that one is refused");
     assert_eq!(told.reason, RefusalReason::Unavailable);

@@ -58,6 +58,8 @@ pub(super) async fn post(
         return Err(too_large(max_block));
     }
     drop(room);
+    // Without a length told, there was room for the largest; from here on only what came is counted.
+    block.shrink_to_fit();
 
     let full = |retry_ms: u32| {
         let delay = Duration::from_millis(retry_ms.into());
