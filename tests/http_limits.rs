@@ -127,8 +127,9 @@ async fn slow_clients_are_cut_off_and_others_go_on() {
     // While as many as allowed are under way, others are told to come later.
     let answer = in_time("to be sent away", async {
         loop {
-            let answer = Request::events(JSON, event("d", 1).to_string()).send(to).await;
-            if answer.status != 200 {
+            // Nothing that the disk is waited for: on a busy machine that may outlast the slow bodies.
+            let answer = Request::events(JSON, "{}").send(to).await;
+            if answer.status != 422 {
                 return answer;
             }
         }
