@@ -185,6 +185,11 @@ impl Unpacked {
 // === impl Destined ===
 
 impl Destined {
+    /// Bytes of memory that the records take.
+    pub fn num_bytes(&self) -> usize {
+        self.values.capacity()
+    }
+
     fn bury(
         &mut self,
         package: PackageRef<'_>,
