@@ -13,14 +13,14 @@ use common::honest::Honest;
 use common::process::Process;
 use common::site::{Running, Site};
 use common::{http, in_time, until, until_true};
-use serde_json::Value;
+use serde_json::{Value, json};
 use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{Frame, PackageFrame};
 use surgetank::protocol::hello::Refused;
 use surgetank::protocol::reason::RefusalReason;
 use surgetank::protocol::receipt::{Receipt, Verdict};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -132,8 +132,39 @@ async fn a_frame_has_to_arrive_at_a_pace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_fast_is_not_held_for_as_long_as_it_could_have_taken() {
+    let site = Site::new(&[("limits.frame_grace", "\"1 s\""), ("limits.frame_rate", "\"1 KiB\"")]);
+    let running = site.launch().await;
+    let mut slow = Device::connect(running.engine.devices_addr, "slow").await;
+    let most = &bytes_of(&Frame::Package(PackageFrame { package_id: 1, block: vec![0; 900_000].into() }))[..300_000];
+    let began = Instant::now();
+    slow.stream.write_all(most).await.unwrap();
+    assert_eq!(last_refusal(&mut slow).await.reason, RefusalReason::TooSlow);
+    // Not the five minutes of 300 kB at 1 KiB a second.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(door(&running).await["refused"]["too_slow"], 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_reads_is_not_read_from_and_has_to_leave() {
+    let site = Site::new(&[("devices.hello_timeout", "\"1 s\""), ("devices.idle_timeout", "\"2 s\"")]);
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = Device::greet(socket.connect(server).await.unwrap(), "deaf", "").await.ok().unwrap();
+    let pings = bytes_of(&Frame::Ping { nonce: 1 }).repeat(1000);
+    // It ends because nothing more is taken, and then because the server has closed.
+    in_time("the server to close", async { while deaf.stream.write_all(&pings).await.is_ok() {} }).await;
+    until_true("it to be counted", async || door(&running).await["refused"] == json!({"not_heard": 1})).await;
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_not_complete_share_a_bounded_pool() {
-    let site = Site::new(&[("limits.frame_buffers", "\"1 MiB\"")]);
+    let site = Site::new(&[("limits.frame_buffers", "\"2 MiB\"")]);
     let running = site.launch().await;
     let server = running.engine.devices_addr;
     let most = &bytes_of(&Frame::Package(PackageFrame { package_id: 1, block: vec![0; 1_000_000].into() }))[..500_000];
@@ -142,15 +173,26 @@ async fn frames_that_are_not_complete_share_a_bounded_pool() {
         device.stream.write_all(most).await.unwrap();
     }
     until_true("both to be held", async || door(&running).await["frame_buffers_bytes"].as_u64() > Some(900_000)).await;
-    let mut third = Device::connect(server, "third").await;
-    // It may fail because the server has closed.
-    let _ = third.stream.write_all(most).await;
-    let told = last_refusal(&mut third).await;
+    // What counts is the memory behind the bytes, which is up to twice as much: at most four find room.
+    let mut others = Vec::new();
+    for number in 2..5 {
+        let mut device = Device::connect(server, &format!("d-{number}")).await;
+        // It may fail because the server has closed.
+        let _ = device.stream.write_all(most).await;
+        others.push(device);
+    }
+    let refusals = futures_util::future::join_all(
+        others
+            .iter_mut()
+            .map(|device| async { tokio::time::timeout(Duration::from_secs(2), last_refusal(device)).await.ok() }),
+    )
+    .await;
+    let told = refusals.into_iter().flatten().next().expect("that one is refused");
     assert_eq!(told.reason, RefusalReason::Unavailable);
     assert!(told.retry_after_ms > 0);
     // Usual packages need nothing of the pool.
     Device::connect(server, "small").await.accepted(&[position(1, 1)]).await;
-    drop((first, second));
+    drop((first, second, others));
     until_true("all to be given back", async || door(&running).await["frame_buffers_bytes"] == 0).await;
     running.assert_unharmed().await;
     running.stop().await;

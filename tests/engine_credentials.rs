@@ -5,11 +5,16 @@
 
 mod common;
 
-use common::device::{Device, position};
+use common::device::{Device, block, position};
+use common::http::{Answer, Request};
 use common::process::{arg, run, told};
-use common::site::Site;
+use common::site::{Running, Site};
+use common::{http, until_true};
 use surgetank::credentials::TokenKind;
+use surgetank::protocol::frame::Frame;
 use surgetank::protocol::reason::RefusalReason;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 /// A site whose config names the file of tokens.
 fn site() -> Site {
@@ -40,6 +45,69 @@ async fn a_device_is_let_in_as_itself_only() {
     for (device_id, token) in [("truck-2", own.as_str()), ("truck-1", &app), ("truck-1", ""), ("truck-1", &own[1..])] {
         assert_refused(server, device_id, token).await;
     }
+    running.stop().await;
+}
+
+/// Takes away what has been added to `tokens.toml` since it was as in `text`.
+async fn withdraw(running: &Running, site: &Site, text: &str) {
+    std::fs::write(site.path().join("tokens.toml"), text).unwrap();
+    running.started.reloader.reload(Ok(site.loaded())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_connected_by_a_token_that_is_withdrawn_gets_its_receipts_and_has_to_leave() {
+    let site = site();
+    let stays = site.add_token(TokenKind::Device, "");
+    let text = std::fs::read_to_string(site.path().join("tokens.toml")).unwrap();
+    let own = site.add_token(TokenKind::Device, "device = \"truck-1\"");
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    let mut truck = Device::try_connect(server, "truck-1", &own).await.ok().unwrap();
+    let mut silent = Device::try_connect(server, "truck-2", &stays).await.ok().unwrap();
+    let package_ids =
+        [truck.send_block(block(&[position(1, 1)])).await, truck.send_block(block(&[position(2, 2)])).await];
+    until_true("the packages to be read", async || running.counters().packages == 2).await;
+    withdraw(&running, &site, &text).await;
+    let mut words = truck.last_words().await;
+    let Some(Frame::Refused(told)) = words.pop() else { panic!("instead of a refusal: {words:?}") };
+    assert_eq!(told.reason, RefusalReason::BadCredential);
+    assert!(told.retry_after_ms > 0, "it may have a new one by now");
+    let receipts: Vec<_> = words
+        .iter()
+        .map(|frame| match frame {
+            Frame::Receipt(receipt) => receipt.package_id,
+            other => panic!("instead of a receipt: {other:?}"),
+        })
+        .collect();
+    assert_eq!(receipts, package_ids);
+    assert_refused(server, "truck-1", &own).await;
+    silent.accepted(&[position(1, 1)]).await;
+    let mut truck = Device::try_connect(server, "truck-1", &stays).await.ok().unwrap();
+    // Another reload leaves everybody where they are.
+    withdraw(&running, &site, &text).await;
+    site.add_token(TokenKind::Device, "");
+    running.started.reloader.reload(Ok(site.loaded())).await.unwrap();
+    truck.accepted(&[position(3, 3)]).await;
+    let (_, figures) = http::get(running.engine.http_addr, "/histograms").await;
+    assert_eq!(figures["door"]["refused"]["bad_credential"], 2, "{figures}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_asks_for_the_token_at_each_request_of_a_connection() {
+    let site = site();
+    site.add_token(TokenKind::Device, "");
+    let text = std::fs::read_to_string(site.path().join("tokens.toml")).unwrap();
+    let app = site.add_token(TokenKind::Http, "name = \"app\"");
+    let running = site.launch().await;
+    let mut stream = TcpStream::connect(running.engine.ingest_addr.unwrap()).await.unwrap();
+    // Nothing of an event, so what is told is what is wrong with it.
+    let request = Request::events("application/json", "{}").header("Authorization", &format!("Bearer {app}")).lasting();
+    stream.write_all(&request.bytes()).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().problem(422, "rejected");
+    withdraw(&running, &site, &text).await;
+    stream.write_all(&request.bytes()).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().problem(401, "unauthorized");
     running.stop().await;
 }
 

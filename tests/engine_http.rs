@@ -7,10 +7,13 @@ mod common;
 
 use common::device::{Device, position_at};
 use common::http::{get, try_get};
+use common::process::Process;
 use common::site::Site;
 use common::{now_ms, until, until_true};
 use serde_json::Value;
 use surgetank::engine::Engine;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const STAGES: [&str; 9] = [
     "acknowledge",
@@ -183,4 +186,28 @@ async fn actors_are_listed_with_state_restarts_and_bounds() {
     })
     .await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outsiders_cannot_fill_the_log() {
+    let site = Site::new(&[]);
+    let mut process = Process::start(&site).await;
+    let before = process.told();
+    for address in [process.http, process.ingest] {
+        for nonsense in
+            ["\x16\x03\x01\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "GET /\0 a b\r\n\r\n"]
+        {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(nonsense.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+    // What was logged for the requests has been read once the process has ended.
+    process.signal("TERM");
+    assert!(process.exited().await.success());
+    let told = process.told();
+    let since: Vec<_> =
+        told[before.len()..].trim().lines().filter(|line| !line.contains("\"level\":\"INFO\"")).collect();
+    assert!(since.is_empty(), "{since:#?}");
 }

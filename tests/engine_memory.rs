@@ -144,7 +144,8 @@ async fn a_log_that_stands_still_sends_devices_away_and_none_of_them_for_good() 
         seen.refused_packages >= 100
     })
     .await;
-    assert!(most > BUDGET / 2 && most <= BUDGET, "{} KiB of packages", most >> 10);
+    // What was let in may turn out a little larger than it seemed.
+    assert!(most > BUDGET / 2 && most <= BUDGET + BUDGET / 32, "{} KiB of packages", most >> 10);
     assert_eq!(running.counters().accepted, 0);
     assert!(running.counters().retry_later >= 100, "{:?}", running.counters());
     assert_eq!(running.group("connection").alive, Some(NUM_DEVICES as u64));
@@ -187,4 +188,24 @@ async fn the_process_takes_no_more_than_the_budget_tells() {
     deliveries.iter().for_each(JoinHandle::abort);
     // Beside the budget: the log's tables, buffers of decoders and connections, and what the allocator keeps.
     assert!(grown < BUDGET + BUDGET / 2, "{} MiB more than before", grown >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_counts_for_all_that_it_has_become() {
+    let _scenario = FailScenario::setup();
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let memory = running.started.view.memory.clone();
+    fail::cfg("partition_producer", "pause").unwrap();
+    // Each of these few bytes becomes a dead letter, with the long name of its device and the reason.
+    let mut device = Device::connect(running.engine.devices_addr, &"d".repeat(128)).await;
+    let (header, _) = position(0, 0);
+    let nonsense: Vec<Message> =
+        (0..5_000).map(|sequence| (MessageHeader { type_id: 999, sequence, ..header }, Vec::new())).collect();
+    device.send_package(&nonsense).await;
+    until_true("the letters to be counted", async || memory.snapshot().packages_bytes > 1_000_000).await;
+    fail::remove("partition_producer");
+    device.receipt().await;
+    assert_eq!(memory.snapshot().packages_bytes, 0);
+    running.stop().await;
 }

@@ -7,12 +7,9 @@
 
 mod common;
 
-use std::time::Instant;
-
 use common::layouts::Layouts;
-use common::ledger::{Load, assert_nothing_lost, fleet};
+use common::ledger::add_cargo_under_load;
 use common::servers::Servers;
-use common::until_true;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use surgetank::telemetry::now_us;
@@ -31,34 +28,7 @@ async fn a_new_version_goes_live_under_load_and_loses_nothing() {
     let layouts = Layouts::new();
     let site = servers.site(&name, "pod-0", &[("messages.directory", &layouts.quoted())]);
     let running = site.launch().await;
-    let server = running.engine.devices_addr;
-    let before = Load::start(fleet(server));
-    before.acked(4_000).await;
-
-    layouts.add_cargo();
-    let started = Instant::now();
-    running.started.reloader.reload(Ok(site.loaded())).await.unwrap_or_else(|error| panic!("{error}"));
-    println!("taken over after {:?}", started.elapsed());
-    let mut options = fleet(server);
-    options.device_prefix = options.device_prefix.replace("truck", "train");
-    let after = Load::start_with(layouts.catalog(), options);
-    after.acked(4_000).await;
-    before.acked(4_000).await;
-
-    let (mut before, after) = (before.end().await, after.end().await);
-    for report in [&before, &after] {
-        assert_eq!((report.unacked_at_end, report.rejected, report.refused, report.reconnects), (0, 0, 0, 0));
-    }
-    before.ledger.devices.extend(after.ledger.devices);
-    running.catch_up().await;
-    until_true("every accepted message to be written", async || {
-        let counters = running.counters();
-        counters.rows >= counters.accepted
-    })
-    .await;
-    let found = assert_nothing_lost(before.ledger, &site.config(), &running.started.rooms).await;
-    assert_eq!(found.dead_lettered, 0);
-    running.assert_unharmed().await;
+    add_cargo_under_load(&site, &running, &layouts).await;
     running.stop().await;
 
     let session = SessionBuilder::new().known_node(&servers.cassandra).build().await.unwrap();

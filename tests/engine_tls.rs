@@ -18,6 +18,7 @@ use common::{http, in_time, until_true};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
 use surgetank::credentials::TokenKind;
+use surgetank::protocol::frame::Frame;
 use surgetank::protocol::hello::Refused;
 use surgetank::protocol::reason::RefusalReason;
 use surgetank::tls::{ServerTrust, client_config};
@@ -250,7 +251,7 @@ async fn new_certificates_and_tokens_come_into_force_while_devices_stay_connecte
     let reload = async || running.started.reloader.reload(Ok(fleet.site.loaded())).await;
     let mut staying = fleet.connect(server, "truck-9", &old_token, None).await.expect("to be let in");
     let before = shown(&staying.stream);
-    assert!(fleet.connect(server, "truck-0", "", Some(&old_device)).await.is_ok());
+    let mut leaving = fleet.connect(server, "truck-0", "", Some(&old_device)).await.expect("to be let in");
 
     // All or nothing: a key that is not the certificate's, and nothing of the rest is taken.
     let tokens_before = std::fs::read(fleet.site.path().join("tokens.toml")).unwrap();
@@ -280,6 +281,11 @@ async fn new_certificates_and_tokens_come_into_force_while_devices_stay_connecte
     assert!(matches!(fleet.connect(server, "truck-0", "", Some(&old_device)).await, Err(None)));
     assert_bad_credential(fleet.connect(server, "truck-2", &new_token, None).await);
     staying.accepted(&[position(1, 1)]).await;
+    // The authority of its certificate is gone, and so has it to be.
+    match leaving.last_words().await.pop() {
+        Some(Frame::Refused(refused)) => assert_eq!(refused.reason, RefusalReason::BadCredential),
+        other => panic!("instead of a refusal: {other:?}"),
+    }
     running.stop().await;
 }
 

@@ -5,67 +5,19 @@
 
 mod common;
 
-use std::io::Write;
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
 use common::device::{block, position_at};
+use common::events::{JSON, NDJSON, PACKAGE, RECEIPT, address, event, gzip, lines, snappy, snappy_frames, zstd};
 use common::http::{Answer, Request};
-use common::site::{Running, Site};
-use common::{in_time, now_ms, until, until_true};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use common::site::Site;
+use common::{in_time, now_ms, until_true};
 use serde_json::{Value, json};
-use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{self, Frame};
 use surgetank::protocol::receipt::{Outcome, Verdict};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-const JSON: &str = "application/json";
-const NDJSON: &str = "application/x-ndjson";
-const PACKAGE: &str = "application/vnd.surgetank.package";
-const RECEIPT: &str = "application/vnd.surgetank.receipt";
-
 type Packer = fn(&[u8]) -> Vec<u8>;
-
-/// An event of type `position` whose odometer says `sequence`.
-fn event(device_id: &str, sequence: u32) -> Value {
-    json!({
-        "device_id": device_id, "event_time": 1_760_000_000_000u64 + u64::from(sequence), "sequence": sequence,
-        "latitude": 48.1371079, "longitude": 11.5753822, "altitude": 519.5, "speed": 83.4, "heading": 271.3,
-        "hdop": 1.2, "satellites": 11, "fix": "rtk", "ignition": true, "fix_time": "2026-05-28T20:26:40.123Z",
-        "odometer": sequence, "driver": "card-00042",
-    })
-}
-
-fn lines(events: impl IntoIterator<Item = Value>) -> String {
-    events.into_iter().map(|event| event.to_string() + "\n").collect()
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(plain).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(plain: &[u8]) -> Vec<u8> {
-    zstd::encode_all(plain, 3).unwrap()
-}
-
-fn snappy(plain: &[u8]) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(plain).unwrap()
-}
-
-fn snappy_frames(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-    encoder.write_all(plain).unwrap();
-    encoder.into_inner().unwrap()
-}
-
-fn address(running: &Running) -> SocketAddr {
-    running.engine.ingest_addr.expect("ingest is on")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_a_row_and_the_same_event_is_the_same_row() {
@@ -196,74 +148,6 @@ async fn what_is_not_accepted_is_listed_with_line_path_and_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_cannot_be_taken_are_told_why() {
-    let site = Site::new(&[
-        ("ingest.max_body", "\"64 KiB\""),
-        ("ingest.max_event", "\"1 KiB\""),
-        ("ingest.max_events", "50"),
-        ("ingest.max_listed", "5"),
-    ]);
-    let running = site.launch().await;
-    let to = address(&running);
-    let good = event("d", 1).to_string();
-    let events = |media_type: &str, body: &str| Request::events(media_type, body);
-    let many = |num: u32| lines((0..num).map(|sequence| event("d", sequence)));
-    let mut wrong = event("d", 1);
-    wrong["speed"] = json!("fast");
-    let wrong = wrong.to_string();
-    let cases = [
-        (Request::new("GET", "/"), 404, "not-found"),
-        (Request::new("GET", "/v1/events/position"), 405, "method-not-allowed"),
-        (
-            Request::new("POST", "/v1/events/nothing").header("Content-Type", JSON).body(good.clone()),
-            404,
-            "unknown-type",
-        ),
-        (events("text/csv", &good), 415, "unsupported-media-type"),
-        (Request::new("POST", "/v1/events/position").body(good.clone()), 415, "unsupported-media-type"),
-        (events(JSON, &good).header("Content-Encoding", "br"), 415, "unsupported-encoding"),
-        (events(JSON, &good).header("Content-Encoding", "gzip, gzip"), 415, "unsupported-encoding"),
-        (events(JSON, &good).header("Content-Encoding", "gzip"), 400, "malformed-body"),
-        (events(JSON, &good).header("Content-Encoding", "zstd"), 400, "malformed-body"),
-        (events(JSON, &good).header("Content-Encoding", "snappy"), 400, "malformed-body"),
-        (events(JSON, &good).header("Idempotency-Key", &"x".repeat(300)), 400, "bad-header"),
-        (events(JSON, &good).header("Idempotency-Key", "two words"), 400, "bad-header"),
-        (events(JSON, ""), 400, "malformed-body"),
-        (events(JSON, "7"), 400, "malformed-body"),
-        (events(JSON, &good[..50]), 400, "malformed-body"),
-        (events(JSON, &format!("[{good},")), 400, "malformed-body"),
-        (events(JSON, &wrong), 422, "rejected"),
-        (events(JSON, &format!("[{wrong}]")), 422, "rejected"),
-        (events(NDJSON, &wrong), 422, "rejected"),
-        (events(NDJSON, &vec!["{}"; 40].join("\n")), 422, "too-many-rejected"),
-        (events(JSON, &format!("{{\"driver\":\"{}\"}}", "x".repeat(2000))), 413, "body-too-large"),
-        (events(NDJSON, &" \n".repeat(40_000)), 413, "body-too-large"),
-        (events(NDJSON, &many(60)), 413, "too-many-events"),
-        (Request::events(NDJSON, gzip(&[b' '; 70_000])).header("Content-Encoding", "gzip"), 413, "body-too-large"),
-    ];
-    for (request, status, slug) in cases {
-        let problem = request.send(to).await.problem(status, slug);
-        match slug {
-            "method-not-allowed" => assert_eq!(request.send(to).await.header("allow"), Some("post")),
-            "too-many-events" => assert_eq!((&problem["accepted"], &problem["unread_from"]), (&json!(50), &json!(50))),
-            "too-many-rejected" => assert_eq!(problem["items"].as_array().unwrap().len(), 5),
-            _ => {}
-        }
-    }
-    let single = events(JSON, &format!("\n{wrong}")).send(to).await.problem(422, "rejected");
-    assert_eq!(
-        (&single["path"], &single["reason"], &single["line"]),
-        (&json!("$.speed"), &json!("wrong_kind"), &json!(2))
-    );
-    // Nobody's connection or request stays behind.
-    events(JSON, &good).send(to).await.accepted(1);
-    until_true("all memory to be given back", async || running.started.view.memory.snapshot().packages_bytes == 0)
-        .await;
-    running.assert_unharmed().await;
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_without_a_sequence_are_known_by_the_idempotency_key() {
     let site = Site::new(&[]);
     let running = site.launch().await;
@@ -339,110 +223,6 @@ async fn a_package_over_http_is_a_package() {
         .await
         .problem(415, "unsupported-media-type");
     running.assert_unharmed().await;
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compression_bombs_are_cut_off_early() {
-    let site = Site::new(&[("memory.budget", "\"64 MiB\"")]);
-    let running = site.launch().await;
-    let to = address(&running);
-    let blanks = vec![b' '; 64 << 20];
-    let bombs = [("gzip", gzip(&blanks)), ("zstd", zstd::encode_all(&blanks[..], 19).unwrap())];
-    for (name, bomb) in bombs {
-        let request = Request::events(NDJSON, bomb).header("Content-Encoding", name);
-        let problem = request.send(to).await.problem(413, "expands-too-much");
-        assert_eq!(problem["accepted"], 0);
-    }
-    let block = snap::raw::Encoder::new().compress_vec(&blanks).unwrap();
-    Request::events(NDJSON, block).header("Content-Encoding", "snappy").send(to).await.problem(413, "body-too-large");
-    assert!(running.started.view.memory.snapshot().packages_bytes < 1 << 20);
-    running.assert_unharmed().await;
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_clients_are_cut_off_and_others_go_on() {
-    let site = Site::new(&[
-        ("ingest.head_timeout", "\"1 s\""),
-        ("ingest.body_timeout", "\"2 s\""),
-        ("ingest.max_requests", "3"),
-    ]);
-    let running = site.launch().await;
-    let to = address(&running);
-    let mut slow_heads = Vec::new();
-    for _ in 0..20 {
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        stream.write_all(b"POST /v1/events/position HTTP/1.1\r\nHost").await.unwrap();
-        slow_heads.push(stream);
-    }
-    let mut slow_bodies = Vec::new();
-    for _ in 0..3 {
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        slow_bodies.push(stream);
-    }
-    // While as many as allowed are under way, others are told to come later.
-    let answer = in_time("to be sent away", async {
-        loop {
-            let answer = Request::events(JSON, event("d", 1).to_string()).send(to).await;
-            if answer.status != 200 {
-                return answer;
-            }
-        }
-    })
-    .await;
-    answer.problem(503, "busy");
-    assert!(answer.header("retry-after").is_some());
-    for stream in &mut slow_bodies {
-        Answer::read(stream).await.expect("an answer").problem(408, "body-too-slow");
-    }
-    for stream in &mut slow_heads {
-        // Told, or just closed.
-        assert!(Answer::read(stream).await.is_none_or(|answer| answer.status == 408));
-    }
-    Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
-    running.assert_unharmed().await;
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_in_memory_clients_are_told_to_come_later() {
-    // Rates are not what is to be met first.
-    let site = Site::new(&[
-        ("memory.budget", "\"32 MiB\""),
-        ("ingest.piece", "\"1 MiB\""),
-        ("limits.device_bytes", "\"1 GiB\""),
-        ("limits.address_bytes", "\"1 GiB\""),
-    ]);
-    let running = site.launch().await;
-    let to = address(&running);
-    let mut half_sent = Vec::new();
-    let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 5000000\r\n\r\n";
-    let memory = running.started.view.memory.clone();
-    let refused = loop {
-        let before = memory.snapshot();
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let is_refused = until("the body to be taken in or refused", async || {
-            let now = memory.snapshot();
-            let is_refused = now.refused_packages > before.refused_packages;
-            (is_refused || now.packages_bytes > before.packages_bytes).then_some(is_refused)
-        })
-        .await;
-        if is_refused {
-            break Answer::read(&mut stream).await.expect("an answer");
-        }
-        half_sent.push(stream);
-    };
-    refused.problem(503, "memory-full");
-    assert!(refused.header("retry-after").is_some());
-    // 2 MiB for each, and half of the budget is theirs in any case.
-    assert!((7..=16).contains(&half_sent.len()), "{} bodies were taken in", half_sent.len());
-    drop(half_sent);
-    until_true("room to be there again", async || memory.snapshot().packages_bytes == 0).await;
-    Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
     running.stop().await;
 }
 
@@ -531,57 +311,5 @@ async fn the_service_describes_itself_and_can_be_left_out() {
     site.configure(&[("ingest.listen", "\"\"")]);
     let running = site.launch().await;
     assert_eq!(running.engine.ingest_addr, None);
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_who_may_send_is_taken_in_and_only_so_much() {
-    let site = Site::new(&[
-        ("credentials.file", "\"tokens.toml\""),
-        ("limits.device_packages", "20"),
-        ("limits.failed_attempts", "1000"),
-    ]);
-    let app = site.add_token(TokenKind::Http, "name = \"app\"\ntypes = [\"position\"]");
-    let all = site.add_token(TokenKind::Http, "name = \"all\"");
-    let truck = site.add_token(TokenKind::Device, "device = \"truck-1\"");
-    let running = site.launch().await;
-    let to = address(&running);
-    let bearer = |request: Request, token: &str| request.header("Authorization", &format!("Bearer {token}"));
-    let position = || Request::events(JSON, event("d", 1).to_string());
-    let answer = position().send(to).await;
-    answer.problem(401, "unauthorized");
-    assert_eq!(answer.header("www-authenticate"), Some("bearer"));
-    for token in ["", "nonsense", &truck, &app[1..]] {
-        bearer(position(), token).send(to).await.problem(401, "unauthorized");
-    }
-    bearer(position(), &app).send(to).await.accepted(1);
-    let other = Request::new("POST", "/v1/events/engine_health").header("Content-Type", JSON).body("{}");
-    bearer(other.clone(), &app).send(to).await.problem(403, "forbidden");
-    bearer(other, &all).send(to).await.problem(422, "rejected");
-
-    let package = |device_id: &str| {
-        let request = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE);
-        request.header("Surgetank-Device", device_id).body(block(&[position_at(1, 1, now_ms())]).to_vec())
-    };
-    bearer(package("truck-1"), &truck).send(to).await.accepted(1);
-    bearer(package("truck-2"), &truck).send(to).await.problem(401, "unauthorized");
-    bearer(package("truck-2"), &all).send(to).await.accepted(1);
-    bearer(package("truck-2"), &app).send(to).await.problem(403, "forbidden");
-
-    // A token is worth so many requests in a second; another one goes on.
-    let over = in_time("to send too much", async {
-        loop {
-            let answers = (0..10).map(|_| async { bearer(position(), &app).send(to).await });
-            let answers = futures_util::future::join_all(answers).await;
-            if let Some(over) = answers.into_iter().find(|answer| answer.status != 200) {
-                return over;
-            }
-        }
-    })
-    .await;
-    over.problem(429, "over-rate");
-    assert!(over.header("retry-after").is_some());
-    bearer(position(), &all).send(to).await.accepted(1);
-    running.assert_unharmed().await;
     running.stop().await;
 }

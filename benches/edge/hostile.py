@@ -17,7 +17,7 @@ import time
 REFUSED, WELCOME, RECEIPT = 3, 2, 5
 REASONS = {1: "bad_magic", 4: "bad_credential", 5: "too_many_connections", 6: "shutting_down", 7: "frame_too_large",
            8: "protocol_violation", 9: "hello_timeout", 10: "idle_timeout", 12: "too_many_unacknowledged",
-           13: "unavailable", 14: "too_many_from_address", 15: "too_many_attempts", 16: "too_slow"}
+           13: "unavailable", 14: "too_many_from_address", 15: "too_many_attempts", 16: "too_slow", 17: "not_heard"}
 
 told = collections.defaultdict(collections.Counter)
 

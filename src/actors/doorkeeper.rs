@@ -27,6 +27,8 @@ pub struct DoorkeeperLimits {
     pub address: AddressLimits,
     /// Of one device.
     pub device_rates: PackageRates,
+    /// Of one token for HTTP: requests, and bytes of their bodies.
+    pub http_rates: PackageRates,
     /// How fast a frame has to arrive.
     pub pace: Pace,
     /// Bytes of frames that have begun and are not complete, of all connections together.
@@ -103,21 +105,32 @@ impl Doorkeeper {
         Ok(Visit { doorkeeper: Arc::clone(self), network, allowance: Allowance::default() })
     }
 
-    /// Takes one HTTP request with so many bytes from what its address and its token (by name, if there is one) may send,
-    /// or says how long none may come. A token may send as much as a device.
-    pub fn take_request(&self, peer: IpAddr, token: Option<&str>, num_bytes: u64) -> Result<(), Duration> {
+    /// Takes one HTTP request from what its address and its token (by name, if there is one) may send, or says how long
+    /// none may come. The bytes of its body are told by [`Doorkeeper::note_body`] as they come.
+    pub fn take_request(&self, peer: IpAddr, token: Option<&str>) -> Result<(), Duration> {
         let limits = self.limits.load();
-        let (now, rates) = (Instant::now(), &limits.device_rates);
+        let (now, rates) = (Instant::now(), &limits.http_rates);
         let mut tokens = self.tokens.lock();
         let wait = token.and_then(|name| tokens.get(name)).map_or(Duration::ZERO, |left| left.wait(now, rates));
         if !wait.is_zero() {
             add(&self.over_device_rate, 1);
             return Err(wait);
         }
-        self.take_of_address(now, peer.into(), num_bytes)?;
+        self.take_of_address(now, peer.into(), 0)?;
         match token {
-            Some(name) => tokens.entry(name.to_owned()).or_default().take(now, rates, num_bytes),
+            Some(name) => tokens.entry(name.to_owned()).or_default().take(now, rates, 0),
             None => Ok(()),
+        }
+    }
+
+    /// Takes bytes that were read of the body of a request that was let in; what is too much, the next one waits for.
+    pub fn note_body(&self, peer: IpAddr, token: Option<&str>, num_bytes: u64) {
+        let now = Instant::now();
+        self.addresses.lock().charge_bytes(now, peer.into(), num_bytes);
+        // A long body outlasts what was remembered of its head.
+        if let Some(name) = token {
+            let limits = self.limits.load();
+            self.tokens.lock().entry(name.to_owned()).or_default().charge_bytes(now, &limits.http_rates, num_bytes);
         }
     }
 
@@ -220,6 +233,7 @@ mod tests {
                 remembered: 10,
             },
             device_rates: PackageRates { packages: Rate::per_minute(2), bytes: Rate::per_second(1 << 20) },
+            http_rates: PackageRates { packages: Rate::per_minute(2), bytes: Rate::per_minute(1 << 20) },
             pace: Pace { grace: Duration::from_secs(1), bytes_per_second: 1 },
             frame_buffers: 10,
         }))
@@ -245,7 +259,7 @@ mod tests {
         assert!(first.take_package(1).is_err());
         assert!(second.take_package(1).is_ok());
         assert!(second.take_package(1).is_err());
-        assert!(door.take_request(peer, None, 1).is_err());
+        assert!(door.take_request(peer, None).is_err());
         let seen = door.snapshot();
         assert_eq!((seen.over_device_rate, seen.over_address_rate, seen.addresses), (1, 2, 1));
     }
@@ -269,10 +283,20 @@ mod tests {
     #[test]
     fn test_a_token_has_one_rate_wherever_it_is_used() {
         let (door, peer) = (doorkeeper(), |last| IpAddr::from([10, 0, 0, last]));
-        assert!(door.take_request(peer(1), Some("app"), 1).is_ok());
-        assert!(door.take_request(peer(2), Some("app"), 1).is_ok());
-        assert!(door.take_request(peer(3), Some("app"), 1).is_err());
-        assert!(door.take_request(peer(3), Some("other"), 1).is_ok());
+        assert!(door.take_request(peer(1), Some("app")).is_ok());
+        assert!(door.take_request(peer(2), Some("app")).is_ok());
+        assert!(door.take_request(peer(3), Some("app")).is_err());
+        assert!(door.take_request(peer(3), Some("other")).is_ok());
         assert_eq!((door.snapshot().over_device_rate, door.tokens.lock().len()), (1, 2));
+    }
+
+    #[test]
+    fn test_bodies_are_taken_from_the_token_and_from_its_address() {
+        let (door, peer) = (doorkeeper(), |last| IpAddr::from([10, 0, 0, last]));
+        assert!(door.take_request(peer(1), Some("app")).is_ok());
+        door.note_body(peer(1), Some("app"), 10 << 20);
+        assert!(door.take_request(peer(2), Some("app")).is_err(), "the token has no bytes left for a minute");
+        assert!(door.take_request(peer(1), None).is_err(), "nor has the address for some seconds");
+        assert!(door.take_request(peer(2), None).is_ok());
     }
 }

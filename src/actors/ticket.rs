@@ -6,7 +6,7 @@
 //!
 //! What a request over HTTP brings goes the same way, a piece of its body as one package.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix::{Message, Recipient};
@@ -68,6 +68,8 @@ pub struct ReplyTo {
 #[derive(Debug)]
 pub struct Ticket {
     verdict: Mutex<PackageVerdict>,
+    /// What the package took beside what was reserved for it.
+    outgrown: OnceLock<Reserved>,
     reply_to: Option<ReplyTo>,
 }
 
@@ -92,7 +94,20 @@ pub struct Part {
 impl Ticket {
     /// A ticket for a package of which nothing is known yet: dropped like this it says "retry later".
     pub fn new(reply_to: ReplyTo) -> Arc<Self> {
-        Arc::new(Self { verdict: Mutex::new(PackageVerdict::Unknown), reply_to: Some(reply_to) })
+        Arc::new(Self {
+            verdict: Mutex::new(PackageVerdict::Unknown),
+            outgrown: OnceLock::new(),
+            reply_to: Some(reply_to),
+        })
+    }
+
+    /// Says how many bytes the package takes now that it is unpacked, all in all. To be said once.
+    pub fn takes(&self, num_bytes: usize) {
+        let memory = self.reply_to.as_ref().map(|reply_to| &reply_to.memory);
+        if let Some(outgrown) = memory.and_then(|memory| memory.outgrown_by(num_bytes as u64)) {
+            // A second one would be given back at once.
+            let _ = self.outgrown.set(outgrown);
+        }
     }
 
     /// Says how many messages there are. Each is "retry later" until reported otherwise.
@@ -122,7 +137,7 @@ impl Drop for Ticket {
                 builder.build(reply_to.retry_after_ms)
             }
         };
-        drop(reply_to.memory);
+        drop((reply_to.memory, self.outgrown.take()));
         // Who has gone meanwhile sends again.
         match reply_to.waiting {
             Waiting::Connection { connection, received, window } => {

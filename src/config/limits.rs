@@ -10,6 +10,10 @@ pub struct Limits {
     pub device_packages: NonZeroU32,
     /// Bytes of packages per second of one device, as they are on the wire.
     pub device_bytes: u64,
+    /// Requests per second with one HTTP token.
+    pub http_requests: NonZeroU32,
+    /// Bytes of bodies per second with one HTTP token, as they are on the wire.
+    pub http_bytes: u64,
     /// Packages per second of all devices of one address.
     pub address_packages: NonZeroU32,
     /// Bytes of packages per second of all devices of one address, as they are on the wire.

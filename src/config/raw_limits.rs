@@ -10,6 +10,8 @@ use super::entry::Entry;
 pub(super) struct RawLimits {
     pub device_packages: Entry,
     pub device_bytes: Entry,
+    pub http_requests: Entry,
+    pub http_bytes: Entry,
     pub address_packages: Entry,
     pub address_bytes: Entry,
     pub address_connections: Entry,
@@ -25,6 +27,8 @@ impl Default for RawLimits {
         Self {
             device_packages: 1000.into(),
             device_bytes: "8 MiB".into(),
+            http_requests: 20_000.into(),
+            http_bytes: "100 MiB".into(),
             address_packages: 250_000.into(),
             address_bytes: "256 MiB".into(),
             address_connections: 20_000.into(),

@@ -16,7 +16,7 @@ use super::types::{Config, Topic};
 use super::validate::{Surroundings, validate};
 
 /// The keys that are taken over while the engine runs. The types of topics are, too, while the topics stay the same.
-const LIVE: [&str; 31] = [
+const LIVE: [&str; 33] = [
     "messages.directory",
     "devices.max_frame",
     "devices.max_package",
@@ -28,6 +28,8 @@ const LIVE: [&str; 31] = [
     "devices.retry_delay",
     "limits.device_packages",
     "limits.device_bytes",
+    "limits.http_requests",
+    "limits.http_bytes",
     "limits.address_packages",
     "limits.address_bytes",
     "limits.address_connections",

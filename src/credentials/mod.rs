@@ -16,10 +16,9 @@ use arc_swap::ArcSwap;
 use subtle::{Choice, ConstantTimeEq};
 
 pub use file::{CredentialsError, MAX_TOKENS_OF_A_DEVICE, MAX_TOKENS_OF_THE_FLEET};
-pub use token::{NoRandomness, TokenKind, new_token};
+pub use token::{NoRandomness, TokenHash, TokenKind, new_token};
 
 use crate::protocol::device_id::DeviceId;
-use token::TokenHash;
 
 /// The credentials in force, replaced whole when the file has changed.
 pub type CurrentCredentials = Arc<ArcSwap<Credentials>>;
@@ -71,8 +70,13 @@ impl Credentials {
 
     /// Whether this device may connect with this token. A token of one device is of no use to another.
     pub fn device(&self, device_id: &DeviceId, token: &[u8]) -> Result<(), Denied> {
+        self.device_by_hash(device_id, &TokenHash::of(token))
+    }
+
+    /// Like [`Credentials::device`], for a token that was presented before.
+    pub fn device_by_hash(&self, device_id: &DeviceId, presented: &TokenHash) -> Result<(), Denied> {
         let own = self.devices.get(device_id).map(Vec::as_slice).unwrap_or_default();
-        self.admit(self.is_open || is_any(self.fleet.iter().chain(own), token))
+        self.admit(self.is_open || is_any(self.fleet.iter().chain(own), presented))
     }
 
     /// What the bearer of this token may send over HTTP.
@@ -88,7 +92,7 @@ impl Credentials {
 
     /// Whether the bearer of this token may change the engine's state.
     pub fn admin(&self, bearer: Option<&str>) -> Result<(), Denied> {
-        self.admit(is_any(self.admins.iter(), bearer.unwrap_or_default().as_bytes()))
+        self.admit(is_any(self.admins.iter(), &TokenHash::of(bearer.unwrap_or_default().as_bytes())))
     }
 
     /// How many tokens of devices, of HTTP clients and of operators there are, for people.
@@ -110,9 +114,8 @@ impl Credentials {
 }
 
 /// Whether a token is one of the known ones; compared with all of them, found or not.
-fn is_any<'a>(known: impl Iterator<Item = &'a TokenHash>, token: &[u8]) -> bool {
-    let presented = TokenHash::of(token);
-    known.fold(Choice::from(0), |found, hash| found | hash.ct_eq(&presented)).into()
+fn is_any<'a>(known: impl Iterator<Item = &'a TokenHash>, presented: &TokenHash) -> bool {
+    known.fold(Choice::from(0), |found, hash| found | hash.ct_eq(presented)).into()
 }
 
 // === impl HttpGrant ===

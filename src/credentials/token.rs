@@ -29,7 +29,7 @@ pub enum TokenKind {
 
 /// The SHA-256 of a token. What somebody presents is compared by [`ConstantTimeEq`]; `==` is for files.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct TokenHash([u8; 32]);
+pub struct TokenHash([u8; 32]);
 
 /// The system has no random bytes to give.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl TokenKind {
 
 impl TokenHash {
     /// The hash of what somebody presents.
-    pub(super) fn of(token: &[u8]) -> Self {
+    pub fn of(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
     }
 

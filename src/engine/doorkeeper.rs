@@ -21,6 +21,10 @@ pub(super) fn limits(config: &Limits) -> DoorkeeperLimits {
             packages: Rate::per_second(config.device_packages.get().into()),
             bytes: Rate::per_second(config.device_bytes),
         },
+        http_rates: PackageRates {
+            packages: Rate::per_second(config.http_requests.get().into()),
+            bytes: Rate::per_second(config.http_bytes),
+        },
         pace: Pace { grace: config.frame_grace, bytes_per_second: config.frame_rate },
         frame_buffers: config.frame_buffers,
     }

@@ -12,7 +12,7 @@ use super::build::{Sockets, build};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
-use super::secrets::Secrets;
+use super::secrets::{LiveSecrets, Secrets};
 use super::threads::Threads;
 use super::{EngineError, Started, descriptors, doorkeeper, gate, memory};
 use crate::actors::doorkeeper::Doorkeeper;
@@ -82,7 +82,7 @@ impl Run {
         view.status.set_phase(Phase::Running);
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
-        reloader.add(Arc::new(self.secrets));
+        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.edge) }));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
             catalog: self.catalog,

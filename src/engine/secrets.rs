@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::EngineError;
 use super::reload::{Prepared, ReloadError, Reloadable};
+use crate::actors::connection::{Depart, Edge};
 use crate::config::{Config, LogKind, StoreKind};
 use crate::credentials::{Credentials, CredentialsError, CurrentCredentials};
 use crate::tls::{PreparedTls, ServerTls, ServerTlsFiles, ServerTrust, TlsError, client_config};
@@ -41,10 +42,18 @@ pub struct Secrets {
     pub ingest: Option<Arc<ServerTls>>,
 }
 
+/// Secrets in force, and where those are that were let in by them.
+pub(super) struct LiveSecrets {
+    pub(super) secrets: Secrets,
+    pub(super) edge: Arc<Edge>,
+}
+
 /// What has been read and is new, ready to be put in force.
 struct News {
     credentials: Option<Credentials>,
     ports: Vec<(Arc<ServerTls>, PreparedTls)>,
+    /// Whether devices' certificates are judged by other authorities now.
+    has_new_authorities: bool,
     /// What is new, for people.
     changes: Vec<String>,
 }
@@ -69,7 +78,7 @@ impl Secrets {
 
     /// Reads the files again, which are those of the start: other ones need a restart.
     fn read_again(&self, config: &Config) -> Result<News, SecretsError> {
-        let mut news = News { credentials: None, ports: Vec::new(), changes: Vec::new() };
+        let mut news = News { credentials: None, ports: Vec::new(), has_new_authorities: false, changes: Vec::new() };
         let credentials = credentials(config)?;
         if credentials != **self.credentials.load() {
             news.changes.push("tokens".to_owned());
@@ -80,6 +89,8 @@ impl Secrets {
             let read = PreparedTls::read(files.clone()).map_err(|reason| SecretsError::Tls { section, reason })?;
             // What is the same stays: with it the tickets that devices come back with.
             if !tls.serves(&read) {
+                let is_of_devices = self.devices.as_ref().is_some_and(|devices| Arc::ptr_eq(devices, tls));
+                news.has_new_authorities |= is_of_devices && !tls.trusts_the_same(&read);
                 news.changes.push(format!("certificates of {section}"));
                 news.ports.push((Arc::clone(tls), read));
             }
@@ -88,16 +99,22 @@ impl Secrets {
     }
 }
 
-impl Reloadable for Secrets {
+impl Reloadable for LiveSecrets {
     fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
         Box::pin(async move {
-            let News { credentials, ports, changes } = self.read_again(config).map_err(EngineError::from)?;
-            let in_force = Arc::clone(&self.credentials);
+            let news = self.secrets.read_again(config).map_err(EngineError::from)?;
+            let News { credentials, ports, has_new_authorities, changes } = news;
+            let (in_force, edge) = (Arc::clone(&self.secrets.credentials), Arc::clone(&self.edge));
             let commit = move || {
                 if let Some(credentials) = credentials {
                     in_force.store(Arc::new(credentials));
+                    edge.prove_again(Depart::UnlessTokenHolds);
                 }
                 ports.into_iter().for_each(|(tls, read)| tls.commit(read));
+                // Not for a new certificate of the server alone: signatures of a whole fleet take a while.
+                if has_new_authorities {
+                    edge.prove_again(Depart::UnlessCertificateHolds);
+                }
             };
             Ok(Prepared { changes, commit: Box::new(commit) })
         })

@@ -125,6 +125,12 @@ impl Addresses {
         self.address(network).allowance.take(now, &rates, num_bytes)
     }
 
+    /// Takes bytes of what was let in before its length was known.
+    pub fn charge_bytes(&mut self, now: Instant, network: Network, num_bytes: u64) {
+        let rates = self.limits.rates;
+        self.address(network).allowance.charge_bytes(now, &rates, num_bytes);
+    }
+
     /// Forgets who has no connection and took nothing that is still missing. To be called every few seconds.
     pub fn sweep(&mut self, now: Instant) {
         self.known.retain(|_, address| address.num_connections > 0 || !address.is_as_new(now));

@@ -200,13 +200,26 @@ impl Shared {
 
 // === impl Reserved ===
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let held = match self.holder {
+impl Reserved {
+    /// Counts what this turned out to take beside what was reserved for it, `bytes` in all: it is there, whatever the limit
+    /// says. `None` if there was enough.
+    pub fn outgrown_by(&self, bytes: u64) -> Option<Self> {
+        let more = bytes.checked_sub(self.bytes).filter(|more| *more > 0)?;
+        self.held().fetch_add(more, Ordering::AcqRel);
+        Some(Self { shared: Arc::clone(&self.shared), holder: self.holder, bytes: more })
+    }
+
+    fn held(&self) -> &AtomicU64 {
+        match self.holder {
             Holder::Packages => &self.shared.packages,
             Holder::Batches => &self.shared.batches,
-        };
-        held.fetch_sub(self.bytes, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.held().fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

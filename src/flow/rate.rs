@@ -112,6 +112,11 @@ impl Allowance {
         }
     }
 
+    /// Takes bytes of what was let in before its length was known.
+    pub fn charge_bytes(&mut self, now: Instant, rates: &PackageRates, num_bytes: u64) {
+        self.bytes.charge(now, &rates.bytes, num_bytes);
+    }
+
     /// Whether it is as good as a new one.
     pub fn is_full(&self, now: Instant) -> bool {
         self.packages.is_full(now) && self.bytes.is_full(now)

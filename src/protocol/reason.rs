@@ -74,7 +74,7 @@ reasons! {
         PackageTooLarge = 17 => "package_too_large",
         /// Whole package: more messages than Welcome allows.
         TooManyMessages = 18 => "too_many_messages",
-        /// Whole package: shorter than its count of messages needs.
+        /// Whole package: shorter than its count of messages needs, or bytes without a message.
         MalformedPackage = 19 => "malformed_package",
         /// The server fails on this input time and again; it has kept the bytes for its operator.
         Internal = 32 => "internal",
@@ -116,6 +116,8 @@ reasons! {
         TooManyAttempts = 15 => "too_many_attempts",
         /// A frame has begun and does not arrive fast enough.
         TooSlow = 16 => "too_slow",
+        /// The device does not read what it is sent.
+        NotHeard = 17 => "not_heard",
     }
 }
 

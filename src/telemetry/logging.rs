@@ -11,6 +11,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
 use crate::config::{Logging, LoggingFormat};
 
+/// Libraries that log what any outsider can send, requests that are not HTTP and handshakes that are not TLS, as errors or
+/// warnings. Nobody outside may decide how much is logged; what matters is counted, or comes back as an error of ours.
+const TALKATIVE: &str = "actix_http=off,h2=off,rustls=off";
+
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
@@ -51,10 +55,11 @@ pub fn init(logging: &Logging) -> Result<LogLevels, LoggingError> {
     Ok(LogLevels { handle })
 }
 
-/// Checks levels, for [`LogLevels::set`].
+/// Checks levels, for [`LogLevels::set`]. Libraries that outsiders can make talk are silent unless they are named.
 pub fn levels(text: &str) -> Result<Levels, LoggingError> {
     let level = |source| LoggingError::Level { level: text.to_owned(), source };
-    EnvFilter::builder().parse(text).map(Levels).map_err(level)
+    // What comes later replaces what is said of the same module before.
+    EnvFilter::builder().parse(format!("{TALKATIVE},{text}")).map(Levels).map_err(level)
 }
 
 // === impl LogLevels ===
@@ -79,6 +84,12 @@ mod tests {
         assert!(!tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
         log_levels.set(levels("debug").unwrap());
         assert!(tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
+        // Whatever the level is, outsiders cannot make a library talk; who wants to hear it names it.
+        assert!(!tracing::enabled!(target: "actix_http::h1::dispatcher", tracing::Level::ERROR));
+        assert!(!tracing::enabled!(target: "rustls::msgs::handshake", tracing::Level::WARN));
+        assert!(tracing::enabled!(target: "actix_server::accept", tracing::Level::ERROR));
+        log_levels.set(levels("off,actix_http=debug").unwrap());
+        assert!(tracing::enabled!(target: "actix_http::h1::dispatcher", tracing::Level::DEBUG));
         log_levels.set(levels("off").unwrap());
     }
 

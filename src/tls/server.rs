@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -47,6 +47,8 @@ pub struct ServerTls {
 pub struct PreparedTls {
     clients: Option<ClientCertificates>,
     authorities: Vec<CertificateDer<'static>>,
+    /// Knows these authorities.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     certified: Arc<CertifiedKey>,
     config: Arc<ServerConfig>,
 }
@@ -89,6 +91,20 @@ impl ServerTls {
         current.certified.cert == read.certified.cert && current.authorities == read.authorities
     }
 
+    /// Whether certificates of clients are judged by the same authorities already.
+    pub fn trusts_the_same(&self, read: &PreparedTls) -> bool {
+        self.current.load().authorities == read.authorities
+    }
+
+    /// Whether a client that presents these certificates, its own first, would be let in by the authorities of now.
+    pub fn still_trusts(&self, certificates: &[CertificateDer<'_>]) -> bool {
+        let current = self.current.load();
+        let (Some(verifier), Some((own, between))) = (&current.verifier, certificates.split_first()) else {
+            return false;
+        };
+        verifier.verify_client_cert(own, between, UnixTime::now()).is_ok()
+    }
+
     /// Serves new connections by what was read.
     pub fn commit(&self, prepared: PreparedTls) {
         self.current.store(Arc::new(prepared));
@@ -109,11 +125,11 @@ impl PreparedTls {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::new(&certificate, error))?;
-        let (builder, authorities) = match &clients {
-            None => (builder.with_no_client_auth(), Vec::new()),
+        let (builder, authorities, verifier) = match &clients {
+            None => (builder.with_no_client_auth(), Vec::new(), None),
             Some(clients) => {
-                let authorities = files::certificates(&clients.ca)?;
-                (builder.with_client_cert_verifier(verifier(clients)?), authorities)
+                let (authorities, verifier) = (files::certificates(&clients.ca)?, verifier(clients)?);
+                (builder.with_client_cert_verifier(Arc::clone(&verifier)), authorities, Some(verifier))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&certified))));
@@ -121,7 +137,7 @@ impl PreparedTls {
         // tickets go with this value, so that a ticket does not outlive the authority that let its holder in.
         config.ticketer = Ticketer::new().map_err(|error| TlsError::new(&certificate, error))?;
         config.send_tls13_tickets = 1;
-        Ok(Self { clients, authorities, certified, config: Arc::new(config) })
+        Ok(Self { clients, authorities, verifier, certified, config: Arc::new(config) })
     }
 }
 

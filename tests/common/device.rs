@@ -40,22 +40,24 @@ pub fn position(sequence: u32, value: u32) -> Message {
 
 /// A `position` of version 1 whose odometer says `value`.
 pub fn position_at(sequence: u32, value: u32, event_time_ms: u64) -> Message {
-    let position = CATALOG.by_name("position").unwrap();
-    let values = [
-        Value::Double(48.1),
-        Value::Double(11.5),
-        Value::Double(520.0),
-        Value::Double(80.0),
-        Value::Double(90.0),
-        Value::Symbol("three_d".into()),
-        Value::Bool(true),
-        Value::Timestamp(1_780_000_000_000),
-        Value::Uint(value.into()),
-        Value::Null,
-    ];
+    let rest = [Value::Uint(value.into()), Value::Null];
+    position_of(&CATALOG, 1, (sequence, event_time_ms), &[Value::Symbol("three_d".into())], &rest)
+}
+
+/// A `position` of any version: `fix` is what it says of the fix's quality, `rest` what comes after its time.
+pub fn position_of(
+    catalog: &Catalog,
+    version: u8,
+    (sequence, event_time_ms): (u32, u64),
+    fix: &[Value],
+    rest: &[Value],
+) -> Message {
+    let position = catalog.by_name("position").unwrap();
+    let place = [48.1, 11.5, 520.0, 80.0, 90.0].map(Value::Double);
+    let time = [Value::Bool(true), Value::Timestamp(1_780_000_000_000)];
     let mut body = Vec::new();
-    position.layout(1).unwrap().encode_fields(&values, &mut body).unwrap();
-    (MessageHeader { type_id: position.id, version: 1, sequence, event_time_ms }, body)
+    position.layout(version).unwrap().encode_fields(&[&place, fix, &time, rest].concat(), &mut body).unwrap();
+    (MessageHeader { type_id: position.id, version, sequence, event_time_ms }, body)
 }
 
 /// The Snappy block of a package with these messages.

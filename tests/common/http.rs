@@ -67,6 +67,12 @@ impl Request {
         self
     }
 
+    /// Leaves the connection open for another one.
+    pub fn lasting(mut self) -> Self {
+        self.head = self.head.replace("Connection: close\r\n", "");
+        self
+    }
+
     /// The bytes of the request.
     pub fn bytes(&self) -> Vec<u8> {
         [self.head.as_bytes(), b"\r\n", &self.body].concat()

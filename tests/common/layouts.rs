@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use surgetank::protocol::layout::{Catalog, Value};
-use surgetank::protocol::message::MessageHeader;
 
-use super::device::Message;
+use super::device::{Message, position_of};
 use super::now_ms;
 
 /// The version of `position` that is not among the built-in ones.
@@ -70,23 +69,7 @@ impl Layouts {
 
 /// A `position` of the next version with this cargo, made now.
 pub fn with_cargo(catalog: &Catalog, sequence: u32, cargo: u16) -> Message {
-    let position = catalog.by_name("position").unwrap();
-    let values = [
-        Value::Double(48.1),
-        Value::Double(11.5),
-        Value::Double(520.0),
-        Value::Double(80.0),
-        Value::Double(90.0),
-        Value::Double(1.2),
-        Value::Uint(9),
-        Value::Symbol("rtk".into()),
-        Value::Bool(true),
-        Value::Timestamp(1_780_000_000_000),
-        Value::Null,
-        Value::Null,
-        Value::Uint(cargo.into()),
-    ];
-    let mut body = Vec::new();
-    position.layout(NEXT_VERSION).unwrap().encode_fields(&values, &mut body).unwrap();
-    (MessageHeader { type_id: position.id, version: NEXT_VERSION, sequence, event_time_ms: now_ms() }, body)
+    let fix = [Value::Double(1.2), Value::Uint(9), Value::Symbol("rtk".into())];
+    let rest = [Value::Null, Value::Null, Value::Uint(cargo.into())];
+    position_of(catalog, NEXT_VERSION, (sequence, now_ms()), &fix, &rest)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use surgetank::config::Config;
 use surgetank::engine::{Rooms, dead_letter_topic, record_topics};
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::device::CATALOG;
+use super::layouts::Layouts;
+use super::site::{Running, Site};
 use super::{PATIENCE, in_time, until_true};
 
 /// A fleet at work.
@@ -121,4 +123,37 @@ pub fn identities_acked(ledger: &Ledger) -> impl Iterator<Item = (String, u64, u
     ledger.devices.iter().flat_map(|device| {
         device.acked.iter().map(|entry| (device.device_id.clone(), entry.event_time_ms, entry.sequence))
     })
+}
+
+/// Layouts with another version of `position` go live while a fleet sends, which then sends that, too. Asserts that nobody
+/// was disturbed and nothing is lost.
+pub async fn add_cargo_under_load(site: &Site, running: &Running, layouts: &Layouts) {
+    let server = running.engine.devices_addr;
+    let before = Load::start(fleet(server));
+    before.acked(4_000).await;
+
+    layouts.add_cargo();
+    let started = Instant::now();
+    running.started.reloader.reload(Ok(site.loaded())).await.unwrap_or_else(|error| panic!("{error}"));
+    println!("taken over after {:?}", started.elapsed());
+    let mut options = fleet(server);
+    options.device_prefix = options.device_prefix.replace("truck", "train");
+    let after = Load::start_with(layouts.catalog(), options);
+    after.acked(4_000).await;
+    before.acked(4_000).await;
+
+    let (mut before, after) = (before.end().await, after.end().await);
+    for report in [&before, &after] {
+        assert_eq!((report.unacked_at_end, report.rejected, report.refused, report.reconnects), (0, 0, 0, 0));
+    }
+    before.ledger.devices.extend(after.ledger.devices);
+    running.catch_up().await;
+    until_true("every accepted message to be written", async || {
+        let counters = running.counters();
+        counters.rows >= counters.accepted
+    })
+    .await;
+    let found = assert_nothing_lost(before.ledger, &site.config(), &running.started.rooms).await;
+    assert_eq!(found.dead_lettered, 0);
+    running.assert_unharmed().await;
 }

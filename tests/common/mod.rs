@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod device;
+pub mod events;
 pub mod honest;
 pub mod http;
 pub mod layouts;

@@ -70,7 +70,7 @@ REJECT = {"bad_checksum": 1, "unknown_type": 2, "unknown_version": 3, "out_of_ra
 REFUSE = {"bad_magic": 1, "unsupported_version": 2, "bad_device_id": 3, "bad_credential": 4, "too_many_connections": 5,
           "shutting_down": 6, "frame_too_large": 7, "protocol_violation": 8, "hello_timeout": 9, "idle_timeout": 10,
           "replaced": 11, "too_many_unacknowledged": 12, "unavailable": 13, "too_many_from_address": 14,
-          "too_many_attempts": 15, "too_slow": 16, "other": 255}
+          "too_many_attempts": 15, "too_slow": 16, "not_heard": 17, "other": 255}
 GOODBYE = {"shutting_down": 1, "rebalance": 2, "leaving": 3, "other": 255}
 OUTCOME = {"duplicate": 1, "rejected": 2, "retry_later": 3}
 
@@ -87,7 +87,7 @@ def frames():
                "idle_timeout_ms": 300000, "server_time_ms": 1780000000123}
     add("welcome", "welcome", frame(2, struct.pack(">BIIHHIQ", 1, *welcome.values())), **welcome)
     for name, code in REFUSE.items():
-        delay = 30000 if code in (5, 6, 9, 10, 12, 13, 14, 15, 16) else 0
+        delay = 30000 if code in (5, 6, 9, 10, 12, 13, 14, 15, 16, 17) else 0
         add(f"refused {name}", "refused", refused(code, delay, "siehe öfter"), reason=name, retry_after_ms=delay,
             text="siehe öfter")
     add("package", "package", frame(4, struct.pack(">I", 7) + b"\x02\x04\x00\x00"), package_id=7, block_hex="02040000")
@@ -196,7 +196,8 @@ def packages():
         ("claims one byte more than allowed", b"\x81\x80\x04\0", "package_too_large"),
         ("501 messages", snappy(struct.pack(">H", 501)), "too_many_messages"),
         ("two messages claimed, one there", snappy(b"\0\x02" + one), "malformed_package"),
-        ("no count", snappy(b"\0"), "malformed_package")]]
+        ("no count", snappy(b"\0"), "malformed_package"),
+        ("bytes and no message", snappy(bytes(42)), "malformed_package")]]
     return {"limits": limits, "packages": vectors, "rejected": rejected}
 
 

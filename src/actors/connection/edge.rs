@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Depart;
 use crate::actors::decoder::Decoder;
 use crate::actors::doorkeeper::Doorkeeper;
-use crate::credentials::CurrentCredentials;
+use crate::credentials::{CurrentCredentials, TokenHash};
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
@@ -59,7 +59,18 @@ pub struct Edge {
     decoders: Vec<ActorRef<Decoder>>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
     num_connections_ever: AtomicU64,
+    /// Counts what was withdrawn, so that a connection which begins at that moment is not passed over.
+    num_withdrawals: AtomicU64,
     is_draining: watch::Sender<bool>,
+}
+
+/// What a device has been let in by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proof {
+    /// A token, also where none is asked for.
+    Token(TokenHash),
+    /// A certificate, which the connection has.
+    Certificate,
 }
 
 /// A device's entry among the connected ones; its drop, also by a panic, removes it.
@@ -103,7 +114,7 @@ impl Edge {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let acknowledge = telemetry.acknowledge.recorder();
-        let num_connections_ever = AtomicU64::new(0);
+        let (num_connections_ever, num_withdrawals) = (AtomicU64::new(0), AtomicU64::new(0));
         let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
         Self {
             doorkeeper,
@@ -116,6 +127,7 @@ impl Edge {
             decoders,
             devices,
             num_connections_ever,
+            num_withdrawals,
             is_draining,
         }
     }
@@ -139,6 +151,20 @@ impl Edge {
         }
     }
 
+    /// Makes every connection look whether its device would still be let in: tokens, or the authorities behind
+    /// certificates, are others now. Those that would not end.
+    pub fn prove_again(&self, by: Depart) {
+        self.num_withdrawals.fetch_add(1, Ordering::Relaxed);
+        for entry in &self.devices {
+            entry.value().1.do_send(by);
+        }
+    }
+
+    /// How often something was withdrawn so far. To be asked before a device proves who it is, for [`Edge::arrived`].
+    pub(super) fn num_withdrawals(&self) -> u64 {
+        self.num_withdrawals.load(Ordering::Relaxed)
+    }
+
     /// Waits until devices are told to leave.
     pub(super) async fn draining(&self) {
         // The sender is ours, so this cannot fail.
@@ -150,8 +176,8 @@ impl Edge {
     }
 
     /// Whether this is a token of the device.
-    pub(super) fn has_token(&self, device_id: &DeviceId, token: &[u8]) -> bool {
-        self.credentials.load().device(device_id, token).is_ok()
+    pub(super) fn has_token(&self, device_id: &DeviceId, token: &TokenHash) -> bool {
+        self.credentials.load().device_by_hash(device_id, token).is_ok()
     }
 
     /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in
@@ -188,8 +214,14 @@ impl Edge {
     }
 
     /// Notes where a device is connected, until the returned guard is dropped. An older connection of it, perhaps a dead
-    /// one on a lost link, has to leave.
-    pub(super) fn arrived(self: &Arc<Self>, device_id: &DeviceId, serial: u64, depart: Recipient<Depart>) -> Presence {
+    /// one on a lost link, has to leave. `num_withdrawals` is as of before it has proved who it is.
+    pub(super) fn arrived(
+        self: &Arc<Self>,
+        device_id: &DeviceId,
+        serial: u64,
+        num_withdrawals: u64,
+        depart: Recipient<Depart>,
+    ) -> Presence {
         if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart.clone())) {
             older.do_send(Depart::Replaced);
         }
@@ -197,6 +229,11 @@ impl Edge {
             // Just too late to be told with the others.
             let reconnect_after_ms = self.retry_ms();
             depart.do_send(Depart::Drain { reconnect_after_ms });
+        }
+        // Whoever withdraws something counts it first and tells those among the devices then.
+        if self.num_withdrawals() != num_withdrawals {
+            depart.do_send(Depart::UnlessTokenHolds);
+            depart.do_send(Depart::UnlessCertificateHolds);
         }
         Presence { edge: Arc::clone(self), device_id: device_id.clone(), serial }
     }

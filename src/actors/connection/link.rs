@@ -126,6 +126,12 @@ impl Link {
         SockRef::from(&self.socket).shutdown(Shutdown::Write)
     }
 
+    /// Whether the certificate that the other side has presented is still one that is trusted.
+    pub fn is_still_trusted(&self, tls: &ServerTls) -> bool {
+        let Some(session) = self.session.as_ref() else { return false };
+        session.state.borrow().peer_certificates().is_some_and(|certificates| tls.still_trusts(certificates))
+    }
+
     /// Whether the other side has presented a certificate of this name; `None` if it has presented none. One that is not
     /// trusted has ended the handshake.
     pub fn has_certificate_of(&self, name: &str) -> Option<bool> {

@@ -7,13 +7,14 @@
 //! Connections are never restarted; a device whose connection dies connects again.
 
 mod edge;
+mod inbox;
 mod intake;
 mod link;
 mod reading;
 mod talk;
 mod wire;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use edge::Proof;
 pub use edge::{Edge, EdgeLimits};
 use link::Link;
 use reading::Reading;
@@ -35,6 +37,7 @@ use wire::Wire;
 use super::doorkeeper::Visit;
 use super::ticket::Deliver;
 use crate::flow::credit::{Credit, Credits};
+use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::Frame;
 use crate::protocol::hello::{Goodbye, Refused};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason};
@@ -48,6 +51,8 @@ pub struct Connection {
     wire: Rc<Wire>,
     edge: Arc<Edge>,
     leave: Rc<Leave>,
+    /// Who it is and by what it was let in, once that is known.
+    known_as: Rc<OnceCell<(DeviceId, Proof)>>,
     serial: u64,
     visit: Option<Visit>,
     stream_credit: Option<(CrowdMember, Credit)>,
@@ -64,6 +69,10 @@ pub enum Depart {
     },
     /// The same device opened another connection.
     Replaced,
+    /// Tokens have changed: only a device whose token is still valid stays.
+    UnlessTokenHolds,
+    /// The authorities of certificates have changed: only a device whose certificate is still trusted stays.
+    UnlessCertificateHolds,
 }
 
 /// How a connection ends.
@@ -76,13 +85,27 @@ enum End {
     Refuse(RefusalReason, u32, String),
     /// An orderly end that was asked for.
     Left,
+    /// What the device was let in by is not valid any more.
+    Withdrawn,
 }
 
 /// Tells the serving future that the connection is to leave.
 #[derive(Default)]
 struct Leave {
     asked: Notify,
-    at_once: Cell<bool>,
+    how: Cell<Leaving>,
+}
+
+/// What a connection does before it leaves.
+#[derive(Debug, Clone, Copy, Default)]
+enum Leaving {
+    /// It takes what the device has sent before it heard of that.
+    #[default]
+    Later,
+    /// It reads nothing more; last words are said already.
+    AtOnce,
+    /// It reads nothing more, and the device is refused once it has its receipts.
+    Withdrawn,
 }
 
 // === impl Connection ===
@@ -101,11 +124,23 @@ impl Connection {
             wire: Rc::new(Wire::new(link)),
             edge,
             leave: Rc::new(Leave::default()),
+            known_as: Rc::default(),
             serial,
             visit: Some(visit),
             stream_credit: Some((member, credit)),
         };
         connection.start();
+    }
+
+    /// Whether the device would still be let in, by what it was let in by if that is a token, or if it is a certificate.
+    fn would_be_let_in(&self, asked_for: Depart) -> bool {
+        match (self.known_as.get(), asked_for) {
+            (Some((device_id, Proof::Token(token))), Depart::UnlessTokenHolds) => self.edge.has_token(device_id, token),
+            (Some((_, Proof::Certificate)), Depart::UnlessCertificateHolds) => {
+                self.edge.tls.as_deref().is_some_and(|tls| self.wire.is_still_trusted(tls))
+            }
+            _ => true,
+        }
     }
 }
 
@@ -121,6 +156,7 @@ impl Actor for Connection {
             Rc::clone(&self.wire),
             Arc::clone(&self.edge),
             Rc::clone(&self.leave),
+            Rc::clone(&self.known_as),
             (self.serial, visit),
             ctx.address().recipient(),
             ctx.address().recipient(),
@@ -154,8 +190,15 @@ impl Handler<Depart> for Connection {
             }
             Depart::Replaced => {
                 self.edge.doorkeeper.note_refusal(RefusalReason::Replaced);
-                self.leave.at_once.set(true);
+                self.leave.how.set(Leaving::AtOnce);
                 self.wire.queue(&refused(RefusalReason::Replaced, 0, "another connection took over"));
+            }
+            Depart::UnlessTokenHolds | Depart::UnlessCertificateHolds => {
+                let has_last_words = matches!(self.leave.how.get(), Leaving::AtOnce);
+                if has_last_words || self.would_be_let_in(depart) {
+                    return;
+                }
+                self.leave.how.set(Leaving::Withdrawn);
             }
         }
         self.leave.asked.notify_one();
@@ -170,12 +213,13 @@ async fn serve(
     wire: Rc<Wire>,
     edge: Arc<Edge>,
     leave: Rc<Leave>,
+    known_as: Rc<OnceCell<(DeviceId, Proof)>>,
     (serial, mut visit): (u64, Visit),
     receipts: Recipient<Deliver>,
     depart: Recipient<Depart>,
 ) {
     let mut reading = Reading::new(&edge.doorkeeper);
-    let limits = edge.limits();
+    let (limits, num_withdrawals) = (edge.limits(), edge.num_withdrawals());
     let window = Credits::new(limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
         greeted = greet(&wire, &edge, &limits, &mut reading) => {
@@ -188,25 +232,30 @@ async fn serve(
     };
     let end = match greeted {
         Err(end) => end,
-        Ok(device_id) => {
-            let _present = edge.arrived(&device_id, serial, depart);
-            let talk = Talk {
-                wire: &wire,
-                edge: &edge,
-                limits: &limits,
-                device_id: &device_id,
-                window: &window,
-                receipts: &receipts,
-            };
+        Ok(known) => {
+            let (device_id, _) = known_as.get_or_init(|| known);
+            let _present = edge.arrived(device_id, serial, num_withdrawals, depart);
+            let talk =
+                Talk { wire: &wire, edge: &edge, limits: &limits, device_id, window: &window, receipts: &receipts };
             let mut talking = pin!(talk.converse(&mut visit, &mut reading));
             tokio::select! {
                 end = &mut talking => end,
-                () = leave.asked.notified() => match leave.at_once.get() {
-                    true => End::Left,
-                    false => timeout(LAST_PACKAGES, talking).await.unwrap_or(End::Left),
+                () = leave.asked.notified() => match leave.how.get() {
+                    Leaving::AtOnce => End::Left,
+                    Leaving::Withdrawn => End::Withdrawn,
+                    Leaving::Later => timeout(LAST_PACKAGES, talking).await.unwrap_or(End::Left),
                 },
             }
         }
+    };
+    let end = match end {
+        End::Withdrawn => {
+            // A refusal is the last that is said, and what was read before is still owed its receipts.
+            window.all_returned().await;
+            // It may have been given another one by now, which is asked for when it comes back.
+            later(&edge, RefusalReason::BadCredential, "the credential is not valid any more")
+        }
+        end => end,
     };
     match end {
         End::Gone => return,
@@ -217,7 +266,7 @@ async fn serve(
             wire.queue(&refused(reason, retry_after_ms, &text));
         }
         // What is in flight still gets its receipts.
-        End::Left => window.all_returned().await,
+        End::Left | End::Withdrawn => window.all_returned().await,
     }
     wire.farewell().await;
 }

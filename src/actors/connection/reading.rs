@@ -5,21 +5,21 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
 use tokio::time::timeout_at;
 
+use super::inbox::Inbox;
 use super::wire::{Wire, WireError};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::flow::pace::Pace;
 use crate::flow::pool::Held;
-use crate::protocol::frame::{self, Frame, FrameError};
+use crate::protocol::frame::{Frame, FrameError};
 
 /// Bytes of an incomplete frame that every connection may have, also when the pool is used up: most packages fit.
 const FREE_BYTES: usize = 16 * 1024;
 
 /// Reads the frames of one connection.
 pub(super) struct Reading {
-    buffer: BytesMut,
+    inbox: Inbox,
     held: Held,
     pace: Pace,
 }
@@ -33,6 +33,9 @@ pub(super) enum ReadError {
     /// A frame has begun, and does not arrive fast enough.
     #[error("a frame began and arrives too slowly")]
     TooSlow,
+    /// The other side does not read what it is sent, and so is not read from either.
+    #[error("nothing of what it is sent is read")]
+    NotHeard,
     /// There is no room for a large frame at the moment.
     #[error("no room for another large frame")]
     NoRoom,
@@ -48,33 +51,39 @@ pub(super) enum ReadError {
 
 impl Reading {
     pub(super) fn new(doorkeeper: &Doorkeeper) -> Self {
-        Self { buffer: BytesMut::new(), held: doorkeeper.frame_buffer(), pace: doorkeeper.pace() }
+        Self { inbox: Inbox::default(), held: doorkeeper.frame_buffer(), pace: doorkeeper.pace() }
     }
 
-    /// The next frame. `silent_until` is how long the connection may be silent before it begins.
+    /// The next frame. `silent_until` is how long the connection may be silent before it begins, and how long the other side
+    /// may take to read what it was sent before.
     pub(super) async fn next_frame(
         &mut self,
         wire: &Wire,
         limit: usize,
         silent_until: Instant,
     ) -> Result<Frame, ReadError> {
-        let mut begun = None;
+        let (mut arrival, mut num_counted) = (None, 0);
         loop {
-            if let Some(frame) = frame::decode(&mut self.buffer, limit)? {
+            timeout_at(silent_until.into(), wire.is_heard()).await.map_err(|_| ReadError::NotHeard)?;
+            if let Some(frame) = self.inbox.take_frame(limit)? {
                 let _ = self.held.hold(0);
                 return Ok(frame);
             }
-            let num_bytes = self.buffer.len();
-            if !self.held.hold(num_bytes.saturating_sub(FREE_BYTES) as u64) {
+            self.inbox.tidy();
+            let num_bytes = self.inbox.num_bytes();
+            if !self.held.hold(self.inbox.num_held().saturating_sub(FREE_BYTES) as u64) {
                 return Err(ReadError::NoRoom);
             }
             let (deadline, too_late) = if num_bytes == 0 {
                 (silent_until, ReadError::Silent)
             } else {
-                let begun = *begun.get_or_insert_with(Instant::now);
-                (self.pace.deadline(begun, num_bytes), ReadError::TooSlow)
+                let now = Instant::now();
+                let arrival = arrival.get_or_insert_with(|| self.pace.begin(now));
+                arrival.on_bytes(now, num_bytes - num_counted);
+                num_counted = num_bytes;
+                (arrival.late_at(), ReadError::TooSlow)
             };
-            timeout_at(deadline.into(), wire.read_into(&mut self.buffer)).await.map_err(|_| too_late)??;
+            timeout_at(deadline.into(), wire.read_into(self.inbox.buffer())).await.map_err(|_| too_late)??;
         }
     }
 }

@@ -7,12 +7,14 @@ use actix::Recipient;
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use super::edge::Proof;
 use super::intake::{send_back, take_in};
 use super::reading::{ReadError, Reading};
 use super::wire::{Wire, WireError};
 use super::{Edge, EdgeLimits, End};
 use crate::actors::doorkeeper::Visit;
 use crate::actors::ticket::Deliver;
+use crate::credentials::TokenHash;
 use crate::flow::credit::Credits;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
@@ -26,7 +28,7 @@ pub(super) async fn greet(
     edge: &Edge,
     limits: &EdgeLimits,
     reading: &mut Reading,
-) -> Result<DeviceId, End> {
+) -> Result<(DeviceId, Proof), End> {
     let until = Instant::now() + limits.hello_timeout;
     let hello = match timeout_at(until.into(), reading.next_frame(wire, HANDSHAKE_FRAME_LIMIT, until)).await {
         Err(_) | Ok(Err(ReadError::Silent)) => {
@@ -38,13 +40,18 @@ pub(super) async fn greet(
     };
     let Hello { device_id, credential } = hello;
     // A certificate stands for the token, and for no other device.
-    let is_known =
-        wire.has_certificate_of(&device_id).unwrap_or_else(|| edge.has_token(&device_id, credential.as_bytes()));
+    let (is_known, proof) = match wire.has_certificate_of(&device_id) {
+        Some(is_known) => (is_known, Proof::Certificate),
+        None => {
+            let token = TokenHash::of(credential.as_bytes());
+            (edge.has_token(&device_id, &token), Proof::Token(token))
+        }
+    };
     if !is_known {
         return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
     }
     wire.queue(&Frame::Welcome(limits.welcome()));
-    Ok(device_id)
+    Ok((device_id, proof))
 }
 
 /// What a conversation with a device needs.
@@ -126,6 +133,7 @@ fn end_of(edge: &Edge, error: ReadError) -> End {
         ReadError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
         ReadError::Silent => later(edge, RefusalReason::IdleTimeout, &error.to_string()),
         ReadError::TooSlow => later(edge, RefusalReason::TooSlow, &error.to_string()),
+        ReadError::NotHeard => later(edge, RefusalReason::NotHeard, &error.to_string()),
         ReadError::NoRoom => later(edge, RefusalReason::Unavailable, &error.to_string()),
     }
 }

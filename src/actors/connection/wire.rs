@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::link::Link;
 use crate::protocol::frame::Frame;
+use crate::tls::ServerTls;
 
 /// A device that does not read what is sent to it is not read from either, past this many bytes beside what the system
 /// keeps for it. Receipts in all are bounded by the unacknowledged packages; this bounds the answers to pings.
@@ -68,21 +69,27 @@ impl Wire {
         self.to_send.notify_one();
     }
 
-    /// Waits for bytes and appends them to `buffer`. Nothing is read while too much is unsent.
-    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
+    /// Waits until the other side has taken most of what was queued for it. To be waited for before each frame is looked
+    /// at, since many that want an answer arrive together.
+    pub async fn is_heard(&self) {
         while self.unsent.borrow().len() > MAX_UNSENT && !self.broken.get() {
             self.sent.notified().await;
         }
-        if buffer.is_empty() {
-            // Gives the memory back before a wait that may be long.
-            *buffer = BytesMut::new();
-        }
+    }
+
+    /// Waits for bytes and appends them to `buffer`.
+    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
         self.link.read(buffer, &self.to_send).await
     }
 
     /// Whether the other side has presented a certificate of this name; `None` if it has presented none.
     pub fn has_certificate_of(&self, name: &str) -> Option<bool> {
         self.link.has_certificate_of(name)
+    }
+
+    /// Whether the certificate that the other side has presented is still one that is trusted.
+    pub fn is_still_trusted(&self, tls: &ServerTls) -> bool {
+        self.link.is_still_trusted(tls)
     }
 
     /// Sends queued frames for as long as the connection works; never returns before it breaks.

@@ -180,6 +180,8 @@ impl Handler<Decode> for Decoder {
         match outcome {
             Ok(Ok(unpacked)) => {
                 decode.ticket.expect_messages(unpacked.receipt);
+                let destined = unpacked.topics.iter().chain([&unpacked.dead]);
+                decode.ticket.takes(decode.block.len() + destined.map(Destined::num_bytes).sum::<usize>());
                 for (index, destined) in unpacked.topics.into_iter().enumerate() {
                     if !destined.ends.is_empty() {
                         self.forward(ctx, &device_id, &decode, Destination::Topic(index), destined);
@@ -191,6 +193,7 @@ impl Handler<Decode> for Decoder {
             }
             Ok(Err(reason)) => {
                 let dead = bury_package(package, reason.reason(), &reason.to_string());
+                decode.ticket.takes(decode.block.len() + dead.num_bytes());
                 self.forward(ctx, &device_id, &decode, Destination::DeadPackage(reason.reason()), dead);
             }
             Err(_) => {

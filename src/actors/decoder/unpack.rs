@@ -15,6 +15,9 @@ use crate::protocol::receipt::{Outcome, ReceiptBuilder};
 /// (Kafka: 1 MiB unless configured) and a letter that does not fit would come back with every retry.
 const MAX_LETTER_BYTES: usize = 512 * 1024;
 
+/// About what a record has beside the device and what is in the message, in bytes: times and lengths.
+const RECORD_OVERHEAD: usize = 40;
+
 /// One package to unpack.
 #[derive(Debug, Clone, Copy)]
 pub struct PackageRef<'a> {
@@ -77,6 +80,7 @@ impl Unpacker {
         topics.resize_with(num_topics, Destined::default);
         let receipt = ReceiptBuilder::new(package.package_id, num_messages);
         let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
+        let room = Room { num_messages, num_bytes: self.plain.len() };
         let latest_ms = package.received_at_us / 1000 + rules.max_event_time_ahead.as_millis() as u64;
         for entry in messages {
             let message = match entry {
@@ -90,13 +94,31 @@ impl Unpacker {
                 unpacked.receipt.set_duplicate(message.index, first);
                 continue;
             }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, num_messages) {
+            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, room) {
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, reason, &detail, header, message.raw);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
             }
         }
         Ok(unpacked)
+    }
+}
+
+/// What a package says of itself, and what that is worth.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    num_messages: u16,
+    num_bytes: usize,
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Bytes for the records of all messages, if all are like the first one; never more than their bytes can become.
+    fn for_records(self, device_id: &DeviceId, first: &Message<'_>) -> usize {
+        let num_messages = usize::from(self.num_messages);
+        let bodies = (num_messages * first.raw.len()).min(self.num_bytes);
+        bodies + num_messages * (device_id.len() + RECORD_OVERHEAD)
     }
 }
 
@@ -116,7 +138,7 @@ impl Unpacked {
         message: &Message<'_>,
         latest_ms: u64,
         rules: &IntakeRules,
-        num_messages: u16,
+        room: Room,
     ) -> Result<(), (RejectReason, String)> {
         if !message.crc_ok {
             return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
@@ -139,9 +161,9 @@ impl Unpacked {
         let identity = Identity { device_id: package.device_id, header, received_at_us: package.received_at_us };
         if topic.messages.is_empty() {
             // One allocation for the package: records are about as long as their messages, plus names and times.
-            topic.values.reserve(usize::from(num_messages) * (package.device_id.len() + message.raw.len() + 40));
-            topic.ends.reserve(num_messages.into());
-            topic.messages.reserve(num_messages.into());
+            topic.values.reserve(room.for_records(package.device_id, message));
+            topic.ends.reserve(room.num_messages.into());
+            topic.messages.reserve(room.num_messages.into());
         }
         layout
             .transcode(&identity, message.body, &mut topic.values)
@@ -163,6 +185,11 @@ impl Unpacked {
 // === impl Destined ===
 
 impl Destined {
+    /// Bytes of memory that the records take.
+    pub fn num_bytes(&self) -> usize {
+        self.values.capacity()
+    }
+
     fn bury(
         &mut self,
         package: PackageRef<'_>,
@@ -225,6 +252,19 @@ mod tests {
 
     fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {
         MessageHeader { type_id, version: 1, sequence, event_time_ms }
+    }
+
+    #[test]
+    fn test_no_memory_is_set_aside_on_the_word_of_a_package() {
+        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
+        let mut builder = Builder::new(LIMITS);
+        // As if all messages were as long as the first one.
+        builder.push(&header(position, 0, 0), &[0; 60_000]).unwrap();
+        (1..1000).for_each(|sequence| builder.push(&header(position, sequence, 0), &[]).unwrap());
+        let size = builder.size();
+        let unpacked = unpack(&builder.finish().unwrap()).unwrap();
+        assert_eq!(unpacked.dead.messages.len(), 1000);
+        assert!(unpacked.topics[0].values.capacity() < 2 * size, "{}", unpacked.topics[0].values.capacity());
     }
 
     #[test]

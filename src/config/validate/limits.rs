@@ -10,6 +10,8 @@ pub(super) fn limits(section: &mut Section<'_, '_>, raw: &RawLimits) -> Limits {
     Limits {
         device_packages: section.non_zero("device_packages", &raw.device_packages, 1_000_000),
         device_bytes: section.size("device_bytes", &raw.device_bytes, KIB..=GIB),
+        http_requests: section.non_zero("http_requests", &raw.http_requests, 1_000_000),
+        http_bytes: section.size("http_bytes", &raw.http_bytes, KIB..=64 * GIB),
         address_packages: section.non_zero("address_packages", &raw.address_packages, 100_000_000),
         address_bytes: section.size("address_bytes", &raw.address_bytes, KIB..=64 * GIB),
         address_connections: section.capacity("address_connections", &raw.address_connections, 1_000_000),

@@ -2,7 +2,8 @@
 //!
 //! Every part that can change prepares what it would do, and only when all of them could, all are swapped, which cannot
 //! fail. The layouts are prepared last, because they alone change something outside of this process: columns in the
-//! store and schemas in the log, which are there before the first record can need them. Nobody is disconnected.
+//! store and schemas in the log, which are there before the first record can need them. Nobody is
+//! disconnected but who came in by a token or a certificate that is not valid any more.
 
 mod parts;
 mod record;

@@ -20,6 +20,18 @@ fn test_packages_stop_at_the_limit_and_give_back_what_they_had() {
 }
 
 #[test]
+fn test_what_outgrows_its_room_counts_and_is_given_back() {
+    let budget = MemoryBudget::new(100);
+    let package = budget.try_reserve(60).unwrap();
+    assert!(package.outgrown_by(60).is_none());
+    let more = package.outgrown_by(260).unwrap();
+    assert_eq!(budget.snapshot().packages_bytes, 260);
+    assert!(budget.try_reserve(1).is_none());
+    drop((package, more));
+    assert_eq!(budget.in_use(), 0);
+}
+
+#[test]
 fn test_half_stays_for_packages_whatever_the_others_hold() {
     let budget = MemoryBudget::new(100);
     let batch = budget.take(500);

@@ -13,6 +13,7 @@ use futures_util::Stream;
 use tokio::time::timeout;
 
 use super::IngestLimits;
+use super::access::Meter;
 use super::inflate::{Coding, Corrupt, Inflate};
 use super::patience::Patience;
 use super::problem::{Kind, Problem};
@@ -27,6 +28,7 @@ const FREE_HELD: usize = 64 << 10;
 /// The body of one request.
 pub(super) struct Body {
     payload: web::Payload,
+    meter: Meter,
     inflate: Inflate,
     /// What came and is not unpacked yet.
     wire: Bytes,
@@ -50,6 +52,7 @@ impl Body {
     pub(super) fn new(
         request: &HttpRequest,
         payload: web::Payload,
+        meter: Meter,
         limits: &IngestLimits,
         max_block: usize,
     ) -> Result<Self, Problem> {
@@ -64,6 +67,7 @@ impl Body {
         let declared: Option<u64> = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let body = Self {
             payload,
+            meter,
             inflate: Inflate::new(coding, max_block).map_err(corrupt)?,
             wire: Bytes::new(),
             has_ended: false,
@@ -140,8 +144,15 @@ impl Body {
         Ok(self.has_ended)
     }
 
-    /// The next bytes off the wire. The clock runs only while there are none.
+    /// The next bytes off the wire, counted.
     async fn next_wire(&mut self) -> Result<Option<Bytes>, Problem> {
+        let wire = self.await_wire().await?;
+        self.meter.count(wire.as_ref().map_or(0, Bytes::len));
+        Ok(wire)
+    }
+
+    /// The next bytes off the wire. The clock runs only while there are none.
+    async fn await_wire(&mut self) -> Result<Option<Bytes>, Problem> {
         let mut payload = Pin::new(&mut self.payload);
         let ready = poll_fn(|context| match payload.as_mut().poll_next(context) {
             Poll::Ready(item) => Poll::Ready(Some(item)),

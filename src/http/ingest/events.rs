@@ -62,7 +62,7 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
     let rules = ingest.parts.rules.load_full();
-    ingest.admit_events(&request, &type_name)?;
+    let meter = ingest.admit_events(&request, &type_name)?;
     let unknown = || {
         let known: Vec<&str> = rules.catalog.types().iter().map(|known| known.name.as_str()).collect();
         Problem::new(Kind::UnknownType, format!("known are {}", known.join(", ")))
@@ -73,7 +73,7 @@ pub(super) async fn post(
     let framing = framing(&request)?;
     let idempotency_key = idempotency_key(&request)?;
     let max_block = ingest.edge.limits().max_package as usize;
-    let mut body = Body::new(&request, payload, &ingest.limits, max_block)?;
+    let mut body = Body::new(&request, payload, meter, &ingest.limits, max_block)?;
     let _credit = ingest.admit()?;
 
     let mut under_way = Request::new(&ingest, &message_type.json, route, framing, idempotency_key);

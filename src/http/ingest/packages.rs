@@ -34,13 +34,13 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
     let device_id = device_id(&request)?;
-    ingest.admit_package(&request, &device_id)?;
+    let meter = ingest.admit_package(&request, &device_id)?;
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if header(CONTENT_TYPE) != PACKAGE {
         return Err(Problem::new(Kind::MediaType, format!("taken is {PACKAGE}")));
     }
     let (edge, limits) = (&ingest.edge, ingest.edge.limits());
-    let mut body = Body::new(&request, payload, &ingest.limits, limits.max_package as usize)?;
+    let mut body = Body::new(&request, payload, meter, &ingest.limits, limits.max_package as usize)?;
     if body.coding() != Coding::Identity {
         return Err(Problem::new(Kind::Encoding, "a package is compressed already"));
     }
@@ -58,6 +58,8 @@ pub(super) async fn post(
         return Err(too_large(max_block));
     }
     drop(room);
+    // Without a length told, there was room for the largest; from here on only what came is counted.
+    block.shrink_to_fit();
 
     let full = |retry_ms: u32| {
         let delay = Duration::from_millis(retry_ms.into());

@@ -31,6 +31,12 @@ pub(in crate::http) enum NotSnappy {
         /// The limit.
         limit: usize,
     },
+    /// A block that claims more than Snappy can make of it.
+    #[error("a block that claims {claimed} bytes, more than it can hold")]
+    Expands {
+        /// What it claims to unpack to.
+        claimed: usize,
+    },
     /// A chunk's checksum is not that of its content.
     #[error("a checksum does not fit")]
     Checksum,
@@ -63,7 +69,8 @@ impl Frames {
         match self.kind {
             // A block is unpacked at once when all of it is there.
             Kind::Block => {
-                self.pending.len() + snap::raw::decompress_len(&self.pending).unwrap_or(0).min(self.max_block)
+                let claimed = snap::raw::decompress_len(&self.pending).unwrap_or(0);
+                self.pending.len() + claimed.min(self.max_block).min(self.most_of_pending())
             }
             Kind::Unknown | Kind::Framed => self.pending.len(),
         }
@@ -95,7 +102,10 @@ impl Frames {
             Kind::Framed if self.pending.is_empty() => Ok(()),
             Kind::Framed => Err(NotSnappy::Damaged),
             Kind::Unknown | Kind::Block => {
-                self.check_block()?;
+                let claimed = self.check_block()?;
+                if claimed > self.most_of_pending() {
+                    return Err(NotSnappy::Expands { claimed });
+                }
                 let block = snap::raw::Decoder::new().decompress_vec(&self.pending).map_err(|_| NotSnappy::Damaged)?;
                 self.pending = Vec::new();
                 self.kind = Kind::Framed;
@@ -119,15 +129,24 @@ impl Frames {
         match self.pending.len() > most {
             true => Err(NotSnappy::TooLarge { claimed: self.pending.len(), limit: self.max_block }),
             // Its first bytes tell, so that a block too large is not collected first.
-            false => self.check_block().or_else(|error| if self.pending.len() < 5 { Ok(()) } else { Err(error) }),
+            false => match self.check_block() {
+                Err(error) if self.pending.len() >= 5 => Err(error),
+                _ => Ok(()),
+            },
         }
     }
 
-    fn check_block(&self) -> Result<(), NotSnappy> {
+    /// The most bytes that what is pending can unpack to.
+    fn most_of_pending(&self) -> usize {
+        self.pending.len().saturating_mul(MAX_EXPANSION)
+    }
+
+    /// What the block claims to unpack to.
+    fn check_block(&self) -> Result<usize, NotSnappy> {
         let claimed = snap::raw::decompress_len(&self.pending).map_err(|_| NotSnappy::Damaged)?;
         match claimed > self.max_block {
             true => Err(NotSnappy::TooLarge { claimed, limit: self.max_block }),
-            false => Ok(()),
+            false => Ok(claimed),
         }
     }
 

@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
 use super::inflate::{Coding, Corrupt, Inflate};
+use super::snappy::NotSnappy;
 
 const MAX_BLOCK: usize = 1 << 20;
 
@@ -118,4 +119,15 @@ proptest! {
         let _ = unpack(coding, &packed, piece, 500);
         let _ = unpack(coding, &bytes, piece, 500);
     }
+}
+
+#[test]
+fn test_a_snappy_block_is_not_believed_how_much_it_holds() {
+    // 1 MiB out of seven bytes.
+    let block = [0x80, 0x80, 0x40, 0x00, 0x07, 0x00, 0x07];
+    let mut inflate = Inflate::new(Coding::Snappy, MAX_BLOCK).unwrap();
+    let mut plain = Vec::new();
+    inflate.run(&mut &block[..], &mut plain, 1 << 20).unwrap();
+    assert!(inflate.num_held() < 200, "{} bytes are asked for", inflate.num_held());
+    assert_eq!(inflate.finish(&mut plain), Err(Corrupt::Snappy(NotSnappy::Expands { claimed: 1 << 20 })));
 }

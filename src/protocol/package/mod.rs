@@ -63,8 +63,8 @@ pub enum PackageError {
         /// The limit.
         limit: u16,
     },
-    /// Too short for its count of messages.
-    #[error("package of {bytes} bytes cannot hold its {claimed} messages")]
+    /// Too short for its count of messages, or bytes without a message.
+    #[error("package of {bytes} bytes cannot be its {claimed} messages")]
     Malformed {
         /// The count that the package claims.
         claimed: u16,
@@ -185,7 +185,9 @@ impl<'a> Messages<'a> {
         if claimed > limits.max_messages {
             return Err(PackageError::TooManyMessages { claimed, limit: limits.max_messages });
         }
-        if usize::from(claimed) * MESSAGE_OVERHEAD > messages.len() {
+        // Bytes after the last message are told as a tail; after none, nobody would be told of them.
+        let has_only_a_tail = claimed == 0 && !messages.is_empty();
+        if has_only_a_tail || usize::from(claimed) * MESSAGE_OVERHEAD > messages.len() {
             return Err(PackageError::Malformed { claimed, bytes: package.len() });
         }
         Ok(Self { package, count: claimed, next_index: 0, offset: COUNT_LEN })

@@ -183,6 +183,9 @@ fn test_package_count_is_checked_against_limit_and_size() {
     assert_eq!(Messages::new(&bytes, LIMITS).unwrap_err(), malformed);
     assert_eq!(malformed.reason(), RejectReason::MalformedPackage);
     assert!(Messages::new(&[0], LIMITS).is_err());
+    // Bytes that belong to no message would be forgotten by their device as if they were settled.
+    let nothing = PackageError::Malformed { claimed: 0, bytes: 42 };
+    assert_eq!(Messages::new(&[0; 42], LIMITS).unwrap_err(), nothing);
     assert_eq!(entries(&[0, 0]), []);
 }
 

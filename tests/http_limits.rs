@@ -1,0 +1,274 @@
+//! What HTTP ingest does not take, and that whoever sends it is told why and disturbs nobody.
+
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::device::{block, position_at};
+use common::events::{JSON, NDJSON, PACKAGE, address, event, gzip, lines};
+use common::http::{Answer, Request};
+use common::site::Site;
+use common::{in_time, now_ms, until, until_true};
+use serde_json::json;
+use surgetank::credentials::TokenKind;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_cannot_be_taken_are_told_why() {
+    let site = Site::new(&[
+        ("ingest.max_body", "\"64 KiB\""),
+        ("ingest.max_event", "\"1 KiB\""),
+        ("ingest.max_events", "50"),
+        ("ingest.max_listed", "5"),
+    ]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let good = event("d", 1).to_string();
+    let events = |media_type: &str, body: &str| Request::events(media_type, body);
+    let many = |num: u32| lines((0..num).map(|sequence| event("d", sequence)));
+    let mut wrong = event("d", 1);
+    wrong["speed"] = json!("fast");
+    let wrong = wrong.to_string();
+    let cases = [
+        (Request::new("GET", "/"), 404, "not-found"),
+        (Request::new("GET", "/v1/events/position"), 405, "method-not-allowed"),
+        (
+            Request::new("POST", "/v1/events/nothing").header("Content-Type", JSON).body(good.clone()),
+            404,
+            "unknown-type",
+        ),
+        (events("text/csv", &good), 415, "unsupported-media-type"),
+        (Request::new("POST", "/v1/events/position").body(good.clone()), 415, "unsupported-media-type"),
+        (events(JSON, &good).header("Content-Encoding", "br"), 415, "unsupported-encoding"),
+        (events(JSON, &good).header("Content-Encoding", "gzip, gzip"), 415, "unsupported-encoding"),
+        (events(JSON, &good).header("Content-Encoding", "gzip"), 400, "malformed-body"),
+        (events(JSON, &good).header("Content-Encoding", "zstd"), 400, "malformed-body"),
+        (events(JSON, &good).header("Content-Encoding", "snappy"), 400, "malformed-body"),
+        (events(JSON, &good).header("Idempotency-Key", &"x".repeat(300)), 400, "bad-header"),
+        (events(JSON, &good).header("Idempotency-Key", "two words"), 400, "bad-header"),
+        (events(JSON, ""), 400, "malformed-body"),
+        (events(JSON, "7"), 400, "malformed-body"),
+        (events(JSON, &good[..50]), 400, "malformed-body"),
+        (events(JSON, &format!("[{good},")), 400, "malformed-body"),
+        (events(JSON, &wrong), 422, "rejected"),
+        (events(JSON, &format!("[{wrong}]")), 422, "rejected"),
+        (events(NDJSON, &wrong), 422, "rejected"),
+        (events(NDJSON, &vec!["{}"; 40].join("\n")), 422, "too-many-rejected"),
+        (events(JSON, &format!("{{\"driver\":\"{}\"}}", "x".repeat(2000))), 413, "body-too-large"),
+        (events(NDJSON, &" \n".repeat(40_000)), 413, "body-too-large"),
+        (events(NDJSON, &many(60)), 413, "too-many-events"),
+        (Request::events(NDJSON, gzip(&[b' '; 70_000])).header("Content-Encoding", "gzip"), 413, "body-too-large"),
+    ];
+    for (request, status, slug) in cases {
+        let problem = request.send(to).await.problem(status, slug);
+        match slug {
+            "method-not-allowed" => assert_eq!(request.send(to).await.header("allow"), Some("post")),
+            "too-many-events" => assert_eq!((&problem["accepted"], &problem["unread_from"]), (&json!(50), &json!(50))),
+            "too-many-rejected" => assert_eq!(problem["items"].as_array().unwrap().len(), 5),
+            _ => {}
+        }
+    }
+    let single = events(JSON, &format!("\n{wrong}")).send(to).await.problem(422, "rejected");
+    assert_eq!(
+        (&single["path"], &single["reason"], &single["line"]),
+        (&json!("$.speed"), &json!("wrong_kind"), &json!(2))
+    );
+    // Nobody's connection or request stays behind.
+    events(JSON, &good).send(to).await.accepted(1);
+    until_true("all memory to be given back", async || running.started.view.memory.snapshot().packages_bytes == 0)
+        .await;
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compression_bombs_are_cut_off_early() {
+    let site = Site::new(&[("memory.budget", "\"64 MiB\"")]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let blanks = vec![b' '; 64 << 20];
+    let bombs = [("gzip", gzip(&blanks)), ("zstd", zstd::encode_all(&blanks[..], 19).unwrap())];
+    for (name, bomb) in bombs {
+        let request = Request::events(NDJSON, bomb).header("Content-Encoding", name);
+        let problem = request.send(to).await.problem(413, "expands-too-much");
+        assert_eq!(problem["accepted"], 0);
+    }
+    let block = snap::raw::Encoder::new().compress_vec(&blanks).unwrap();
+    Request::events(NDJSON, block).header("Content-Encoding", "snappy").send(to).await.problem(413, "body-too-large");
+    assert!(running.started.view.memory.snapshot().packages_bytes < 1 << 20);
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_are_cut_off_and_others_go_on() {
+    let site = Site::new(&[
+        ("ingest.head_timeout", "\"1 s\""),
+        ("ingest.body_timeout", "\"2 s\""),
+        ("ingest.max_requests", "3"),
+    ]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let mut slow_heads = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        stream.write_all(b"POST /v1/events/position HTTP/1.1\r\nHost").await.unwrap();
+        slow_heads.push(stream);
+    }
+    let mut slow_bodies = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow_bodies.push(stream);
+    }
+    // While as many as allowed are under way, others are told to come later.
+    let answer = in_time("to be sent away", async {
+        loop {
+            // Nothing that the disk is waited for: on a busy machine that may outlast the slow bodies.
+            let answer = Request::events(JSON, "{}").send(to).await;
+            if answer.status != 422 {
+                return answer;
+            }
+        }
+    })
+    .await;
+    answer.problem(503, "busy");
+    assert!(answer.header("retry-after").is_some());
+    for stream in &mut slow_bodies {
+        Answer::read(stream).await.expect("an answer").problem(408, "body-too-slow");
+    }
+    for stream in &mut slow_heads {
+        // Told, or just closed.
+        assert!(Answer::read(stream).await.is_none_or(|answer| answer.status == 408));
+    }
+    Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_in_memory_clients_are_told_to_come_later() {
+    // Rates are not what is to be met first.
+    let site = Site::new(&[
+        ("memory.budget", "\"32 MiB\""),
+        ("ingest.piece", "\"1 MiB\""),
+        ("limits.http_bytes", "\"1 GiB\""),
+        ("limits.address_bytes", "\"1 GiB\""),
+    ]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let mut half_sent = Vec::new();
+    let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 5000000\r\n\r\n";
+    let memory = running.started.view.memory.clone();
+    let refused = loop {
+        let before = memory.snapshot();
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let is_refused = until("the body to be taken in or refused", async || {
+            let now = memory.snapshot();
+            let is_refused = now.refused_packages > before.refused_packages;
+            (is_refused || now.packages_bytes > before.packages_bytes).then_some(is_refused)
+        })
+        .await;
+        if is_refused {
+            break Answer::read(&mut stream).await.expect("an answer");
+        }
+        half_sent.push(stream);
+    };
+    refused.problem(503, "memory-full");
+    assert!(refused.header("retry-after").is_some());
+    // 2 MiB for each, and half of the budget is theirs in any case.
+    assert!((7..=16).contains(&half_sent.len()), "{} bodies were taken in", half_sent.len());
+    drop(half_sent);
+    until_true("room to be there again", async || memory.snapshot().packages_bytes == 0).await;
+    Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_may_send_is_taken_in_and_only_so_much() {
+    let site = Site::new(&[
+        ("credentials.file", "\"tokens.toml\""),
+        ("limits.http_requests", "20"),
+        ("limits.device_packages", "1"),
+        ("limits.failed_attempts", "1000"),
+    ]);
+    let app = site.add_token(TokenKind::Http, "name = \"app\"\ntypes = [\"position\"]");
+    let all = site.add_token(TokenKind::Http, "name = \"all\"");
+    let truck = site.add_token(TokenKind::Device, "device = \"truck-1\"");
+    let running = site.launch().await;
+    let to = address(&running);
+    let bearer = |request: Request, token: &str| request.header("Authorization", &format!("Bearer {token}"));
+    let position = || Request::events(JSON, event("d", 1).to_string());
+    let answer = position().send(to).await;
+    answer.problem(401, "unauthorized");
+    assert_eq!(answer.header("www-authenticate"), Some("bearer"));
+    for token in ["", "nonsense", &truck, &app[1..]] {
+        bearer(position(), token).send(to).await.problem(401, "unauthorized");
+    }
+    bearer(position(), &app).send(to).await.accepted(1);
+    let other = Request::new("POST", "/v1/events/engine_health").header("Content-Type", JSON).body("{}");
+    bearer(other.clone(), &app).send(to).await.problem(403, "forbidden");
+    bearer(other, &all).send(to).await.problem(422, "rejected");
+
+    let package = |device_id: &str| {
+        let request = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE);
+        request.header("Surgetank-Device", device_id).body(block(&[position_at(1, 1, now_ms())]).to_vec())
+    };
+    bearer(package("truck-1"), &truck).send(to).await.accepted(1);
+    bearer(package("truck-2"), &truck).send(to).await.problem(401, "unauthorized");
+    bearer(package("truck-2"), &all).send(to).await.accepted(1);
+    bearer(package("truck-2"), &app).send(to).await.problem(403, "forbidden");
+
+    // A token is worth so many requests in a second; another one goes on.
+    let over = in_time("to send too much", async {
+        loop {
+            let answers = (0..10).map(|_| async { bearer(position(), &app).send(to).await });
+            let answers = futures_util::future::join_all(answers).await;
+            if let Some(over) = answers.into_iter().find(|answer| answer.status != 200) {
+                return over;
+            }
+        }
+    })
+    .await;
+    over.problem(429, "over-rate");
+    assert!(over.header("retry-after").is_some());
+    bearer(position(), &all).send(to).await.accepted(1);
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_counted_as_they_come_whether_their_length_is_told_or_not() {
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\""), ("limits.http_bytes", "\"1 KiB\"")]);
+    let tokens: Vec<_> = ["told", "chunked", "unread"]
+        .map(|name| site.add_token(TokenKind::Http, &format!("name = {name:?}")))
+        .into_iter()
+        .collect();
+    let running = site.launch().await;
+    let to = address(&running);
+    // Spaces count as much as anything else.
+    let body = format!("{}{}", " ".repeat(20_000), event("d", 1));
+    let told = |token: &str| Request::events(JSON, body.clone()).header("Authorization", &format!("Bearer {token}"));
+    told(&tokens[0]).send(to).await.accepted(1);
+    let chunked = format!(
+        "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nAuthorization: Bearer {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        tokens[1],
+        body.len()
+    );
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(chunked.as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().accepted(1);
+    // What is turned away by its head has taken nothing.
+    told(&tokens[2]).header("Content-Encoding", "br").send(to).await.problem(415, "unsupported-encoding");
+    for token in &tokens[..2] {
+        let problem = told(token).send(to).await.problem(429, "over-rate");
+        assert!(problem["retry_after_ms"].as_u64() > Some(10_000), "{problem}");
+    }
+    told(&tokens[2]).send(to).await.accepted(1);
+    running.stop().await;
+}
