@@ -20,10 +20,11 @@ def free_port():
 
 
 class Engine:
-    """`surgetank run` in a directory of its own; the ports stay the same over restarts."""
+    """`surgetank run` in a directory of its own, as the argument of another program if need be; the ports stay the same
+    over restarts."""
 
-    def __init__(self, binary, settings=""):
-        self.binary, self.directory = binary, tempfile.TemporaryDirectory(prefix="surgetank-edge-")
+    def __init__(self, binary, settings="", under=()):
+        self.binary, self.under, self.directory = binary, under, tempfile.TemporaryDirectory(prefix="surgetank-edge-")
         self.devices, self.http = free_port(), free_port()
         self.config = Path(self.directory.name) / "surgetank.toml"
         self.config.write_text(
@@ -35,7 +36,7 @@ class Engine:
     def start(self):
         environment = dict(os.environ, SURGETANK__DEVICES__LISTEN=f"127.0.0.1:{self.devices}")
         log = open(Path(self.directory.name) / "log", "a")
-        self.process = subprocess.Popen([self.binary, "run", "--config", str(self.config)], env=environment,
+        self.process = subprocess.Popen([*self.under, self.binary, "run", "--config", str(self.config)], env=environment,
                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         began = time.monotonic()
         while self.get("/health/ready") is None:

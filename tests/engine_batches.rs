@@ -1,0 +1,50 @@
+//! Batches of a partition: what comes while one is under way gathers, and a stuck one does not hold that up for long.
+// Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::device::{Device, position_at};
+use common::site::Site;
+use common::{http, now_ms, until, until_true};
+use serde_json::Value;
+
+/// Batches that consumers made, and records in the largest of them.
+async fn batches(address: SocketAddr) -> (u64, u64) {
+    let (_, histograms) = http::get(address, "/histograms").await;
+    let stage: &Value = &histograms["stages"]["read_records"];
+    (stage["count"].as_u64().unwrap(), stage["max"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_under_way_gathers_the_next_and_holds_it_up_for_a_second_at_most() {
+    const NUM_PACKAGES: u32 = 10;
+    const PER_PACKAGE: u32 = 20;
+    let site = Site::new(&[("writer.retry_max", "\"100 ms\"")]);
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    let blocked = site.block_store();
+    let time = now_ms();
+    // With nothing under way it goes out at once, alone.
+    device.accepted(&[position_at(0, 0, time)]).await;
+    until_true("the first batch", async || batches(address).await == (1, 1)).await;
+    for package in 0..NUM_PACKAGES {
+        let sequences = 1 + package * PER_PACKAGE..1 + (package + 1) * PER_PACKAGE;
+        let messages: Vec<_> = sequences.map(|sequence| position_at(sequence, sequence, time)).collect();
+        device.accepted(&messages).await;
+    }
+    // The first batch cannot be settled, and yet the next one is made.
+    let (num_batches, largest) = until("another batch", async || {
+        let (num_batches, largest) = batches(address).await;
+        (num_batches > 1).then_some((num_batches, largest))
+    })
+    .await;
+    assert!(largest > u64::from(PER_PACKAGE), "no packages were put together: {num_batches} batches, {largest} records");
+    drop(blocked);
+    running.catch_up().await;
+    assert_eq!(site.number("select count(*) from position"), i64::from(1 + NUM_PACKAGES * PER_PACKAGE));
+    running.stop().await;
+}
