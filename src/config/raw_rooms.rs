@@ -78,7 +78,7 @@ impl Default for RawKafkaLog {
             min_insync_replicas: 1.into(),
             session_timeout: "10 s".into(),
             delivery_timeout: "10 s".into(),
-            linger: "5 ms".into(),
+            linger: "1 ms".into(),
             compression: "lz4".into(),
             fetch_buffer: "512 KiB".into(),
             schema_topic: "surgetank.schemas".into(),
