@@ -42,7 +42,10 @@ async fn a_batch_under_way_gathers_the_next_and_holds_it_up_for_a_second_at_most
         (num_batches > 1).then_some((num_batches, largest))
     })
     .await;
-    assert!(largest > u64::from(PER_PACKAGE), "no packages were put together: {num_batches} batches, {largest} records");
+    assert!(
+        largest > u64::from(PER_PACKAGE),
+        "no packages were put together: {num_batches} batches, {largest} records"
+    );
     drop(blocked);
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), i64::from(1 + NUM_PACKAGES * PER_PACKAGE));
