@@ -1,5 +1,6 @@
 """An engine on the embedded pair and simulated devices, as processes to be measured. Python's standard library only."""
 
+import atexit
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ class Engine:
         self.config = Path(self.directory.name) / "surgetank.toml"
         self.config.write_text(
             f'data_dir = "{self.directory.name}/data"\n{settings}\n'
-            f'[http]\nlisten = "127.0.0.1:{self.http}"\n'
+            f'[http]\nlisten = "127.0.0.1:{self.http}"\n[ingest]\nlisten = "127.0.0.1:{free_port()}"\n'
         )
         self.process = None
 
@@ -38,6 +39,7 @@ class Engine:
         log = open(Path(self.directory.name) / "log", "a")
         self.process = subprocess.Popen([*self.under, self.binary, "run", "--config", str(self.config)], env=environment,
                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        atexit.register(self.process.kill)
         began = time.monotonic()
         while self.get("/health/ready") is None:
             if time.monotonic() > began + 60 or self.process.poll() is not None:
