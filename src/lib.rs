@@ -5,6 +5,7 @@
 //! the rest, hold no clock and do no I/O.
 
 pub mod actors;
+pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod credentials;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    surgetank::allocator::set_up();
     // Takes the faults to inject from the environment variable FAILPOINTS.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
