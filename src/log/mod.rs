@@ -239,6 +239,10 @@ pub trait PartitionOffsets: Send + Sync {
     /// How many records lie between the committed offset and the end, as far as is known without asking a server;
     /// `None` while nothing is known.
     fn lag(&self) -> Option<u64>;
+
+    /// The offset after the last record, as far as is known without asking a server: there may be more, but not less.
+    /// `None` while nothing is known.
+    fn end(&self) -> Option<u64>;
 }
 
 /// What happens to the set of partitions that this process reads.

@@ -85,4 +85,8 @@ impl PartitionOffsets for Partition {
     fn lag(&self) -> Option<u64> {
         Some(self.end().saturating_sub(self.committed()))
     }
+
+    fn end(&self) -> Option<u64> {
+        Some(self.end())
+    }
 }

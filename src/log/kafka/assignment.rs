@@ -87,13 +87,15 @@ impl Assigned {
 
     /// How many records lie between what is done and the end; `None` until librdkafka has reported the end.
     pub(super) fn num_behind(&self) -> Option<u64> {
-        let high = self.high.load(Ordering::Acquire);
-        if high == UNKNOWN {
-            return None;
-        }
+        let high = self.known_end()? as i64;
         let done = self.done.load(Ordering::Acquire) as i64;
         let from = done.max(self.first_read.load(Ordering::Acquire)).max(self.reported.load(Ordering::Acquire)).max(0);
         Some((high - from).max(0) as u64)
+    }
+
+    /// The offset after the last record; `None` until librdkafka has reported it.
+    pub(super) fn known_end(&self) -> Option<u64> {
+        u64::try_from(self.high.load(Ordering::Acquire)).ok()
     }
 }
 

@@ -149,4 +149,8 @@ impl PartitionOffsets for Assigned {
     fn lag(&self) -> Option<u64> {
         self.num_behind()
     }
+
+    fn end(&self) -> Option<u64> {
+        self.known_end()
+    }
 }

@@ -136,10 +136,12 @@ impl KafkaLogSettings {
             ("heartbeat.interval.ms", millis(self.session_timeout / 5)),
             ("max.poll.interval.ms", millis(MAX_POLL_INTERVAL.max(self.session_timeout))),
             ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
-            // The default pause of a second after a full buffer would let a fast reader starve.
-            ("fetch.queue.backoff.ms", "10".to_owned()),
-            // A partition that is newly assigned or rewound waits for the fetch that is under way for the others.
-            ("fetch.wait.max.ms", "100".to_owned()),
+            // The default pause of a second after a full buffer would let a fast reader starve: how full a buffer is gets
+            // looked at only so often.
+            ("fetch.queue.backoff.ms", "2".to_owned()),
+            // There is one request at a time for each broker. One that asks only for partitions without new records
+            // stays there so long, and nobody else is served meanwhile.
+            ("fetch.wait.max.ms", "50".to_owned()),
         ];
         if !self.instance_id.is_empty() {
             own.push(("group.instance.id", self.instance_id.clone()));
@@ -207,10 +209,12 @@ impl KafkaLogSettings {
             // With one queue per partition this bound holds for each of them.
             ("queued.max.messages.kbytes", (self.fetch_buffer_bytes / 1024).max(1).to_string()),
             // That one counts keys and values only, and a queued message costs about half a kilobyte beside them:
-            // small messages would take several times the bound. Fetching pauses at whichever is reached first.
-            ("queued.min.messages", (self.fetch_buffer_bytes / 512).clamp(1, MAX_MIN_QUEUED).to_string()),
+            // small messages would take many times the bound. Fetching pauses at whichever is reached first. Both are
+            // more than one answer usually brings, so that a partition that was just served is asked for again at once,
+            // and not after a request for those without new records.
+            ("queued.min.messages", (self.fetch_buffer_bytes / 256).clamp(1, MAX_MIN_QUEUED).to_string()),
             // What one answer of a broker holds for a partition comes on top, compressed.
-            ("max.partition.fetch.bytes", (self.fetch_buffer_bytes / 4).clamp(MIN_FETCH, MAX_FETCH).to_string()),
+            ("max.partition.fetch.bytes", (self.fetch_buffer_bytes / 8).clamp(MIN_FETCH, MAX_FETCH).to_string()),
         ]
     }
 
