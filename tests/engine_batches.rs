@@ -10,6 +10,7 @@ use common::device::{Device, position_at};
 use common::site::Site;
 use common::{http, now_ms, until, until_true};
 use serde_json::Value;
+use surgetank::log::partitioner::partition_for;
 
 /// Batches that consumers made, and records in the largest of them.
 async fn batches(address: SocketAddr) -> (u64, u64) {
@@ -49,5 +50,40 @@ async fn a_batch_under_way_gathers_the_next_and_holds_it_up_for_a_second_at_most
     drop(blocked);
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), i64::from(1 + NUM_PACKAGES * PER_PACKAGE));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_behind_take_turns_and_make_one_large_batch_each() {
+    const NUM_PARTITIONS: u32 = 2;
+    const NUM_PACKAGES: u32 = 20;
+    const PER_PACKAGE: u32 = 250;
+    let site = Site::new(&[
+        ("writer.retry_max", "\"100 ms\""),
+        ("consumer.max_batches_in_flight", "1"),
+        ("consumer.large_batches", "1"),
+    ]);
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let blocked = site.block_store();
+    let time = now_ms();
+    for partition in 0..NUM_PARTITIONS {
+        let mut names = (0..).map(|number| format!("d{number}"));
+        let name = names.find(|name| partition_for(name.as_bytes(), NUM_PARTITIONS) == partition).unwrap();
+        let mut device = Device::connect(running.engine.devices_addr, &name).await;
+        // While this one is stuck the partition is not read.
+        device.accepted(&[position_at(0, 0, time)]).await;
+        until_true("a batch of one", async || batches(address).await == (u64::from(partition) + 1, 1)).await;
+        for package in 0..NUM_PACKAGES {
+            let sequences = 1 + package * PER_PACKAGE..1 + (package + 1) * PER_PACKAGE;
+            let messages: Vec<_> = sequences.map(|sequence| position_at(sequence, sequence, time)).collect();
+            device.accepted(&messages).await;
+        }
+    }
+    drop(blocked);
+    running.catch_up().await;
+    let backlog = NUM_PACKAGES * PER_PACKAGE;
+    assert_eq!(batches(address).await.0, 2 * u64::from(NUM_PARTITIONS), "the backlog of each is one batch");
+    assert_eq!(site.number("select count(*) from position"), i64::from(NUM_PARTITIONS * (1 + backlog)));
     running.stop().await;
 }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::gate::{Gate, Leave};
 use super::partition_consumer::{ConsumerParts, Drain, PartitionConsumer};
 use super::reader_slot::ReaderSlot;
+use super::turns::Turns;
 use super::writer::Writer;
 use crate::flow::memory::MemoryBudget;
 use crate::log::{AssignmentEvent, PartitionOffsets, PartitionReader, ReadLimit, TopicPartition};
@@ -36,6 +37,8 @@ pub struct Group {
     pub read_limit: ReadLimit,
     /// See [`ConsumerParts`].
     pub max_batches_in_flight: usize,
+    /// See [`ConsumerParts`].
+    pub turns: Turns,
     /// How long a partition that is taken away may take to finish what is in flight.
     pub drain_timeout: Duration,
     /// See [`ConsumerParts`].
@@ -113,6 +116,7 @@ impl Group {
             writers: self.writers.clone(),
             read_limit: self.read_limit,
             max_batches_in_flight: self.max_batches_in_flight,
+            turns: self.turns.clone(),
             memory: self.memory.clone(),
             telemetry: Arc::clone(&self.telemetry),
         };

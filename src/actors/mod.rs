@@ -19,4 +19,5 @@ pub mod routes;
 pub mod schemas;
 pub mod settle;
 pub mod ticket;
+pub mod turns;
 pub mod writer;

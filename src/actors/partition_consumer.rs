@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::gate::{Admission, Gate, Join, SetFlow};
-use super::gather::{Gather, MAX_AGE};
+use super::gather::{Gather, MAX_AGE, SMALL};
 use super::reader_slot::{ReaderSlot, read, rewind, set_paused};
 use super::settle::{Settle, Settled};
+use super::turns::{Turn, Turns};
 use super::writer::{WriteBatch, Writer};
 use crate::flow::memory::{MemoryBudget, Reserved};
 use crate::flow::pause::FlowState;
@@ -31,6 +32,10 @@ use crate::telemetry::{Recorder, Telemetry};
 
 /// How long to wait before asking again for something that is not there right now: the log, the gate, a live writer.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// How long a partition whose turn it is waits for records that the log is known to have. Longer than a broker takes to
+/// answer on a busy machine: what it misses travels in a smaller batch.
+const FILL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a record takes on its way into the store beside its bytes, about: its place in the batch, and in a group. Rows are
 /// made of it only while its write is in flight, of which there are few.
@@ -53,6 +58,8 @@ pub struct ConsumerParts {
     pub read_limit: ReadLimit,
     /// How many batches may be read and not settled.
     pub max_batches_in_flight: usize,
+    /// Leave for large batches.
+    pub turns: Turns,
     /// What batches in hand count against.
     pub memory: MemoryBudget,
     /// Measures the reads.
@@ -71,6 +78,9 @@ pub struct PartitionConsumer {
     gathered_memory: Option<Reserved>,
     /// A timer looks how long it has been gathering.
     watches_age: bool,
+    /// Leave to gather more than a small batch.
+    turn: Option<Turn>,
+    waits_for_turn: bool,
     reading: Option<SpawnHandle>,
     /// There was no room in memory; a timer looks again.
     waits_for_room: bool,
@@ -110,6 +120,8 @@ impl PartitionConsumer {
             gathered: Gather::default(),
             gathered_memory: None,
             watches_age: false,
+            turn: None,
+            waits_for_turn: false,
             reading: None,
             waits_for_room: false,
             flow: FlowState::Open,
@@ -126,12 +138,33 @@ impl PartitionConsumer {
         }
         let has_some = !self.in_flight.is_empty() || !self.gathered.is_empty();
         if has_some && !self.parts.memory.may_read_on() {
+            if self.turn.is_some() {
+                return self.send(ctx);
+            }
             return self.wait_for_room(ctx);
         }
-        let Some(limit) = self.gathered.room(self.parts.read_limit) else { return };
+        let Some(limit) = self.gathered.room(self.limit()) else { return };
         let read = read(Arc::clone(&self.parts.reader), self.parts.partition.clone(), limit);
-        let read = wrap_future(read).map(|outcome, consumer: &mut Self, ctx| consumer.on_read(outcome, ctx));
+        let longest = if self.turn.is_some() { FILL_PAUSE } else { Duration::MAX };
+        // A read that is given up loses no record.
+        let read = tokio::time::timeout(longest, read);
+        let read = wrap_future(read).map(|outcome, consumer: &mut Self, ctx| match outcome {
+            Ok(outcome) => consumer.on_read(outcome, ctx),
+            Err(_) => consumer.on_nothing_more(ctx),
+        });
         self.reading = Some(ctx.spawn(read));
+    }
+
+    /// How much the next batch takes.
+    fn limit(&self) -> ReadLimit {
+        let full = self.parts.read_limit;
+        match self.turn {
+            Some(_) => full,
+            None => ReadLimit {
+                max_records: full.max_records.min(SMALL.max_records),
+                max_bytes: full.max_bytes.min(SMALL.max_bytes),
+            },
+        }
     }
 
     /// Its own batches tell when they are settled; those of others are looked for.
@@ -149,7 +182,8 @@ impl PartitionConsumer {
         match outcome {
             Ok(batch) => {
                 fail::fail_point!("partition_consumer");
-                self.gathered.push(batch);
+                let limit = self.limit();
+                self.gathered.push(batch, limit);
                 self.gathered_memory = Some(self.parts.memory.take(weight(&self.gathered)));
                 self.send_gathered(ctx);
                 self.read_next(ctx);
@@ -162,21 +196,59 @@ impl PartitionConsumer {
         }
     }
 
+    /// The partition has no more for the batch that its turn is for.
+    fn on_nothing_more(&mut self, ctx: &mut Context<Self>) {
+        self.reading = None;
+        self.send(ctx);
+        self.read_next(ctx);
+    }
+
     /// Makes a batch of what was gathered, if it is time.
     fn send_gathered(&mut self, ctx: &mut Context<Self>) {
         if self.gathered.is_empty() || self.in_flight.len() >= self.parts.max_batches_in_flight {
             return;
         }
-        let is_full = self.gathered.room(self.parts.read_limit).is_none();
+        let is_full = self.gathered.room(self.limit()).is_none();
+        let may_grow = self.flow == FlowState::Open && self.gathered.room(self.parts.read_limit).is_some();
+        if self.turn.is_some() && !is_full && self.has_more() {
+            return;
+        }
+        if self.turn.is_none() && is_full && may_grow {
+            return self.ask_for_turn(ctx);
+        }
         if !is_full && !self.in_flight.is_empty() && self.gathered.age() < MAX_AGE {
             return self.watch_age(ctx);
         }
+        self.send(ctx);
+    }
+
+    /// Whether the log may have more than was read.
+    fn has_more(&self) -> bool {
+        self.parts.offsets.end().is_none_or(|end| self.gathered.next_offset() < end)
+    }
+
+    /// A partition that is behind waits until it may gather a large batch.
+    fn ask_for_turn(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.waits_for_turn, true) {
+            ctx.spawn(wrap_future(self.parts.turns.clone().take()).map(|turn, consumer: &mut Self, ctx| {
+                consumer.waits_for_turn = false;
+                if consumer.flow == FlowState::Open && consumer.draining.is_none() && !consumer.gathered.is_empty() {
+                    consumer.turn = Some(turn);
+                    consumer.read_next(ctx);
+                }
+            }));
+        }
+    }
+
+    /// Makes a batch of what was gathered.
+    fn send(&mut self, ctx: &mut Context<Self>) {
         let batch = self.gathered.take();
         self.read_records.record(batch.records.len() as u64);
         let id = self.watermark.track(batch.next_offset);
         let Some(memory) = self.gathered_memory.take().map(Arc::new) else { return };
         self.in_flight.insert(id, InHand { records: Arc::new(batch), memory });
-        self.dispatch(id, ctx);
+        let turn = self.turn.take();
+        self.dispatch(id, turn, ctx);
     }
 
     fn watch_age(&mut self, ctx: &mut Context<Self>) {
@@ -190,7 +262,7 @@ impl PartitionConsumer {
     }
 
     /// Sends a batch to a writer, as soon as that has room.
-    fn dispatch(&mut self, id: BatchId, ctx: &mut Context<Self>) {
+    fn dispatch(&mut self, id: BatchId, turn: Option<Turn>, ctx: &mut Context<Self>) {
         let (Some(in_hand), Some(admission)) = (self.in_flight.get(&id).cloned(), self.admission.clone()) else {
             return;
         };
@@ -198,7 +270,7 @@ impl PartitionConsumer {
         let num_writers = self.parts.writers.len();
         let candidates = (0..num_writers).map(|i| (self.next_writer + i) % num_writers);
         let Some(index) = candidates.into_iter().find(|index| self.parts.writers[*index].is_up()) else {
-            ctx.run_later(RETRY_DELAY, move |consumer, ctx| consumer.dispatch(id, ctx));
+            ctx.run_later(RETRY_DELAY, move |consumer, ctx| consumer.dispatch(id, turn, ctx));
             return;
         };
         self.next_writer = index + 1;
@@ -207,7 +279,7 @@ impl PartitionConsumer {
         let partition = self.parts.partition.clone();
         ctx.spawn(wrap_future(async move {
             let credit = writer.credits().take().await;
-            writer.send(WriteBatch { partition, records, admission, settle, credit });
+            writer.send(WriteBatch { partition, records, admission, turn, settle, credit });
         }));
     }
 
@@ -248,7 +320,7 @@ impl Handler<Settled> for PartitionConsumer {
     fn handle(&mut self, settled: Settled, ctx: &mut Self::Context) {
         if !settled.done {
             // The writer that had it died; give the supervisor a moment.
-            ctx.run_later(RETRY_DELAY, move |consumer, ctx| consumer.dispatch(settled.id, ctx));
+            ctx.run_later(RETRY_DELAY, move |consumer, ctx| consumer.dispatch(settled.id, None, ctx));
             return;
         }
         self.in_flight.remove(&settled.id);
@@ -267,12 +339,14 @@ impl Handler<SetFlow> for PartitionConsumer {
     fn handle(&mut self, SetFlow(flow): SetFlow, ctx: &mut Self::Context) {
         let was_paused = self.flow == FlowState::Paused;
         self.flow = flow;
-        if flow != FlowState::Open
-            && let Some(read) = self.reading.take()
-        {
-            // It loses no record, and holds the reader.
-            ctx.cancel_future(read);
+        if flow != FlowState::Open {
+            if let Some(read) = self.reading.take() {
+                // It loses no record, and holds the reader.
+                ctx.cancel_future(read);
+            }
+            self.turn = None;
         }
+        self.send_gathered(ctx);
         let (slot, is_paused) = (Arc::clone(&self.parts.reader), flow == FlowState::Paused);
         let switch = async move {
             if is_paused != was_paused {
@@ -295,6 +369,7 @@ impl Handler<Drain> for PartitionConsumer {
         // It was not begun, and is read again by whoever comes next.
         self.gathered = Gather::default();
         self.gathered_memory = None;
+        self.turn = None;
         self.draining = Some(drain.done);
         self.leave_if_drained(ctx);
     }

@@ -248,11 +248,17 @@ pub(super) struct RawConsumer {
     pub read_records: Entry,
     pub read_bytes: Entry,
     pub max_batches_in_flight: Entry,
+    pub large_batches: Entry,
 }
 
 impl Default for RawConsumer {
     fn default() -> Self {
-        Self { read_records: 8192.into(), read_bytes: "1 MiB".into(), max_batches_in_flight: 2.into() }
+        Self {
+            read_records: 65_536.into(),
+            read_bytes: "8 MiB".into(),
+            max_batches_in_flight: 2.into(),
+            large_batches: 3.into(),
+        }
     }
 }
 

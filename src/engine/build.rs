@@ -26,6 +26,7 @@ use crate::actors::listener::{Acceptor, Listener};
 use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
+use crate::actors::turns::Turns;
 use crate::actors::writer::{Writer, WriterParts};
 use crate::config::{Config, LogKind};
 use crate::flow::credit::Credits;
@@ -78,6 +79,7 @@ pub(super) async fn build(
             max_bytes: config.consumer.read_bytes,
         },
         max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
+        turns: Turns::new(config.consumer.large_batches.get()),
         drain_timeout: config.shutdown.drain_timeout / 2,
         memory: view.memory.clone(),
         telemetry: Arc::clone(&view.telemetry),

@@ -20,6 +20,7 @@ use super::gate::Admission;
 use super::routes::TopicRoute;
 use super::schemas::Schemas;
 use super::settle::Settle;
+use super::turns::Turn;
 use crate::flow::credit::Credit;
 use crate::flow::memory::MemoryBudget;
 use crate::log::{RecordBatch, TopicPartition};
@@ -62,6 +63,8 @@ pub struct WriteBatch {
     pub records: Arc<RecordBatch>,
     /// The partition's way through the gate.
     pub admission: Admission,
+    /// The partition's turn; it ends when every record is on its way into the store.
+    pub turn: Option<Turn>,
     /// Settles the batch with its consumer.
     pub settle: Settle,
     /// The writer's credit for this batch.
@@ -105,7 +108,7 @@ impl Handler<WriteBatch> for Writer {
         fail::fail_point!("writer");
         let work = Rc::clone(&self.work);
         ctx.spawn(wrap_future(async move {
-            work.write_all(&batch.partition, &batch.records, &batch.admission).await;
+            work.write_all(&batch.partition, &batch.records, &batch.admission, batch.turn).await;
             batch.settle.done();
             drop(batch.credit);
         }));

@@ -12,6 +12,7 @@ use super::dead_letters::DeadLetters;
 use super::grouping::{DecodedWrite, Grouped, PendingWrite, Reject, group};
 use super::{Recorders, WriterParts};
 use crate::actors::gate::{Admission, WritePermit};
+use crate::actors::turns::Turn;
 use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::protocol::row::{Cell, RowGroup};
@@ -39,6 +40,7 @@ impl Work {
         from: &TopicPartition,
         batch: &Arc<RecordBatch>,
         admission: &Admission,
+        turn: Option<Turn>,
     ) {
         let Grouped { writes, mut rejects, unknown_schemas } = self.group(batch).await;
         let mut under_way = JoinSet::new();
@@ -49,6 +51,8 @@ impl Work {
             let (work, batch, admission) = (Rc::clone(self), Arc::clone(batch), admission.clone());
             under_way.spawn_local(async move { work.write_one(write, &batch, permit, &admission).await });
         }
+        // A write that is tried again and again holds up its own partition, not the others.
+        drop(turn);
         while let Some(refused) = under_way.join_next().await {
             match refused {
                 Ok(refused) => rejects.extend(refused),

@@ -102,6 +102,7 @@ pub(super) fn validate(
                 read_records: section.capacity("read_records", &raw.read_records, 1_000_000),
                 read_bytes: section.buffer("read_bytes", &raw.read_bytes, 4 * KIB..=256 * MIB),
                 max_batches_in_flight: section.capacity("max_batches_in_flight", &raw.max_batches_in_flight, 1024),
+                large_batches: section.capacity("large_batches", &raw.large_batches, 1024),
             }
         },
         writer: {
