@@ -85,7 +85,9 @@ enum End {
     Refuse(RefusalReason, u32, String),
     /// An orderly end that was asked for.
     Left,
-    /// What the device was let in by is not valid any more.
+    /// Likewise; the device opened another connection.
+    Replaced,
+    /// Likewise; what the device was let in by is not valid any more.
     Withdrawn,
 }
 
@@ -102,9 +104,9 @@ enum Leaving {
     /// It takes what the device has sent before it heard of that.
     #[default]
     Later,
-    /// It reads nothing more; last words are said already.
-    AtOnce,
-    /// It reads nothing more, and the device is refused once it has its receipts.
+    /// It reads nothing more, and the device is refused once it has its receipts: it opened another connection.
+    Replaced,
+    /// Likewise: what it was let in by is not valid any more.
     Withdrawn,
 }
 
@@ -188,14 +190,10 @@ impl Handler<Depart> for Connection {
                 let goodbye = Goodbye { reason: GoodbyeReason::ShuttingDown, reconnect_after_ms };
                 self.wire.queue(&Frame::Goodbye(goodbye));
             }
-            Depart::Replaced => {
-                self.edge.doorkeeper.note_refusal(RefusalReason::Replaced);
-                self.leave.how.set(Leaving::AtOnce);
-                self.wire.queue(&refused(RefusalReason::Replaced, 0, "another connection took over"));
-            }
+            Depart::Replaced => self.leave.how.set(Leaving::Replaced),
             Depart::UnlessTokenHolds | Depart::UnlessCertificateHolds => {
-                let has_last_words = matches!(self.leave.how.get(), Leaving::AtOnce);
-                if has_last_words || self.would_be_let_in(depart) {
+                let is_replaced = matches!(self.leave.how.get(), Leaving::Replaced);
+                if is_replaced || self.would_be_let_in(depart) {
                     return;
                 }
                 self.leave.how.set(Leaving::Withdrawn);
@@ -241,32 +239,31 @@ async fn serve(
             tokio::select! {
                 end = &mut talking => end,
                 () = leave.asked.notified() => match leave.how.get() {
-                    Leaving::AtOnce => End::Left,
+                    Leaving::Replaced => End::Replaced,
                     Leaving::Withdrawn => End::Withdrawn,
                     Leaving::Later => timeout(LAST_PACKAGES, talking).await.unwrap_or(End::Left),
                 },
             }
         }
     };
+    if matches!(end, End::Left | End::Replaced | End::Withdrawn) {
+        // What is in flight still gets its receipts. A refusal is the last that is said.
+        window.all_returned().await;
+    }
     let end = match end {
-        End::Withdrawn => {
-            // A refusal is the last that is said, and what was read before is still owed its receipts.
-            window.all_returned().await;
-            // It may have been given another one by now, which is asked for when it comes back.
-            later(&edge, RefusalReason::BadCredential, "the credential is not valid any more")
-        }
+        End::Replaced => End::Refuse(RefusalReason::Replaced, 0, "another connection took over".to_owned()),
+        // It may have been given another one by now, which is asked for when it comes back.
+        End::Withdrawn => later(&edge, RefusalReason::BadCredential, "the credential is not valid any more"),
         end => end,
     };
     match end {
         End::Gone => return,
-        End::NotSecure => {}
+        End::NotSecure | End::Left | End::Replaced | End::Withdrawn => {}
         End::Refuse(reason, retry_after_ms, text) => {
             debug!(?reason, text, "connection refused");
             edge.doorkeeper.note_refusal(reason);
             wire.queue(&refused(reason, retry_after_ms, &text));
         }
-        // What is in flight still gets its receipts.
-        End::Left | End::Withdrawn => window.all_returned().await,
     }
     wire.farewell().await;
 }
