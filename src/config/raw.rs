@@ -257,7 +257,7 @@ impl Default for RawConsumer {
             read_records: 65_536.into(),
             read_bytes: "8 MiB".into(),
             max_batches_in_flight: 2.into(),
-            large_batches: 3.into(),
+            large_batches: 2.into(),
         }
     }
 }

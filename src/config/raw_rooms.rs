@@ -80,7 +80,7 @@ impl Default for RawKafkaLog {
             delivery_timeout: "10 s".into(),
             linger: "1 ms".into(),
             compression: "lz4".into(),
-            fetch_buffer: "512 KiB".into(),
+            fetch_buffer: "384 KiB".into(),
             schema_topic: "surgetank.schemas".into(),
             control_topic: "surgetank-control".into(),
             tls: RawClientTls::default(),
