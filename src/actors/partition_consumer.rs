@@ -3,7 +3,7 @@
 //!
 //! While a batch is in flight the next records gather, so batches grow exactly when there is a backlog and are as small
 //! as they come when there is none. A batch stays in hand until it is settled: if the writer that held it dies, it is
-//! sent to another.
+//! sent to another. A partition that is behind gathers a large one when it is its turn ([`Turns`]).
 //!
 //! What is in hand counts against the memory budget. While that has no room, the first batch is read all the same, so
 //! that every partition moves, but no further one.
@@ -209,11 +209,15 @@ impl PartitionConsumer {
             return;
         }
         let is_full = self.gathered.room(self.limit()).is_none();
-        let may_grow = self.flow == FlowState::Open && self.gathered.room(self.parts.read_limit).is_some();
-        if self.turn.is_some() && !is_full && self.has_more() {
+        if self.turn.is_some() {
+            // Others wait for it: it is not held for what is still to come into the log.
+            if is_full || !self.has_more() {
+                self.send(ctx);
+            }
             return;
         }
-        if self.turn.is_none() && is_full && may_grow {
+        let may_grow = self.flow == FlowState::Open && self.gathered.room(self.parts.read_limit).is_some();
+        if is_full && may_grow {
             return self.ask_for_turn(ctx);
         }
         if !is_full && !self.in_flight.is_empty() && self.gathered.age() < MAX_AGE {
@@ -234,6 +238,7 @@ impl PartitionConsumer {
                 consumer.waits_for_turn = false;
                 if consumer.flow == FlowState::Open && consumer.draining.is_none() && !consumer.gathered.is_empty() {
                     consumer.turn = Some(turn);
+                    consumer.send_gathered(ctx);
                     consumer.read_next(ctx);
                 }
             }));
