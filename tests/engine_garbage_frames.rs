@@ -179,13 +179,9 @@ async fn too_many_connections_and_a_second_one_of_a_device_are_refused() {
     let running = site.launch().await;
     let server = running.engine.devices_addr;
     let mut first = Device::connect(server, "one").await;
-    let package_id = first.send_block(block(&[position(1, 1)])).await;
-    until_true("the package to be read", async || running.counters().packages == 1).await;
     let mut second = Device::connect(server, "one").await;
-    let words = first.last_words().await;
-    let [Frame::Receipt(receipt), Frame::Refused(told)] = &words[..] else { panic!("last words: {words:?}") };
-    assert_eq!((receipt.package_id, told.reason), (package_id, RefusalReason::Replaced));
-    second.accepted(&[position(2, 2)]).await;
+    assert_eq!(refusal(&first.last_words().await).reason, RefusalReason::Replaced);
+    second.accepted(&[position(1, 1)]).await;
     until_true("the replaced connection to be gone", async || running.group("connection").alive == Some(1)).await;
 
     let mut third = Device::connect(server, "two").await;

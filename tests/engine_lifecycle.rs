@@ -18,7 +18,7 @@ use common::site::{QUICK_RESTARTS, Running, Site};
 use common::{http, in_time, now_ms, until_true};
 use fail::FailScenario;
 use surgetank::protocol::frame::Frame;
-use surgetank::protocol::reason::GoodbyeReason;
+use surgetank::protocol::reason::{GoodbyeReason, RefusalReason};
 use surgetank::protocol::receipt::Verdict;
 use surgetank::supervision::NodeState;
 
@@ -236,6 +236,26 @@ async fn rule_8_a_package_under_way_gets_its_receipt_after_goodbye() {
     let running = site.launch().await;
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), 1);
+    running.stop().await;
+}
+
+/// A package is at the producer when its device opens another connection: its receipt comes before the refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_under_way_gets_its_receipt_before_its_connection_is_replaced() {
+    let _scenario = FailScenario::setup();
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    let mut first = Device::connect(server, "d").await;
+    fail::cfg("partition_producer", "pause").unwrap();
+    let package_id = first.send_package(&[position(1, 1)]).await;
+    until_true("the batch to be at the producer", async || running.depth("partition_producer") == 1).await;
+    let mut second = Device::connect(server, "d").await;
+    second.answers_only_ping().await;
+    fail::remove("partition_producer");
+    let words = first.last_words().await;
+    let [Frame::Receipt(receipt), Frame::Refused(told)] = &words[..] else { panic!("last words: {words:?}") };
+    assert_eq!((receipt.package_id, told.reason), (package_id, RefusalReason::Replaced));
     running.stop().await;
 }
 
