@@ -184,7 +184,8 @@ impl PartitionConsumer {
                 fail::fail_point!("partition_consumer");
                 let limit = self.limit();
                 self.gathered.push(batch, limit);
-                self.gathered_memory = Some(self.parts.memory.take(weight(&self.gathered)));
+                let memory = self.gathered_memory.get_or_insert_with(|| self.parts.memory.take(0));
+                memory.resize(weight(&self.gathered));
                 self.send_gathered(ctx);
                 self.read_next(ctx);
             }

@@ -5,7 +5,8 @@
 //! of them may starve the others:
 //! - packages are reserved before they are worked on, and refused when there is no room;
 //! - batches are taken without asking, since what has been read has to be held; a consumer asks before it reads another
-//!   one ([`MemoryBudget::may_read_on`]), and batches in all get no more than half;
+//!   one ([`MemoryBudget::may_read_on`]), so that batches get about half: reads that were under way and the rows of writes
+//!   in flight come on top;
 //! - what is outside of our hands is reported, and counts as it is.
 //!
 //! However much the latter two hold, half stays for packages: a store that stands still fills batches and the
@@ -207,6 +208,15 @@ impl Reserved {
         let more = bytes.checked_sub(self.bytes).filter(|more| *more > 0)?;
         self.held().fetch_add(more, Ordering::AcqRel);
         Some(Self { shared: Arc::clone(&self.shared), holder: self.holder, bytes: more })
+    }
+
+    /// Counts `bytes` from now on, in one step: other holders never see what was counted before and this both.
+    pub fn resize(&mut self, bytes: u64) {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.held().fetch_add(more, Ordering::AcqRel),
+            None => self.held().fetch_sub(self.bytes - bytes, Ordering::AcqRel),
+        };
+        self.bytes = bytes;
     }
 
     fn held(&self) -> &AtomicU64 {

@@ -126,11 +126,34 @@ fn test_threads_at_once_never_lead_over_the_limit() {
     assert_eq!(budget.in_use(), 0);
 }
 
+#[test]
+fn test_what_grows_is_never_counted_twice() {
+    let budget = MemoryBudget::new(1000);
+    let mut growing = budget.take(0);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !is_done.load(Ordering::Acquire) {
+                most = most.max(budget.in_use());
+            }
+            most
+        });
+        for _ in 0..1000 {
+            (0..=100).for_each(|bytes| growing.resize(bytes));
+        }
+        is_done.store(true, Ordering::Release);
+        watch.join().unwrap()
+    });
+    assert!(most <= 100, "{most}");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Reserve(u64),
     Take(u64),
     Outside(u64),
+    Resize(usize, u64),
     Drop(usize),
 }
 
@@ -139,6 +162,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0u64..400).prop_map(Step::Reserve),
         (0u64..400).prop_map(Step::Take),
         (0u64..2000).prop_map(Step::Outside),
+        (any::<usize>(), 0u64..400).prop_map(|(index, bytes)| Step::Resize(index, bytes)),
         any::<usize>().prop_map(Step::Drop),
     ]
 }
@@ -167,8 +191,13 @@ proptest! {
                     outside = bytes;
                     budget.set_outside(bytes);
                 }
+                Step::Resize(index, bytes) if !held.is_empty() => {
+                    let index = index % held.len();
+                    held[index].0.resize(bytes);
+                    held[index].1 = bytes;
+                }
                 Step::Drop(index) if !held.is_empty() => drop(held.swap_remove(index % held.len())),
-                Step::Drop(_) => {}
+                Step::Resize(..) | Step::Drop(_) => {}
             }
             prop_assert_eq!(budget.in_use(), held.iter().map(|held| held.1).sum::<u64>() + outside);
         }
