@@ -33,6 +33,10 @@ use crate::protocol::row::{RowGroup, Table};
 /// Groups that may wait for the writing thread; further writes wait for a place.
 const NUM_WAITING_GROUPS: usize = 256;
 
+/// Most rows of one write. Those of a transaction come in several: rows that wait for it are held as cells, which take
+/// several times what their records do.
+const GROUP_ROWS: usize = 2048;
+
 /// How the embedded store is to work.
 #[derive(Debug, Clone)]
 pub struct EmbeddedStoreSettings {
@@ -95,7 +99,7 @@ const CLOSED: &str = "store closed";
 
 impl Store for EmbeddedStore {
     fn grouping(&self) -> Grouping {
-        Grouping::ByTable { max_rows: self.transaction_rows }
+        Grouping::ByTable { max_rows: self.transaction_rows.min(GROUP_ROWS) }
     }
 
     fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
