@@ -7,7 +7,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::device::{Device, position_at};
-use common::site::Site;
+use common::site::{Running, Site};
 use common::{http, now_ms, until, until_true};
 use serde_json::Value;
 use surgetank::log::partitioner::partition_for;
@@ -53,6 +53,24 @@ async fn a_batch_under_way_gathers_the_next_and_holds_it_up_for_a_second_at_most
     running.stop().await;
 }
 
+/// Puts records into every partition while the store is blocked: one that is stuck in a batch of its own, and a backlog.
+async fn fall_behind(running: &Running, num_partitions: u32, num_packages: u32, per_package: u32) {
+    let time = now_ms();
+    for partition in 0..num_partitions {
+        let mut names = (0..).map(|number| format!("d{number}"));
+        let name = names.find(|name| partition_for(name.as_bytes(), num_partitions) == partition).unwrap();
+        let mut device = Device::connect(running.engine.devices_addr, &name).await;
+        let before = batches(running.engine.http_addr).await.0;
+        device.accepted(&[position_at(0, 0, time)]).await;
+        until_true("a batch of one", async || batches(running.engine.http_addr).await.0 > before).await;
+        for package in 0..num_packages {
+            let sequences = 1 + package * per_package..1 + (package + 1) * per_package;
+            let messages: Vec<_> = sequences.map(|sequence| position_at(sequence, sequence, time)).collect();
+            device.accepted(&messages).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_that_are_behind_take_turns_and_make_one_large_batch_each() {
     const NUM_PARTITIONS: u32 = 2;
@@ -66,24 +84,46 @@ async fn partitions_that_are_behind_take_turns_and_make_one_large_batch_each() {
     let running = site.launch().await;
     let address = running.engine.http_addr;
     let blocked = site.block_store();
-    let time = now_ms();
-    for partition in 0..NUM_PARTITIONS {
-        let mut names = (0..).map(|number| format!("d{number}"));
-        let name = names.find(|name| partition_for(name.as_bytes(), NUM_PARTITIONS) == partition).unwrap();
-        let mut device = Device::connect(running.engine.devices_addr, &name).await;
-        // While this one is stuck the partition is not read.
-        device.accepted(&[position_at(0, 0, time)]).await;
-        until_true("a batch of one", async || batches(address).await == (u64::from(partition) + 1, 1)).await;
-        for package in 0..NUM_PACKAGES {
-            let sequences = 1 + package * PER_PACKAGE..1 + (package + 1) * PER_PACKAGE;
-            let messages: Vec<_> = sequences.map(|sequence| position_at(sequence, sequence, time)).collect();
-            device.accepted(&messages).await;
-        }
-    }
+    fall_behind(&running, NUM_PARTITIONS, NUM_PACKAGES, PER_PACKAGE).await;
+    assert_eq!(
+        batches(address).await,
+        (u64::from(NUM_PARTITIONS), 1),
+        "while that one is stuck the partition is not read"
+    );
     drop(blocked);
     running.catch_up().await;
     let backlog = NUM_PACKAGES * PER_PACKAGE;
     assert_eq!(batches(address).await.0, 2 * u64::from(NUM_PARTITIONS), "the backlog of each is one batch");
     assert_eq!(site.number("select count(*) from position"), i64::from(NUM_PARTITIONS * (1 + backlog)));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_behind_waits_for_its_turn() {
+    const NUM_PARTITIONS: u32 = 2;
+    // More than a partition gathers without one.
+    const NUM_PACKAGES: u32 = 1;
+    const PER_PACKAGE: u32 = 1500;
+    let site = Site::new(&[
+        ("writer.retry_max", "\"100 ms\""),
+        ("gate.limiter", "\"fixed\""),
+        // A write that is stuck lets no other in, so that a turn lasts.
+        ("gate.max_writes", "1"),
+        ("gate.max_latency", "\"1 min\""),
+        ("gate.stop_reading_above", "\"1 min\""),
+        ("consumer.large_batches", "1"),
+    ]);
+    let running = site.launch().await;
+    let address = running.engine.http_addr;
+    let blocked = site.block_store();
+    fall_behind(&running, NUM_PARTITIONS, NUM_PACKAGES, PER_PACKAGE).await;
+    until_true("a turn", async || batches(address).await.1 >= u64::from(PER_PACKAGE)).await;
+    assert_eq!(batches(address).await.0, u64::from(NUM_PARTITIONS) + 1, "one had its turn, and the other one waits");
+    drop(blocked);
+    running.catch_up().await;
+    assert_eq!(
+        site.number("select count(*) from position"),
+        i64::from(NUM_PARTITIONS * (1 + NUM_PACKAGES * PER_PACKAGE))
+    );
     running.stop().await;
 }
