@@ -1,7 +1,8 @@
 """Devices to log: how many messages are acknowledged, and how soon, beside bare loops that append the same records.
 
 Called by benches/peers/devices. Cassandra stands still meanwhile (SIGSTOP), so that nothing is measured but the way from
-the sockets to the log: the consumers have nowhere to put what they read. At the end the pair of embedded log and SQLite is
+the sockets to the log: the consumers have nowhere to put what they read. So does Kafka while the log is the embedded one.
+At the end the pair of embedded log and SQLite is
 measured with its rows. The simulated devices share the cores with everything else.
 """
 
@@ -101,15 +102,18 @@ def result(found, half=None, **more):
 
 def to_log(args, servers, log, package):
     """As fast as it goes, and then at half of that."""
+    idle = [servers.cassandra_pid] + ([servers.kafka_pid] if log == "embedded" else [])
     with Engine(args, servers, f"{args.name}_{log}_{package}", log, "cassandra") as engine:
-        os.kill(servers.cassandra_pid, signal.SIGSTOP)
+        for pid in idle:
+            os.kill(pid, signal.SIGSTOP)
         try:
             engine.load(package, 1000 * package, "warm-")
             full = engine.load(package, 0, "full-")
             half = engine.load(package, full["acked_per_s"] / 2, "half-")
             rss = round(machine.peak_rss_mb([engine.process.pid]))
         finally:
-            os.kill(servers.cassandra_pid, signal.SIGCONT)
+            for pid in idle:
+                os.kill(pid, signal.SIGCONT)
     return result(full, half, peak_rss_mb=rss)
 
 
