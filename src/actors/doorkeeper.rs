@@ -220,11 +220,12 @@ impl Drop for Visit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::flow::rate::Rate;
 
-    fn doorkeeper() -> Arc<Doorkeeper> {
+    /// One with limits so low that each can be reached.
+    pub(in super::super) fn doorkeeper() -> Arc<Doorkeeper> {
         Arc::new(Doorkeeper::new(DoorkeeperLimits {
             address: AddressLimits {
                 connections: 2,

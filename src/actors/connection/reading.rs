@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
 use super::inbox::Inbox;
@@ -62,9 +63,12 @@ impl Reading {
         limit: usize,
         silent_until: Instant,
     ) -> Result<Frame, ReadError> {
+        // Whoever sends without a pause takes turns with the others on this thread: what is in the socket's buffer can be
+        // several hundred thousand pings.
+        consume_budget().await;
         let (mut arrival, mut num_counted) = (None, 0);
         loop {
-            timeout_at(silent_until.into(), wire.is_heard()).await.map_err(|_| ReadError::NotHeard)?;
+            timeout_at(silent_until.into(), wire.is_heard()).await.map_err(|_| ReadError::NotHeard)??;
             if let Some(frame) = self.inbox.take_frame(limit)? {
                 let _ = self.held.hold(0);
                 return Ok(frame);
@@ -85,5 +89,54 @@ impl Reading {
             };
             timeout_at(deadline.into(), wire.read_into(self.inbox.buffer())).await.map_err(|_| too_late)??;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::super::wire::tests::connected;
+    use super::*;
+    use crate::actors::doorkeeper::tests::doorkeeper;
+
+    const NUM_PINGS: u64 = 20_000;
+
+    #[tokio::test]
+    async fn test_who_sends_without_a_pause_takes_turns_with_others() {
+        let (wire, mut device) = connected().await;
+        let mut pings = BytesMut::new();
+        (0..NUM_PINGS).for_each(|nonce| Frame::Ping { nonce }.encode(&mut pings));
+        let num_turns = Rc::new(Cell::new(0));
+        LocalSet::new()
+            .run_until(async {
+                let counter = Rc::clone(&num_turns);
+                let other = spawn_local(async move {
+                    loop {
+                        counter.set(counter.get() + 1);
+                        yield_now().await;
+                    }
+                });
+                spawn_local(async move { device.write_all(&pings).await.unwrap() }).await.unwrap();
+                num_turns.set(0);
+                let reads = spawn_local(async move {
+                    let mut reading = Reading::new(&doorkeeper());
+                    let silent_until = Instant::now() + Duration::from_secs(60);
+                    for _ in 0..NUM_PINGS {
+                        reading.next_frame(&wire, 1024, silent_until).await.unwrap();
+                    }
+                });
+                reads.await.unwrap();
+                other.abort();
+            })
+            .await;
+        // The runtime lets a task take about 128 steps at a time.
+        assert!(num_turns.get() >= NUM_PINGS / 256, "{} turns of the other", num_turns.get());
     }
 }

@@ -70,9 +70,16 @@ impl Wire {
     }
 
     /// Waits until the other side has taken most of what was queued for it. To be waited for before each frame is looked
-    /// at, since many that want an answer arrive together.
-    pub async fn is_heard(&self) {
-        while self.unsent.borrow().len() > MAX_UNSENT && !self.broken.get() {
+    /// at, since many that want an answer arrive together. Fails once nothing can be sent any more: megabytes of pings may
+    /// still be there of who has gone, and answering them would hold up everybody on this thread.
+    pub async fn is_heard(&self) -> Result<(), WireError> {
+        loop {
+            if self.broken.get() {
+                return Err(WireError::Closed);
+            }
+            if self.unsent.borrow().len() <= MAX_UNSENT {
+                return Ok(());
+            }
             self.sent.notified().await;
         }
     }
@@ -125,5 +132,32 @@ impl Wire {
             outcome?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::protocol::hello::Pong;
+
+    /// A wire, and the device at its other end.
+    pub(in super::super) async fn connected() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let device = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Wire::new(Link::new(listener.accept().await.unwrap().0, None).unwrap()), device)
+    }
+
+    #[tokio::test]
+    async fn test_nothing_is_taken_of_who_has_gone_without_listening() {
+        let (wire, device) = connected().await;
+        wire.is_heard().await.unwrap();
+        // More than the system keeps for a socket.
+        for nonce in 0..2_000_000 {
+            wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: 0 }));
+        }
+        tokio::join!(wire.send_queued(), async { drop(device) });
+        assert!(matches!(wire.is_heard().await, Err(WireError::Closed)));
     }
 }
