@@ -148,7 +148,12 @@ async fn what_came_fast_is_not_held_for_as_long_as_it_could_have_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_reads_is_not_read_from_and_has_to_leave() {
-    let site = Site::new(&[("devices.hello_timeout", "\"1 s\""), ("devices.idle_timeout", "\"2 s\"")]);
+    let site = Site::new(&[
+        ("devices.hello_timeout", "\"1 s\""),
+        ("devices.idle_timeout", "\"2 s\""),
+        // Pings count, and the system keeps megabytes of them.
+        ("limits.device_packages", "1000000"),
+    ]);
     let running = site.launch().await;
     let server = running.engine.devices_addr;
     let socket = TcpSocket::new_v4().unwrap();
@@ -159,6 +164,25 @@ async fn who_never_reads_is_not_read_from_and_has_to_leave() {
     in_time("the server to close", async { while deaf.stream.write_all(&pings).await.is_ok() {} }).await;
     until_true("it to be counted", async || door(&running).await["refused"] == json!({"not_heard": 1})).await;
     running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_over_the_rate_are_answered_and_hold_up_who_sends_them() {
+    const NUM_PINGS: u64 = 7;
+    let site = Site::new(&[("limits.device_packages", "2")]);
+    let running = site.launch().await;
+    let mut eager = Device::connect(running.engine.devices_addr, "eager").await;
+    let began = Instant::now();
+    for nonce in 0..NUM_PINGS {
+        eager.stream.write_all(&bytes_of(&Frame::Ping { nonce })).await.unwrap();
+    }
+    for nonce in 0..NUM_PINGS {
+        assert!(matches!(eager.next().await, Some(Frame::Pong(pong)) if pong.nonce == nonce));
+    }
+    // Two of them may come at once, and two more each second.
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(door(&running).await["over_device_rate"].as_u64().unwrap() >= 2);
     running.stop().await;
 }
 

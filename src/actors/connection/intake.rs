@@ -23,6 +23,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn send_back(wire: &Wire, edge: &Edge, package_id: u32, wait: Duration) {
     edge.count_sent_back();
     wire.queue(&Frame::Receipt(Receipt::retry_later(package_id, edge.come_back_ms(wait))));
+    hold_up(wait).await;
+}
+
+/// Reads nothing from a device that is over a rate, until more may come.
+pub(super) async fn hold_up(wait: Duration) {
     sleep(wait.min(LONGEST_PAUSE)).await;
 }
 

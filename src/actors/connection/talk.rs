@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use tracing::debug;
 
 use super::edge::Proof;
-use super::intake::{send_back, take_in};
+use super::intake::{hold_up, send_back, take_in};
 use super::reading::{ReadError, Reading};
 use super::wire::{Wire, WireError};
 use super::{Edge, EdgeLimits, End};
@@ -84,7 +84,12 @@ impl Talk<'_> {
                     }
                 }
                 Frame::Ping { nonce } => {
+                    // Each is answered, also one over the rate. Without a rate a few that ping all the time would take the
+                    // cores.
                     self.wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
+                    if let Err(wait) = visit.take_package(0) {
+                        hold_up(wait).await;
+                    }
                 }
                 Frame::Pong(_) => {}
                 Frame::Goodbye(_) => return End::Left,
