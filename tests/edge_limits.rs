@@ -16,7 +16,7 @@ use common::{http, in_time, until, until_true};
 use serde_json::{Value, json};
 use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{Frame, PackageFrame};
-use surgetank::protocol::hello::Refused;
+use surgetank::protocol::hello::{Pong, Refused};
 use surgetank::protocol::reason::RefusalReason;
 use surgetank::protocol::receipt::{Receipt, Verdict};
 use tokio::io::AsyncWriteExt;
@@ -168,8 +168,9 @@ async fn who_never_reads_is_not_read_from_and_has_to_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_over_the_rate_are_answered_and_hold_up_who_sends_them() {
+async fn pings_and_pongs_over_the_rate_hold_up_who_sends_them_and_pings_are_answered() {
     const NUM_PINGS: u64 = 7;
+    const NUM_PONGS: u64 = 4;
     let site = Site::new(&[("limits.device_packages", "2")]);
     let running = site.launch().await;
     let mut eager = Device::connect(running.engine.devices_addr, "eager").await;
@@ -182,7 +183,12 @@ async fn pings_over_the_rate_are_answered_and_hold_up_who_sends_them() {
     }
     // Two of them may come at once, and two more each second.
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    assert!(door(&running).await["over_device_rate"].as_u64().unwrap() >= 2);
+    let num_over = async || door(&running).await["over_device_rate"].as_u64().unwrap();
+    let before = num_over().await;
+    assert!(before >= 2);
+    let pong = bytes_of(&Frame::Pong(Pong { nonce: 0, server_time_ms: 0 }));
+    eager.stream.write_all(&pong.repeat(NUM_PONGS as usize)).await.unwrap();
+    until_true("pongs to be over the rate", async || num_over().await >= before + NUM_PONGS / 2).await;
     running.stop().await;
 }
 

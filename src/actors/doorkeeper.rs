@@ -194,7 +194,7 @@ impl Doorkeeper {
 // === impl Visit ===
 
 impl Visit {
-    /// Takes one package, or a ping, of so many bytes from what the device and its address may send, or says how long none may come.
+    /// Takes one package, or another frame that counts as one, of so many bytes from what the device and its address may send, or says how long none may come.
     pub fn take_package(&mut self, num_bytes: u64) -> Result<(), Duration> {
         let limits = self.doorkeeper.limits.load();
         let (now, rates) = (Instant::now(), &limits.device_rates);

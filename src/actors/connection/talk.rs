@@ -84,14 +84,11 @@ impl Talk<'_> {
                     }
                 }
                 Frame::Ping { nonce } => {
-                    // Each is answered, also one over the rate. Without a rate a few that ping all the time would take the
-                    // cores.
+                    // Also one over the rate is answered.
                     self.wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
-                    if let Err(wait) = visit.take_package(0) {
-                        hold_up(wait).await;
-                    }
+                    count_as_package(visit).await;
                 }
-                Frame::Pong(_) => {}
+                Frame::Pong(_) => count_as_package(visit).await,
                 Frame::Goodbye(_) => return End::Left,
                 Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_) | Frame::Receipt(_) => {
                     return violation("a frame that only opens a connection, or only a server sends");
@@ -116,6 +113,14 @@ impl Talk<'_> {
             }
         }
         None
+    }
+}
+
+/// Holds a device to the rate of packages with what else it may send at any time: a few that do so without a pause would
+/// take the cores.
+async fn count_as_package(visit: &mut Visit) {
+    if let Err(wait) = visit.take_package(0) {
+        hold_up(wait).await;
     }
 }
 
