@@ -31,6 +31,8 @@ class Engine:
         self.config.write_text(
             f'data_dir = "{self.directory.name}/data"\n{settings}\n'
             f'[http]\nlisten = "127.0.0.1:{self.http}"\n[ingest]\nlisten = "127.0.0.1:{free_port()}"\n'
+            # Open files are for devices.
+            "max_connections = 64\n"
         )
         self.process = None
 

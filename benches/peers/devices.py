@@ -2,8 +2,8 @@
 
 Called by benches/peers/devices. Cassandra stands still meanwhile (SIGSTOP), so that nothing is measured but the way from
 the sockets to the log: the consumers have nowhere to put what they read. So does Kafka while the log is the embedded one.
-At the end the pair of embedded log and SQLite is
-measured with its rows. The simulated devices share the cores with everything else.
+At the end the pair of embedded log and SQLite is measured with its rows. The simulated devices share the cores with
+everything else.
 """
 
 import argparse
