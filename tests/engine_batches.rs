@@ -55,14 +55,17 @@ async fn a_batch_under_way_gathers_the_next_and_holds_it_up_for_a_second_at_most
 
 /// Puts records into every partition while the store is blocked: one that is stuck in a batch of its own, and a backlog.
 async fn fall_behind(running: &Running, num_partitions: u32, num_packages: u32, per_package: u32) {
-    let time = now_ms();
+    let (time, address) = (now_ms(), running.engine.http_addr);
+    let mut devices = Vec::new();
     for partition in 0..num_partitions {
         let mut names = (0..).map(|number| format!("d{number}"));
         let name = names.find(|name| partition_for(name.as_bytes(), num_partitions) == partition).unwrap();
         let mut device = Device::connect(running.engine.devices_addr, &name).await;
-        let before = batches(running.engine.http_addr).await.0;
         device.accepted(&[position_at(0, 0, time)]).await;
-        until_true("a batch of one", async || batches(running.engine.http_addr).await.0 > before).await;
+        until_true("a batch of one", async || batches(address).await == (u64::from(partition) + 1, 1)).await;
+        devices.push(device);
+    }
+    for mut device in devices {
         for package in 0..num_packages {
             let sequences = 1 + package * per_package..1 + (package + 1) * per_package;
             let messages: Vec<_> = sequences.map(|sequence| position_at(sequence, sequence, time)).collect();
