@@ -290,7 +290,7 @@ async fn descriptors_are_kept_for_the_log_and_the_store() {
         http::try_get(process.http, "/health/ready").await.is_some_and(|(status, _)| status == 200)
     })
     .await;
-    assert!(process.told().contains("128 devices may connect"), "{}", process.told());
+    process.tells("128 devices may connect").await;
     let mut devices = Vec::new();
     for number in 0..128 {
         devices.push(Device::connect(process.devices, &format!("d-{number}")).await);

@@ -101,10 +101,11 @@ impl Process {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// SIGKILL, and waits for the end.
+    /// SIGKILL, and waits for the end, and for the last words.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        let _ = self.reading.take().map(JoinHandle::join);
     }
 
     /// Sends a signal by name.
@@ -127,6 +128,17 @@ impl Process {
             assert!(std::time::Instant::now() < deadline, "the process does not end: {:#?}", stderr.lock());
             tokio::time::sleep(super::GLANCE).await;
         }
+    }
+
+    /// Waits until stderr tells of this; what other threads of the engine have done may be visible before.
+    pub async fn tells(&self, what: &str) {
+        let heard = async {
+            while !self.told().contains(what) {
+                tokio::time::sleep(super::GLANCE).await;
+            }
+        };
+        let in_time = tokio::time::timeout(super::PATIENCE, heard).await.is_ok();
+        assert!(in_time, "stderr does not tell of {what:?}: {}", self.told());
     }
 
     /// What was told on stderr so far.
