@@ -33,6 +33,10 @@ async fn requests_that_cannot_be_taken_are_told_why() {
     let wrong = wrong.to_string();
     let cases = [
         (Request::new("GET", "/"), 404, "not-found"),
+        (Request::new("POST", "/v1/events"), 404, "not-found"),
+        (Request::new("POST", "/v1/events/"), 404, "not-found"),
+        (Request::new("POST", "/v1/events/position/x"), 404, "not-found"),
+        (Request::new("POST", "/v1/eventsposition"), 404, "not-found"),
         (Request::new("GET", "/v1/events/position"), 405, "method-not-allowed"),
         (
             Request::new("POST", "/v1/events/nothing").header("Content-Type", JSON).body(good.clone()),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -10,7 +11,7 @@ use super::body::Body;
 use super::piece::{Piece, Sent, Way};
 use super::problem::{Kind, Problem};
 use super::tally::Tally;
-use super::{IDEMPOTENCY_HEADER, Ingest};
+use super::{IDEMPOTENCY_HEADER, Ingest, no_such_path};
 use crate::actors::routes::TopicRoute;
 use crate::flow::memory::Reserved;
 use crate::protocol::json::{
@@ -53,21 +54,26 @@ struct Request<'a> {
     num_held: u64,
 }
 
-/// Takes events in.
+/// Takes events in, of the type that the rest of the path names.
 pub(super) async fn post(
     ingest: web::Data<Ingest>,
-    type_name: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
+    let rest = request.match_info().unprocessed().strip_prefix('/');
+    let type_name =
+        rest.filter(|name| !name.is_empty() && !name.contains('/')).ok_or_else(|| no_such_path(&request))?;
+    if request.method() != Method::POST {
+        return Err(Problem::new(Kind::MethodNotAllowed, "POST"));
+    }
     let rules = ingest.parts.rules.load_full();
-    let meter = ingest.admit_events(&request, &type_name)?;
+    let meter = ingest.admit_events(&request, type_name)?;
     let unknown = || {
         let known: Vec<&str> = rules.catalog.types().iter().map(|known| known.name.as_str()).collect();
         Problem::new(Kind::UnknownType, format!("known are {}", known.join(", ")))
     };
-    let message_type = rules.catalog.by_name(&type_name).ok_or_else(unknown)?;
+    let message_type = rules.catalog.by_name(type_name).ok_or_else(unknown)?;
     let index = rules.topic_of.get(&message_type.id);
     let route = index.and_then(|index| ingest.parts.routes.topics.get(*index)).ok_or_else(unknown)?;
     let framing = framing(&request)?;
