@@ -14,6 +14,7 @@ pub mod flow;
 pub mod http;
 pub mod log;
 pub mod protocol;
+pub mod scheduling;
 pub mod simulate;
 pub mod simulate_gate;
 pub mod store;

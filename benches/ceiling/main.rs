@@ -11,6 +11,7 @@ mod follow;
 mod generate;
 mod kafka;
 mod readings;
+mod serve;
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,8 @@ enum Command {
     Follow(follow::FollowArgs),
     /// Append records to a topic or a file, as fast as it goes
     Append(append::AppendArgs),
+    /// HTTP to Kafka: the body of a request becomes a record, the answer waits for Kafka
+    Serve(serve::ServeArgs),
     /// Draw a comparison that comes on stdin as JSON
     Draw(draw::DrawArgs),
 }
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Drain(args)) => drain::drain(args),
         Some(Command::Follow(args)) => follow::follow(&args),
         Some(Command::Append(args)) => append::append(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Draw(args)) => draw::draw(&args),
         None => {
             println!("nothing to measure without a command; see benches/peers/run");

@@ -238,7 +238,7 @@ pub struct Threads {
     pub connections: NonZeroUsize,
     /// Threads for HTTP ingest.
     pub ingest: NonZeroUsize,
-    /// Threads for producers, consumers and writers.
+    /// Threads for producers, and as many for consumers and writers.
     pub pipeline: NonZeroUsize,
 }
 

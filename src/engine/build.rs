@@ -164,7 +164,7 @@ impl Parts<'_> {
             let name = partition.to_string();
             let build =
                 move |lifeline| PartitionProducer::new(partition.clone(), Arc::clone(&log), &telemetry, lifeline);
-            let home = home(&self.threads.pipeline, number as usize);
+            let home = home(&self.threads.producers, number as usize);
             let bound = self.config.producer.mailbox_batches.get() as u32;
             supervise(self.view, "partition_producer", name, home, bound, build)
         };

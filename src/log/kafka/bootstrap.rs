@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::brokers::Statistics;
 use super::settings::KafkaLogSettings;
+use crate::scheduling;
 
 /// How long one poll of a producer waits when nothing happens. It spins through the last millisecond, since librdkafka
 /// counts in whole ones: at 50 ms that was a seventh of the CPU of a pod that drains a backlog.
@@ -63,6 +64,7 @@ where
 {
     let polled = Arc::downgrade(producer);
     let serve = move || {
+        scheduling::wait_for_a_turn();
         while let Some(producer) = polled.upgrade() {
             producer.poll(POLL);
             producer.context().bootstrap().mend(producer.client());
