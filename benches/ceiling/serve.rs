@@ -2,7 +2,6 @@
 //! Kafka has confirmed it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -52,9 +51,11 @@ async fn post(way: web::Data<Way>, body: web::Bytes) -> HttpResponse {
     let (answer, answered) = oneshot::channel();
     let partition = way.num_records.fetch_add(1, Ordering::Relaxed) % way.num_partitions;
     let record = BaseRecord::<(), _, _>::with_opaque_to(&way.topic, Box::new(answer));
-    let sent = way.producer.send(record.partition(partition as i32).payload(&body[..]));
-    match (sent.is_ok(), answered.await) {
-        (true, Ok(true)) => HttpResponse::Ok().body("{}"),
+    if way.producer.send(record.partition(partition as i32).payload(&body[..])).is_err() {
+        return HttpResponse::ServiceUnavailable().finish();
+    }
+    match answered.await {
+        Ok(true) => HttpResponse::Ok().body("{}"),
         _ => HttpResponse::ServiceUnavailable().finish(),
     }
 }
@@ -72,12 +73,12 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     ] {
         config.set(key, value);
     }
-    let way = web::Data::from(Arc::new(Way {
+    let way = web::Data::new(Way {
         producer: ThreadedProducer::from_config_and_context(&config, Answers).context("starting the producer")?,
         topic: args.topic.clone(),
         num_partitions: args.partitions,
         num_records: AtomicU32::new(0),
-    }));
+    });
     let server = HttpServer::new(move || App::new().app_data(way.clone()).default_service(web::to(post)));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let server = server.workers(workers).bind(args.listen).context("listening")?;
