@@ -94,6 +94,35 @@ async fn who_is_connected_by_a_token_that_is_withdrawn_gets_its_receipts_and_has
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_whose_token_is_withdrawn_is_told_to_come_back_spread_out() {
+    const RETRY_DELAY_MS: u32 = 100;
+    let site = Site::new(&[
+        ("credentials.file", "\"tokens.toml\""),
+        ("devices.retry_delay", "\"100 ms\""),
+        ("shutdown.reconnect_spread", "\"10 min\""),
+    ]);
+    site.add_token(TokenKind::Device, "");
+    let text = std::fs::read_to_string(site.path().join("tokens.toml")).unwrap();
+    let fleet = site.add_token(TokenKind::Device, "");
+    let running = site.launch().await;
+    let mut devices = Vec::new();
+    for number in 0..10 {
+        let device = Device::try_connect(running.engine.devices_addr, &format!("truck-{number}"), &fleet).await;
+        devices.push(device.ok().unwrap());
+    }
+    withdraw(&running, &site, &text).await;
+    let mut delays = Vec::new();
+    for mut device in devices {
+        let Some(Frame::Refused(told)) = device.last_words().await.pop() else { panic!("not refused") };
+        delays.push(told.retry_after_ms);
+    }
+    assert!(delays.iter().all(|delay| (1..=600_000).contains(delay)), "{delays:?}");
+    // That all ten of them draw so short a delay happens once in 10^35 times.
+    assert!(delays.iter().any(|&delay| delay > 2 * RETRY_DELAY_MS), "{delays:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_asks_for_the_token_at_each_request_of_a_connection() {
     let site = site();
     site.add_token(TokenKind::Device, "");

@@ -92,8 +92,7 @@ pub(super) async fn build(
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
     let decoder_parts = parts.decoder_parts(parts.routes(&rooms.log, dead_letter), &rules);
     let decoders = parts.decoders(&decoder_parts);
-    let devices = &config.devices;
-    let limits = edge_limits(devices);
+    let limits = edge_limits(config);
     let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
     let (credentials, tls) = (Arc::clone(&secrets.credentials), secrets.devices.clone());
     let edge = Arc::new(Edge::new(limits, credentials, tls, decoders, doorkeeper, memory, telemetry));

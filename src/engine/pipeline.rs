@@ -17,7 +17,7 @@ use crate::actors::schemas::Schemas;
 use crate::config::Shutdown;
 use crate::http::View;
 use crate::log::Subscription;
-use crate::supervision::{ActorRef, Crowd, jitter};
+use crate::supervision::{ActorRef, Crowd};
 
 /// The running data path, sink last.
 pub(super) struct Pipeline {
@@ -52,7 +52,7 @@ impl Pipeline {
         self.listener.send(StopAccepting);
         // Accepts no more, and ends when the requests under way are answered.
         let ingest = self.ingest.clone().map(|server| actix_rt::spawn(async move { server.stop(true).await }));
-        self.edge.dismiss_all(|| shutdown.reconnect_spread.mul_f64(jitter()).as_millis() as u32);
+        self.edge.dismiss_all();
         if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
             warn!(
                 connections = self.crowd.num_alive(),

@@ -40,6 +40,8 @@ pub struct EdgeLimits {
     pub idle_timeout: Duration,
     /// The delay given with "retry later".
     pub retry_delay: Duration,
+    /// Within which devices that are sent away together are to come back.
+    pub reconnect_spread: Duration,
 }
 
 /// Shared by every connection of the process.
@@ -142,12 +144,11 @@ impl Edge {
         self.limits.store(Arc::new(limits));
     }
 
-    /// Tells every connected device to leave; `delay_ms` draws each one's delay, so that they do not come back at once.
-    /// Who has not said Hello by now is refused.
-    pub fn dismiss_all(&self, mut delay_ms: impl FnMut() -> u32) {
+    /// Tells every connected device to leave. Who has not said Hello by now is refused.
+    pub fn dismiss_all(&self) {
         self.is_draining.send_replace(true);
         for entry in &self.devices {
-            entry.value().1.do_send(Depart::Drain { reconnect_after_ms: delay_ms() });
+            entry.value().1.do_send(Depart::Drain);
         }
     }
 
@@ -208,6 +209,11 @@ impl Edge {
         millis(wait.saturating_add(retry_delay(self.limits.load().retry_delay, 1.0, jitter())))
     }
 
+    /// When one of many is to come back that are sent away at the same moment, in milliseconds: each draws its own.
+    pub(super) fn reconnect_ms(&self) -> u32 {
+        millis(self.limits.load().reconnect_spread.mul_f64(jitter()))
+    }
+
     /// A device always meets the same decoder, so that its packages keep their order.
     pub(crate) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
         &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
@@ -227,8 +233,7 @@ impl Edge {
         }
         if *self.is_draining.borrow() {
             // Just too late to be told with the others.
-            let reconnect_after_ms = self.retry_ms();
-            depart.do_send(Depart::Drain { reconnect_after_ms });
+            depart.do_send(Depart::Drain);
         }
         // Whoever withdraws something counts it first and tells those among the devices then.
         if self.num_withdrawals() != num_withdrawals {

@@ -62,11 +62,8 @@ pub struct Connection {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub enum Depart {
-    /// The engine stops: the device is told to connect again after this many milliseconds.
-    Drain {
-        /// See the variant.
-        reconnect_after_ms: u32,
-    },
+    /// The engine stops: the device is told to connect again, at a moment of its own.
+    Drain,
     /// The same device opened another connection.
     Replaced,
     /// Tokens have changed: only a device whose token is still valid stays.
@@ -186,7 +183,8 @@ impl Handler<Depart> for Connection {
 
     fn handle(&mut self, depart: Depart, _: &mut Self::Context) {
         match depart {
-            Depart::Drain { reconnect_after_ms } => {
+            Depart::Drain => {
+                let reconnect_after_ms = self.edge.reconnect_ms();
                 let goodbye = Goodbye { reason: GoodbyeReason::ShuttingDown, reconnect_after_ms };
                 self.wire.queue(&Frame::Goodbye(goodbye));
             }
@@ -252,8 +250,12 @@ async fn serve(
     }
     let end = match end {
         End::Replaced => End::Refuse(RefusalReason::Replaced, 0, "another connection took over".to_owned()),
-        // It may have been given another one by now, which is asked for when it comes back.
-        End::Withdrawn => later(&edge, RefusalReason::BadCredential, "the credential is not valid any more"),
+        // It may have been given another one by now, which is asked for when it comes back. What was withdrawn may have
+        // been a whole fleet's.
+        End::Withdrawn => {
+            let text = "the credential is not valid any more".to_owned();
+            End::Refuse(RefusalReason::BadCredential, edge.reconnect_ms().max(1), text)
+        }
         end => end,
     };
     match end {

@@ -13,7 +13,7 @@ use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::intake::{IntakeRules, LiveIntakeRules};
 use crate::actors::schemas::Schemas;
-use crate::config::{Config, Devices};
+use crate::config::Config;
 use crate::flow::memory::MemoryBudget;
 use crate::log::TopicSpec;
 use crate::protocol::layout::Catalog;
@@ -40,7 +40,7 @@ pub(in crate::engine) struct Layouts {
 
 impl Reloadable for Limits {
     fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
-        let (edge, of_connection) = (Arc::clone(&self.edge), edge_limits(&config.devices));
+        let (edge, of_connection) = (Arc::clone(&self.edge), edge_limits(config));
         let (doorkeeper, at_the_door) = (Arc::clone(&self.doorkeeper), doorkeeper::limits(&config.limits));
         let (memory, budget) = (self.memory.clone(), config.memory.budget);
         let (gate, settings) = (Arc::clone(&self.gate), gate::settings(&config.gate));
@@ -104,7 +104,8 @@ impl Reloadable for Layouts {
 }
 
 /// What the config says of a connection.
-pub(in crate::engine) fn edge_limits(devices: &Devices) -> EdgeLimits {
+pub(in crate::engine) fn edge_limits(config: &Config) -> EdgeLimits {
+    let devices = &config.devices;
     EdgeLimits {
         max_frame: devices.max_frame,
         max_package: devices.max_package,
@@ -113,6 +114,7 @@ pub(in crate::engine) fn edge_limits(devices: &Devices) -> EdgeLimits {
         hello_timeout: devices.hello_timeout,
         idle_timeout: devices.idle_timeout,
         retry_delay: devices.retry_delay,
+        reconnect_spread: config.shutdown.reconnect_spread,
     }
 }
 
