@@ -24,6 +24,8 @@ from servers import Servers
 
 HERE = Path(__file__).resolve().parent
 NUM_DEVICES = 200
+# Messages a second in the largest packages, beside half of what was reached: how the latency grows with the load.
+STEADY_RATES = (100_000, 200_000, 300_000, 400_000)
 CEILING_RECORDS = {"embedded": 5_000_000, "kafka": 3_000_000}
 READY_S = 60
 CAUGHT_UP_S = 300
@@ -72,7 +74,7 @@ class Engine:
 
     def load(self, package, rate, prefix):
         """Devices send for a while; what they report, with the engine's CPU."""
-        before = machine.cpu_seconds(self.process.pid)
+        before, idle_before, began = machine.cpu_seconds(self.process.pid), machine.idle_seconds(), time.time()
         made = subprocess.run(
             [self.args.binary, "simulate", "--target", f"127.0.0.1:{self.args.port}", "--devices", str(NUM_DEVICES),
              "--rate", str(rate), "--seconds", str(self.args.seconds), "--package-size", str(package),
@@ -80,6 +82,7 @@ class Engine:
             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         found = json.loads(made.stdout)
         found["cpu_s"] = machine.cpu_seconds(self.process.pid) - before
+        found["cores_idle"] = (machine.idle_seconds() - idle_before) / (time.time() - began) / os.cpu_count()
         return found
 
     def catch_up(self, rows):
@@ -96,8 +99,16 @@ def result(found, half=None, **more):
     line = {"acked_per_s": round(found["acked_per_s"]), "cpu_s_per_100k": round(found["cpu_s"] * 100_000 / max(acked, 1), 2)}
     if half:
         line.update({"half_acked_per_s": round(half["acked_per_s"]), "half_p50_ms": half["ack_ms"]["p50"],
-                     "half_p99_ms": half["ack_ms"]["p99"]})
+                     "half_p99_ms": half["ack_ms"]["p99"], "half_cores_idle": round(half["cores_idle"], 2)})
     return {**line, **more}
+
+
+def steady(engine, package):
+    """How soon messages are acknowledged at some rates."""
+    for rate in STEADY_RATES:
+        found = engine.load(package, rate, f"at-{rate}-")
+        yield {"rate": rate, "acked_per_s": round(found["acked_per_s"]), "p50_ms": found["ack_ms"]["p50"],
+               "p99_ms": found["ack_ms"]["p99"], "cores_idle": round(found["cores_idle"], 2)}
 
 
 def to_log(args, servers, log, package):
@@ -110,11 +121,12 @@ def to_log(args, servers, log, package):
             engine.load(package, 1000 * package, "warm-")
             full = engine.load(package, 0, "full-")
             half = engine.load(package, full["acked_per_s"] / 2, "half-")
+            at_rates = list(steady(engine, package)) if package == max(args.packages) else []
             rss = round(machine.peak_rss_mb([engine.process.pid]))
         finally:
             for pid in idle:
                 os.kill(pid, signal.SIGCONT)
-    return result(full, half, peak_rss_mb=rss)
+    return result(full, half, peak_rss_mb=rss, **({"steady": at_rates} if at_rates else {}))
 
 
 def to_rows(args, servers, package):
@@ -173,7 +185,9 @@ def main():
         line = {"peer": peer, "log": log, "package": package, **found, "commit": commit}
         with open(args.json, "a") as file:
             file.write(json.dumps(line) + "\n")
-        print(f"{log:9} {peer:10} {package or '':3} " + "  ".join(f"{key} {value:,}" for key, value in found.items()), flush=True)
+        print(f"{log:9} {peer:10} {package or '':3} " + "  ".join(f"{key} {value:,}" for key, value in found.items() if key != "steady"), flush=True)
+        for at in found.get("steady", []):
+            print(" " * 24 + "  ".join(f"{key} {value:,}" for key, value in at.items()), flush=True)
 
     say(f"surgetank {commit}; logs are in {args.out}")
     for log in args.logs:

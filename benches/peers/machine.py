@@ -35,6 +35,12 @@ def cpu_seconds(*pids):
     return sum((_stat(pid) or (0, 0.0))[1] for pid in pids)
 
 
+def idle_seconds():
+    """Seconds that the cores of this machine have been idle so far, summed."""
+    with open("/proc/stat") as file:
+        return int(file.readline().split()[4]) / TICK
+
+
 def peak_rss_mb(pids):
     """The largest memory that each of these processes has had, summed."""
     kib = 0
