@@ -21,7 +21,7 @@ COPY src ./src
 # `surgetank --version` tells it; there is no git repository in here to ask.
 ARG COMMIT=unknown
 ENV SURGETANK_COMMIT=$COMMIT
-RUN cargo build --release --locked --offline --bin surgetank
+RUN cargo build --profile dist --locked --offline --bin surgetank
 
 FROM debian:bookworm-slim
 # What the binary links: OpenSSL and zlib (librdkafka and SQLite are inside it). The build ends here if that has grown.
@@ -29,7 +29,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/surgetank --create-home surgetank
-COPY --from=builder /build/target/release/surgetank /usr/local/bin/surgetank
+COPY --from=builder /build/target/dist/surgetank /usr/local/bin/surgetank
 RUN ! ldd /usr/local/bin/surgetank | grep 'not found'
 COPY config /etc/surgetank
 
