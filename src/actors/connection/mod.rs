@@ -250,8 +250,8 @@ async fn serve(
     }
     let end = match end {
         End::Replaced => End::Refuse(RefusalReason::Replaced, 0, "another connection took over".to_owned()),
-        // It may have been given another one by now, which is asked for when it comes back. What was withdrawn may have
-        // been a whole fleet's.
+        // It may have been given another one by now, which is asked for when it comes back: a delay of 0 would tell it not
+        // to. What was withdrawn may have been a whole fleet's.
         End::Withdrawn => {
             let text = "the credential is not valid any more".to_owned();
             End::Refuse(RefusalReason::BadCredential, edge.reconnect_ms().max(1), text)
