@@ -22,6 +22,7 @@ use surgetank::actors::intake::IntakeRules;
 use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
+use surgetank::protocol::json::{EventReader, Framing, Split, Splitter};
 use surgetank::protocol::layout::{Catalog, Value};
 use surgetank::protocol::message::{Identity, MessageHeader, TypeId};
 use surgetank::protocol::package::{Builder, PackageLimits};
@@ -36,13 +37,15 @@ const LIMITS: PackageLimits = PackageLimits { max_bytes: 1 << 20, max_messages: 
 
 struct Baseline {
     unpack: u64,
+    events: u64,
     rows: u64,
     permits: u64,
     frame: u64,
     receipt: u64,
 }
 
-const BASELINE: Baseline = Baseline { unpack: 153_816, rows: 152_690, permits: 25_375, frame: 251, receipt: 1_836 };
+const BASELINE: Baseline =
+    Baseline { unpack: 153_816, events: 518_385, rows: 152_690, permits: 25_375, frame: 251, receipt: 1_836 };
 
 fn at_most(baseline: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
@@ -131,6 +134,61 @@ fn unpack(mut packed: Packed) -> (Unpacked, Packed) {
     (black_box(unpack_once(&mut packed)), packed)
 }
 
+struct Events {
+    catalog: Catalog,
+    reader: EventReader,
+    body: Vec<u8>,
+    records: Vec<u8>,
+}
+
+fn events() -> Events {
+    let mut body = String::new();
+    for number in 0..NUM {
+        let time = EVENT_TIME_MS + u64::from(number) * 1000;
+        let moved = number * 1000;
+        body += &format!(
+            r#"{{"device_id":"truck-0815","event_time":{time},"sequence":{number},"latitude":52.{:07},"longitude":13.{:07},"#,
+            5_162_748 + moved,
+            3_777_001 + moved,
+        );
+        body += &format!(
+            r#""altitude":34.5,"speed":48.7,"heading":271.3,"hdop":1.2,"satellites":11,"fix":"three_d","ignition":true,"fix_time":{time},"odometer":{}}}"#,
+            123_456_789 + number,
+        );
+        body.push('\n');
+    }
+    let mut events =
+        Events { catalog: catalog(), reader: EventReader::default(), body: body.into_bytes(), records: Vec::new() };
+    // Its buffers are kept from one event to the next.
+    assert_eq!(read_events(&mut events), NUM, "the events are valid");
+    events
+}
+
+/// How many events became records.
+fn read_events(Events { catalog, reader, body, records }: &mut Events) -> u32 {
+    let plan = &catalog.message_type(POSITION).expect("position is shipped").json;
+    let mut splitter = Splitter::new(Framing::Lines, 1 << 16);
+    records.clear();
+    let (mut start, mut num_events) = (0, 0);
+    loop {
+        let (num_consumed, split) = splitter.next(&body[start..], true);
+        let Split::Event { range, .. } = split else { return num_events };
+        let event = reader.read(plan, black_box(&body[start + range.start..start + range.end])).expect("a valid event");
+        let sequence = event.sequence.expect("events have one");
+        reader.write(plan, &event.identity(plan, sequence, EVENT_TIME_MS * 1000), records);
+        start += num_consumed;
+        num_events += 1;
+    }
+}
+
+// Lines of JSON to Avro records.
+#[library_benchmark(config = at_most(BASELINE.events))]
+#[bench::lines_50(events())]
+fn read_lines(mut events: Events) -> Events {
+    read_events(&mut events);
+    events
+}
+
 struct Records {
     plan: RowPlan,
     records: Vec<Vec<u8>>,
@@ -203,5 +261,5 @@ fn receipt(mut builder: ReceiptBuilder) -> BytesMut {
     out
 }
 
-library_benchmark_group!(name = hot_paths; benchmarks = unpack, rows, permits, frame_of, receipt);
+library_benchmark_group!(name = hot_paths; benchmarks = unpack, read_lines, rows, permits, frame_of, receipt);
 main!(library_benchmark_groups = hot_paths);

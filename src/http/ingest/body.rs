@@ -147,7 +147,9 @@ impl Body {
     /// The next bytes off the wire, counted.
     async fn next_wire(&mut self) -> Result<Option<Bytes>, Problem> {
         let wire = self.await_wire().await?;
-        self.meter.count(wire.as_ref().map_or(0, Bytes::len));
+        if let Some(wire) = &wire {
+            self.meter.count(wire.len());
+        }
         Ok(wire)
     }
 

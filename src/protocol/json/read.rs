@@ -21,6 +21,11 @@ pub(super) const DEVICE_ID: &str = "device_id";
 pub(super) const EVENT_TIME: &str = "event_time";
 pub(super) const SEQUENCE: &str = "sequence";
 
+/// Enough for the numbers of an identity as Avro has them.
+const MAX_NUMBERS_LEN: usize = 64;
+/// Enough for the fields of most events, so that no buffer has to grow for them.
+const USUAL_FIELDS_LEN: usize = 256;
+
 /// Longest part of an unknown name that a fault quotes, in bytes.
 const MAX_QUOTED_NAME: usize = 64;
 
@@ -92,7 +97,12 @@ impl EventReader {
     /// Reads one event, which has to be all of `json`.
     pub fn read<'de>(&mut self, plan: &JsonPlan, json: &'de [u8]) -> Result<Event<'de>, EventFault> {
         self.context.clear();
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // Checked at once, which takes a tenth of what it takes name by name.
+        let text = std::str::from_utf8(json).map_err(|bad| {
+            let detail = format!("not UTF-8 from its byte {} on", bad.valid_up_to());
+            EventFault::new(FaultReason::Malformed, "$", detail)
+        })?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let root = Root { plan, context: &mut self.context };
         root.deserialize(&mut deserializer)
             .and_then(|event| deserializer.end().map(|()| event))
@@ -101,6 +111,7 @@ impl EventReader {
 
     /// Appends the event that was read last, by the same plan, as an Avro single-object record.
     pub fn write(&self, plan: &JsonPlan, identity: &Identity<'_>, out: &mut Vec<u8>) {
+        out.reserve(plan.avro_header.len() + MAX_NUMBERS_LEN + identity.device_id.len() + self.context.out.len());
         out.extend_from_slice(&plan.avro_header);
         write_identity(identity, out);
         for part in parts(&plan.root, &self.context.spans) {
@@ -146,6 +157,7 @@ impl Context {
 
     fn clear(&mut self) {
         self.out.clear();
+        self.out.reserve(USUAL_FIELDS_LEN);
         self.spans.clear();
         self.path.clear();
         self.fault = None;
@@ -371,14 +383,16 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
-        if let Some(index) = self.group.find(name, self.hint) {
-            return Ok(Key::Member(index));
-        }
+        // No field of a type has one of these names.
         match name {
-            DEVICE_ID if self.is_root => Ok(Key::DeviceId),
-            EVENT_TIME if self.is_root => Ok(Key::EventTime),
-            SEQUENCE if self.is_root => Ok(Key::Sequence),
-            _ => {
+            DEVICE_ID if self.is_root => return Ok(Key::DeviceId),
+            EVENT_TIME if self.is_root => return Ok(Key::EventTime),
+            SEQUENCE if self.is_root => return Ok(Key::Sequence),
+            _ => {}
+        }
+        match self.group.find(name, self.hint) {
+            Some(index) => Ok(Key::Member(index)),
+            None => {
                 self.context.path.push(Step::Member(shortened(name, MAX_QUOTED_NAME).into()));
                 Err(self.context.fail(FaultReason::UnknownField, "the newest version of the type has no such field"))
             }

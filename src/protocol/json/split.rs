@@ -83,6 +83,17 @@ struct Scan {
     is_escaped: bool,
 }
 
+/// The bytes that change the depth or begin a string.
+const IS_STRUCTURAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut bytes: &[u8] = b"{}[]\"";
+    while let [byte, rest @ ..] = bytes {
+        table[*byte as usize] = true;
+        bytes = rest;
+    }
+    table
+};
+
 // === impl Splitter ===
 
 impl Splitter {
@@ -246,26 +257,27 @@ impl Scan {
                 }
                 continue;
             }
-            for byte in rest {
-                match byte {
-                    b'{' | b'[' => self.depth = self.depth.saturating_add(1),
-                    b'}' | b']' if self.depth > 1 => self.depth -= 1,
-                    b'}' | b']' if self.depth == 1 => {
-                        self.depth = 0;
-                        self.num_bytes += 1;
-                        return true;
-                    }
-                    // A bare value ends before what cannot be part of it.
-                    b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 => return true,
-                    b'"' => {
-                        self.is_in_string = true;
-                        self.num_bytes += 1;
-                        break;
-                    }
-                    _ => {}
+            // Within an item most bytes outside of strings are numbers, colons and commas.
+            let num_plain = match self.depth {
+                0 => 0,
+                _ => rest.iter().position(|byte| IS_STRUCTURAL[usize::from(*byte)]).unwrap_or(rest.len()),
+            };
+            self.num_bytes += num_plain;
+            match rest.get(num_plain) {
+                Some(b'{' | b'[') => self.depth = self.depth.saturating_add(1),
+                Some(b'}' | b']') if self.depth > 1 => self.depth -= 1,
+                Some(b'}' | b']') if self.depth == 1 => {
+                    self.depth = 0;
+                    self.num_bytes += 1;
+                    return true;
                 }
-                self.num_bytes += 1;
+                // A bare value ends before what cannot be part of it.
+                Some(b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n') if self.depth == 0 => return true,
+                Some(b'"') => self.is_in_string = true,
+                Some(_) => {}
+                None => return false,
             }
+            self.num_bytes += 1;
         }
         false
     }
