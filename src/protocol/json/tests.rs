@@ -187,6 +187,17 @@ fn test_faults_are_named_by_path_and_reason() {
 }
 
 #[test]
+fn test_text_that_is_not_utf8_is_told_by_its_first_byte() {
+    let json = position("");
+    let place = json.find("\"rtk\"").unwrap() + 2;
+    let mut bytes = json.into_bytes();
+    bytes[place] = 0xff;
+    let EventFault { reason, path, detail } = record_of(&Catalog::builtin().unwrap(), &bytes).unwrap_err();
+    assert_eq!((reason, path.as_str()), (FaultReason::Malformed, "$"));
+    assert_eq!(detail, format!("not UTF-8 from its byte {place} on"));
+}
+
+#[test]
 fn test_faults_within_arrays_and_groups_have_the_whole_path() {
     let event = |trace: &str| {
         format!(
