@@ -139,7 +139,7 @@ def fill(args, common, directory):
     """Puts the backlog into Kafka; the rows go into a throw-away SQLite meanwhile."""
     port = args.port + 10
     env = {**common, "SURGETANK__STORE__KIND": "embedded", "SURGETANK__LOG__KAFKA__GROUP": f"{args.name}-fill",
-           "SURGETANK__DEVICES__LISTEN": f"127.0.0.1:{port}", "SURGETANK__HTTP__LISTEN": f"127.0.0.1:{port + 1}"}
+           "SURGETANK__DEVICES__LISTEN": f"127.0.0.1:{port}", "SURGETANK__HTTP__LISTEN": f"127.0.0.1:{port + 1}", "SURGETANK__INGEST__LISTEN": ""}
     process = engine(args, env, directory / "fill", LOGS / "fill.log")
     wait_for("the engine that fills the log", lambda: get(port + 1, "/health/ready")["ready"])
     rate = 100_000
@@ -156,7 +156,7 @@ def run_form(args, form, common, directory, proxy, probe):
     port = args.port + 20
     env = {**common, **FORMS[form], "SURGETANK__LOG__KAFKA__GROUP": keyspace, "SURGETANK__STORE__CASSANDRA__KEYSPACE": keyspace,
            "SURGETANK__STORE__CASSANDRA__NODES": f"127.0.0.1:{args.port}", "SURGETANK__STORE__CASSANDRA__REQUEST_TIMEOUT": "5 s",
-           "SURGETANK__DEVICES__LISTEN": f"127.0.0.1:{port}", "SURGETANK__HTTP__LISTEN": f"127.0.0.1:{port + 1}"}
+           "SURGETANK__DEVICES__LISTEN": f"127.0.0.1:{port}", "SURGETANK__HTTP__LISTEN": f"127.0.0.1:{port + 1}", "SURGETANK__INGEST__LISTEN": ""}
     dropped_before = dropped_by_server()
     process = engine(args, env, directory / keyspace, LOGS / f"{keyspace}.log")
     wait_for(f"the engine ({form})", lambda: get(port + 1, "/health/ready")["ready"])
