@@ -87,30 +87,31 @@ impl Servers {
     }
 }
 
-async fn readiness(address: SocketAddr) -> Option<(u16, String)> {
-    let (status, body) = http::try_get(address, "/health/ready").await?;
-    Some((status, body["reasons"].to_string()))
-}
-
-async fn not_ready_because_of(address: SocketAddr, part: &str) {
-    let reason = until(&format!("not to be ready because of the {part}"), async || {
-        let (status, reasons) = readiness(address).await?;
-        (status == 503 && reasons.contains(&format!("\"{part}: "))).then_some(reasons)
+/// A log that is away makes the pod unready; a store that is away does not, since messages wait for it in the log.
+async fn failing_because_of(address: SocketAddr, part: &str) {
+    let reason = until(&format!("{part} to fail"), async || {
+        let (_, body) = http::try_get(address, "/health").await?;
+        (body[part]["state"] == "failing").then(|| body[part]["reason"].to_string())
     })
     .await;
-    println!("not ready: {reason}");
+    println!("failing: {reason}");
+    if part == "store" {
+        assert_eq!(http::get(address, "/health/ready").await.0, 200, "a database outage is no device outage");
+    } else {
+        until_true("not to be ready", async || http::get(address, "/health/ready").await.0 == 503).await;
+    }
 }
 
-async fn ready(address: SocketAddr) {
+async fn healthy(address: SocketAddr) {
     let mut last = None;
-    until_true("to be ready", async || {
-        let now = readiness(address).await;
-        let is_ready = now.as_ref().is_some_and(|(status, _)| *status == 200);
+    until_true("to be healthy and ready", async || {
+        let now = http::try_get(address, "/health").await.map(|(_, body)| body);
+        let is_healthy = now.as_ref().is_some_and(|body| body["verdict"] == "ok");
         if now != last {
-            println!("readiness: {now:?}");
+            println!("health: {now:?}");
             last = now;
         }
-        is_ready
+        is_healthy && http::get(address, "/health/ready").await.0 == 200
     })
     .await;
 }
@@ -148,25 +149,25 @@ async fn outages_of_kafka_and_cassandra_lose_nothing_and_are_told() {
     load.acked(1_000).await;
 
     for (server, part) in [("kafka", "log"), ("cassandra", "store")] {
-        ready(address).await;
+        healthy(address).await;
         let began = Instant::now();
         servers.tell("pause", server).await;
-        not_ready_because_of(address, part).await;
+        failing_because_of(address, part).await;
         let noticed = began.elapsed();
         tokio::time::sleep(OUTAGE.saturating_sub(noticed)).await;
         servers.tell("resume", server).await;
         let resumed = Instant::now();
-        ready(address).await;
+        healthy(address).await;
         load.acked(1_000).await;
         println!("{server} frozen: noticed after {noticed:?}, ready again {:?} after it went on", resumed.elapsed());
     }
     for (server, part) in [("kafka", "log"), ("cassandra", "store")] {
         servers.tell("kill", server).await;
-        not_ready_because_of(address, part).await;
+        failing_because_of(address, part).await;
         servers.tell("restart", server).await;
         servers.tell("wait", server).await;
         let back = Instant::now();
-        ready(address).await;
+        healthy(address).await;
         load.acked(1_000).await;
         println!("{server} down: ready again {:?} after it was back", back.elapsed());
     }

@@ -32,7 +32,7 @@ fn group<'a>(groups: &'a Value, name: &str) -> &'a Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_is_always_and_ready_is_true_until_the_store_fails_or_the_engine_stops() {
+async fn live_is_always_and_ready_is_true_until_the_engine_stops_and_health_tells_of_the_store() {
     let site = Site::new(&[("writer.retry_max", "\"100 ms\"")]);
     let mut running = site.launch().await;
     let address = running.engine.http_addr;
@@ -43,22 +43,26 @@ async fn live_is_always_and_ready_is_true_until_the_store_fails_or_the_engine_st
     assert_eq!(body, expected);
     assert_eq!(get(address, "/nothing").await.0, 404);
 
-    // A store that cannot write: not ready, and says why; ready again afterwards.
+    let (status, body) = get(address, "/health").await;
+    assert_eq!((status, &body["verdict"], &body["store"]["state"]), (200, &"ok".into(), &"ok".into()), "{body}");
+    assert_eq!(get(address, "/health/started").await.0, 200);
+
+    // A store that cannot write fails, and says why; messages are acknowledged all the same.
     let blocked = site.block_store();
     let mut device = Device::connect(running.engine.devices_addr, "d").await;
     device.accepted(&[position_at(1, 1, now_ms())]).await;
-    let body = until("not to be ready", async || {
-        let (status, body) = get(address, "/health/ready").await;
+    let body = until("the store to fail", async || {
+        let (status, body) = get(address, "/health").await;
         (status == 503).then_some(body)
     })
     .await;
-    assert_eq!(body["ready"], false);
-    assert!(body["reasons"][0].as_str().unwrap().starts_with("store: "), "{body}");
+    assert_eq!((&body["verdict"], &body["store"]["state"]), (&"failing".into(), &"failing".into()), "{body}");
+    assert!(body["store"]["reason"].is_string() && body["store"]["since"].is_string(), "{body}");
     assert_eq!(get(address, "/health/live").await.0, 200, "restarting the process would not help the store");
-    // Devices are taken in all the same: the log has room.
+    assert_eq!(get(address, "/health/ready").await.0, 200, "a database outage is no device outage");
     device.accepted(&[position_at(2, 1, now_ms())]).await;
     drop(blocked);
-    until_true("to be ready again", async || get(address, "/health/ready").await.0 == 200).await;
+    until_true("to be well again", async || get(address, "/health").await.1["verdict"] == "ok").await;
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), 2);
 
@@ -86,6 +90,7 @@ async fn not_ready_while_starting() {
     assert_eq!(body["state"]["phase"], "starting");
     assert!(body["reasons"][0].as_str().unwrap().starts_with("starting: waiting for"), "{body}");
     assert_eq!(get(engine.http_addr, "/health/live").await.0, 200);
+    assert_eq!(get(engine.http_addr, "/health/started").await.0, 503);
     engine.stop();
     common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
 }

@@ -85,6 +85,11 @@ impl Schemas {
         self.plans.load_full()
     }
 
+    /// The tables of the layouts in force.
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.plans().catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
+    }
+
     /// Reads the log's schemas again, for one that was not known to these plans. A schema is put into the log before
     /// any record is written with it, so what is unknown after this was not written by a pod of ours.
     pub async fn refresh(&self, plans: &Plans, wanted: Fingerprint) -> Result<(), LogError> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Failure, Outcome, load, runtime};
-use crate::engine::{check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables};
+use crate::engine::{all_topics, check_topics, load_catalog, open_log, open_store, tables};
 
 pub(super) fn apply(path: &Path) -> Outcome {
     let config = load(Some(path))?;
@@ -11,8 +11,7 @@ pub(super) fn apply(path: &Path) -> Outcome {
     check_topics(&config, &catalog).map_err(Failure::Usage)?;
     let runtime = runtime(2)?;
     runtime.block_on(async {
-        let mut topics = record_topics(&config);
-        topics.push(dead_letter_topic(&config));
+        let topics = all_topics(&config);
         let log = open_log(&config).map_err(Failure::job)?;
         let mut changes = log.apply(&topics).await.map_err(Failure::job)?;
         let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;

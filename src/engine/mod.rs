@@ -6,6 +6,7 @@ mod build;
 pub mod descriptors;
 mod doorkeeper;
 mod gate;
+mod health;
 mod memory;
 mod pipeline;
 pub mod reload;
@@ -32,7 +33,8 @@ use crate::supervision::GaveUp;
 
 pub use reload::{Reloader, Reloads};
 pub use rooms::{
-    Rooms, STORE_FILE, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics, tables,
+    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics,
+    tables,
 };
 pub use secrets::{Secrets, SecretsError};
 
@@ -67,6 +69,9 @@ pub enum EngineError {
     /// The layouts do not fit what is in the log.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The log or the store is in a state in which records would be lost.
+    #[error("{0}")]
+    Unfit(String),
     /// Actors restarted too often.
     #[error(transparent)]
     GaveUp(#[from] GaveUp),

@@ -72,6 +72,13 @@ pub fn dead_letter_topic(config: &Config) -> TopicSpec {
     TopicSpec { name: dead_letter.topic.as_str().into(), num_partitions: dead_letter.partitions.get() }
 }
 
+/// The topics that the engine needs: those of records, and that of dead letters.
+pub fn all_topics(config: &Config) -> Vec<TopicSpec> {
+    let mut topics = record_topics(config);
+    topics.push(dead_letter_topic(config));
+    topics
+}
+
 /// The tables of all message types.
 pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
     catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
@@ -79,8 +86,7 @@ pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
 
 /// Opens the log.
 pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
-    let mut topics = record_topics(config);
-    topics.push(dead_letter_topic(config));
+    let topics = all_topics(config);
     Ok(match &config.log.kind {
         LogKind::Embedded(log) => {
             let settings = EmbeddedLogSettings {

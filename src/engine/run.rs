@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -11,16 +11,17 @@ use tracing::{info, warn};
 use super::build::{Sockets, build};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
-use super::rooms::{Rooms, dead_letter_topic, open_log, open_store, record_topics, tables};
+use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
 use super::secrets::{LiveSecrets, Secrets};
 use super::threads::Threads;
-use super::{EngineError, Started, descriptors, doorkeeper, gate, memory};
+use super::{EngineError, Started, descriptors, doorkeeper, gate, health, memory};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
 use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
+use crate::flow::health::Condition;
 use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
 use crate::protocol::layout::Catalog;
@@ -33,8 +34,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How often the log is asked whether it has given up; it answers from memory.
 const LOG_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the store is asked whether it is there.
-const STORE_PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the engine looks at what is wrong with it; everything answers from memory.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that a start needs.
 pub(super) struct Run {
@@ -77,7 +78,13 @@ impl Run {
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest };
         let mut pipeline = build(&config, &self.catalog, sockets, &view, opened, &self.secrets, &threads).await?;
-        let chores = tokio::spawn(chores(view.clone(), pipeline.rooms.clone()));
+        let chores = tokio::spawn(chores(view.clone()));
+        let inspection = tokio::spawn(health::inspect(
+            Arc::clone(&view.status),
+            pipeline.rooms.clone(),
+            all_topics(&config),
+            Arc::clone(&pipeline.schemas),
+        ));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);
         info!("running");
@@ -100,11 +107,12 @@ impl Run {
             // Load balancers look at readiness; until they have, new devices still come here and are served.
             tokio::time::sleep(config.shutdown.notice).await;
         }
-        view.status.forget_log();
+        view.status.forget_parts();
         if outcome.is_ok() {
             pipeline.drain(&view, &config.shutdown).await;
         }
         chores.abort();
+        inspection.abort();
         accounts.abort();
         threads.stop();
         http.stop(false).await;
@@ -127,8 +135,7 @@ impl Run {
     /// later is tried until it does.
     async fn open(&self, view: &View, driver: Handle) -> Result<(Rooms, Arc<Schemas>), EngineError> {
         let config = &self.loaded.config;
-        let mut topics = record_topics(config);
-        topics.push(dead_letter_topic(config));
+        let topics = all_topics(config);
         let waiting = |what: &str| view.status.set_phase(Phase::Starting { waiting_for: what.to_owned() });
         let (remote_log, remote_store) =
             (matches!(config.log.kind, LogKind::Kafka(_)), matches!(config.store.kind, StoreKind::Cassandra(_)));
@@ -144,7 +151,8 @@ impl Run {
         })
         .await?;
         let asked = Arc::clone(&log);
-        view.status.ask_log(move || asked.health());
+        view.status.watch(move || asked.conditions());
+        refuse_start(log.inspect(&topics).await?)?;
 
         waiting("the store");
         let tables = tables(&self.catalog);
@@ -154,9 +162,12 @@ impl Run {
                 store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
             }
             store.prepare(&tables).await?;
+            refuse_start(store.inspect(&tables).await?)?;
             Ok(store)
         })
         .await?;
+        let asked = Arc::clone(&store);
+        view.status.watch(move || asked.conditions());
 
         // After the store has agreed: a schema in the log binds every later start.
         waiting("the schemas in the log");
@@ -196,28 +207,26 @@ async fn log_broken(rooms: &Rooms) -> String {
     }
 }
 
-/// Ends histogram intervals, lets the doorkeeper forget, and asks the store whether it is there.
-async fn chores(view: View, rooms: Rooms) {
+/// Ends histogram intervals, lets the doorkeeper forget, and looks at what is wrong.
+async fn chores(view: View) {
     let mut rotate = tokio::time::interval(INTERVAL);
-    let mut probe = tokio::time::interval(STORE_PROBE_INTERVAL);
+    let mut look = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         tokio::select! {
             _ = rotate.tick() => {
                 view.telemetry.rotate();
                 view.doorkeeper.sweep();
             }
-            _ = probe.tick() => {
-                let health = rooms.store.health().await;
-                let said = health.clone();
-                if view.status.set_store(health) {
-                    match said {
-                        Ok(()) => info!("the store answers again"),
-                        Err(reason) => warn!(reason, "the store does not answer"),
-                    }
-                }
-            }
+            _ = look.tick() => view.status.look(Instant::now()),
         }
     }
+}
+
+/// What only an operator can mend ends a start.
+fn refuse_start(conditions: Vec<Condition>) -> Result<(), EngineError> {
+    let reasons: Vec<String> =
+        conditions.iter().filter(|condition| condition.refuses_start).map(ToString::to_string).collect();
+    if reasons.is_empty() { Ok(()) } else { Err(EngineError::Unfit(reasons.join("; "))) }
 }
 
 /// Tries until it works, as long as the error is one that may pass: a server that is not there yet.

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod credit;
 pub mod fair;
 pub mod fleet;
+pub mod health;
 pub mod limiter;
 pub mod memory;
 pub mod pace;

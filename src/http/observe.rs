@@ -6,6 +6,8 @@ use actix_web::{HttpResponse, get, web};
 use serde_json::{Value, json};
 
 use super::View;
+use crate::flow::health::Verdict;
+use crate::supervision::Phase;
 use crate::telemetry::StageSnapshot;
 
 /// The process is there and answers: restart it if this fails.
@@ -14,8 +16,29 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"live": true}))
 }
 
-/// The engine takes messages and can make them durable: send it no devices while this
-/// fails. A store that is away counts too, though the log takes messages without it: an operator wants to know.
+/// What is wrong, part by part, with the reason and since when. 503 if any part fails.
+#[get("/health")]
+pub(super) async fn health(view: web::Data<View>) -> HttpResponse {
+    let report = view.status.report();
+    let mut answer = match report.verdict {
+        Verdict::Failing => HttpResponse::ServiceUnavailable(),
+        Verdict::Ok | Verdict::Degraded => HttpResponse::Ok(),
+    };
+    answer.json(report)
+}
+
+/// The engine has started: until then, let nobody restart it for not being ready.
+#[get("/health/started")]
+pub(super) async fn started(view: web::Data<View>) -> HttpResponse {
+    let phase = view.status.phase();
+    match phase {
+        Phase::Starting { .. } => HttpResponse::ServiceUnavailable().json(json!({"started": false, "state": phase})),
+        Phase::Running | Phase::Draining => HttpResponse::Ok().json(json!({"started": true, "state": phase})),
+    }
+}
+
+/// A message sent now would be acknowledged: send the engine nothing while this fails. A store that is away does not
+/// matter here, since messages wait for it in the log; `/health` tells of it.
 #[get("/health/ready")]
 pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     let reasons = view.status.not_ready();

@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use control::Control;
 
+use crate::flow::health::{Condition, Part};
+
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
@@ -334,6 +336,19 @@ pub trait Log: Send + Sync {
 
     /// `Ok` while the log can take appends; otherwise why not. Answers from what is known, within milliseconds.
     fn health(&self) -> Result<(), String>;
+
+    /// Everything that is wrong with the log and with what is consumed from it, as far as is known: answers within
+    /// microseconds.
+    fn conditions(&self) -> Vec<Condition> {
+        let unavailable = |reason| Condition::failing(Part::Log, "log_unavailable", "", reason).refusing_intake();
+        self.health().err().map(unavailable).into_iter().collect()
+    }
+
+    /// Asks the log's servers for everything that may keep acknowledged records from being read back: settings of topics,
+    /// replicas, what is missing. An error if they cannot be asked.
+    fn inspect(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Bytes of records that the log itself keeps in memory at present, about: queues of its client, buffers on the way
     /// to disk. What is known without asking anybody.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::flow::fleet::StorePressure;
+use crate::flow::health::Condition;
 use crate::protocol::row::{RowGroup, Table};
 
 /// How rows want to be grouped for this store.
@@ -105,6 +106,17 @@ pub trait Store: Send + Sync {
 
     /// `Ok` while the store answers; otherwise why not. Bounded by a short time limit.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Everything that is wrong with the store, as far as is known without asking it: answers within microseconds.
+    fn conditions(&self) -> Vec<Condition> {
+        Vec::new()
+    }
+
+    /// Asks the store for everything that may keep rows of these tables from being written or kept: shapes, replicas,
+    /// settings, limits. An error if it cannot be asked.
+    fn inspect(&self, _tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// What the store says of its own load; `None` if it says nothing. Asked once a second at most.
     fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {

@@ -1,7 +1,12 @@
-//! What the engine is doing, and whether it could take messages right now.
+//! What the engine is doing, whether it could take messages right now, and what is wrong with it.
 
-use parking_lot::RwLock;
+use std::time::{Instant, SystemTime};
+
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
+use tracing::{error, info, warn};
+
+use crate::flow::health::{Change, Condition, HealthBoard, HealthReport, Verdict};
 
 /// Where the engine is between start and end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,14 +23,14 @@ pub enum Phase {
     Draining,
 }
 
-/// Asks a part whether it works; answers within milliseconds.
-type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Says what is wrong with a part, from what it remembers, within microseconds: it is asked for each readiness check.
+type Probe = Box<dyn Fn() -> Vec<Condition> + Send + Sync>;
 
 /// The engine's state, for health checks.
 pub struct Status {
     phase: RwLock<Phase>,
-    log: RwLock<Option<Probe>>,
-    store: RwLock<Result<(), String>>,
+    probes: RwLock<Vec<Probe>>,
+    board: Mutex<HealthBoard>,
 }
 
 // === impl Status ===
@@ -34,7 +39,7 @@ impl Status {
     /// An engine that is about to start.
     pub(crate) fn new() -> Self {
         let phase = Phase::Starting { waiting_for: "the engine's own threads".to_owned() };
-        Self { phase: RwLock::new(phase), log: RwLock::new(None), store: RwLock::new(Ok(())) }
+        Self { phase: RwLock::new(phase), probes: RwLock::default(), board: Mutex::default() }
     }
 
     /// Says what the engine is doing now.
@@ -42,22 +47,14 @@ impl Status {
         *self.phase.write() = phase;
     }
 
-    /// From now on the log is asked, too.
-    pub(crate) fn ask_log(&self, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        *self.log.write() = Some(Box::new(probe));
+    /// From now on a part is asked, too.
+    pub(crate) fn watch(&self, probe: impl Fn() -> Vec<Condition> + Send + Sync + 'static) {
+        self.probes.write().push(Box::new(probe));
     }
 
-    /// Forgets the log, which is about to close.
-    pub(crate) fn forget_log(&self) {
-        *self.log.write() = None;
-    }
-
-    /// Notes the store's last answer; returns whether that is news.
-    pub(crate) fn set_store(&self, health: Result<(), String>) -> bool {
-        let mut store = self.store.write();
-        let news = store.is_ok() != health.is_ok();
-        *store = health;
-        news
+    /// Asks nobody any more: the parts are about to close.
+    pub(crate) fn forget_parts(&self) {
+        self.probes.write().clear();
     }
 
     /// What the engine is doing.
@@ -65,20 +62,42 @@ impl Status {
         self.phase.read().clone()
     }
 
-    /// Why the engine should get no traffic now; empty if it is ready.
+    /// Everything that is wrong at this moment.
+    pub fn conditions(&self) -> Vec<Condition> {
+        self.probes.read().iter().flat_map(|probe| probe()).collect()
+    }
+
+    /// Why a message that is sent now would not be acknowledged; empty if the engine is ready. What only keeps rows from
+    /// the database does not count: messages wait for it in the log.
     pub fn not_ready(&self) -> Vec<String> {
         match self.phase() {
             Phase::Starting { waiting_for } => return vec![format!("starting: waiting for {waiting_for}")],
             Phase::Draining => return vec!["draining".to_owned()],
             Phase::Running => {}
         }
-        let mut reasons = Vec::new();
-        if let Some(Err(reason)) = self.log.read().as_ref().map(|probe| probe()) {
-            reasons.push(format!("log: {reason}"));
+        let refusing = self.conditions().into_iter().filter(|condition| condition.refuses_intake);
+        refusing.map(|condition| condition.to_string()).collect()
+    }
+
+    /// Looks at everything and logs what has changed. Called about once a second.
+    pub(crate) fn look(&self, now: Instant) {
+        let changes = self.board.lock().update(self.conditions(), now);
+        for change in changes {
+            match change {
+                Change::Began(Condition { part, verdict: Verdict::Failing, code, detail, .. }) => {
+                    error!(part = part.name(), code, "{detail}");
+                }
+                Change::Began(Condition { part, code, detail, .. }) => warn!(part = part.name(), code, "{detail}"),
+                Change::Ended { condition: Condition { part, code, subject, .. }, lasted } => {
+                    let subject = (!subject.is_empty()).then_some(subject);
+                    info!(part = part.name(), code, subject, lasted_s = lasted.as_secs(), "over");
+                }
+            }
         }
-        if let Err(reason) = &*self.store.read() {
-            reasons.push(format!("store: {reason}"));
-        }
-        reasons
+    }
+
+    /// What is wrong as of the last look, with since when.
+    pub fn report(&self) -> HealthReport {
+        self.board.lock().report(Instant::now(), SystemTime::now())
     }
 }

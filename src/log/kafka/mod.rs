@@ -9,6 +9,7 @@ mod assignment;
 mod bootstrap;
 mod brokers;
 mod control;
+mod describe;
 mod group;
 mod producer;
 mod reader;

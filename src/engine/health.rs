@@ -1,0 +1,64 @@
+//! Asks the log's and the store's servers from time to time about what they do not tell by themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::debug;
+
+use super::rooms::Rooms;
+use crate::actors::schemas::Schemas;
+use crate::flow::health::{Condition, Part};
+use crate::log::TopicSpec;
+use crate::supervision::Status;
+
+/// How often the store is asked whether it answers.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often settings of topics, tables and servers are looked at. A change is seen within a minute, whatever an
+/// inspection takes.
+const INSPECT_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Keeps asking until it is aborted; what was heard last is part of the engine's health.
+pub(super) async fn inspect(status: Arc<Status>, rooms: Rooms, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
+    let (answers, settings): (Findings, Findings) = Default::default();
+    for findings in [&answers, &settings] {
+        let findings = Arc::clone(findings);
+        status.watch(move || findings.lock().clone());
+    }
+    tokio::join!(ask_store(&rooms, &answers), inspect_all(&rooms, &topics, &schemas, &settings));
+}
+
+type Findings = Arc<Mutex<Vec<Condition>>>;
+
+async fn ask_store(rooms: &Rooms, found: &Mutex<Vec<Condition>>) {
+    let mut ticks = tokio::time::interval(ANSWER_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let away = |reason| {
+            let detail = format!("the store does not answer: {reason}; records wait in the log until it does");
+            Condition::failing(Part::Store, "store_unavailable", "", detail)
+        };
+        let health = rooms.store.health().await;
+        *found.lock() = health.err().map(away).into_iter().collect();
+    }
+}
+
+async fn inspect_all(rooms: &Rooms, topics: &[TopicSpec], schemas: &Schemas, found: &Mutex<Vec<Condition>>) {
+    let mut ticks = tokio::time::interval(INSPECT_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut of_log, mut of_store) = (Vec::new(), Vec::new());
+    loop {
+        ticks.tick().await;
+        // Who cannot be asked says so by other conditions; what was found last stands until it can.
+        match rooms.log.inspect(topics).await {
+            Ok(conditions) => of_log = conditions,
+            Err(error) => debug!(%error, "cannot inspect the log"),
+        }
+        match rooms.store.inspect(&schemas.tables()).await {
+            Ok(conditions) => of_store = conditions,
+            Err(error) => debug!(%error, "cannot inspect the store"),
+        }
+        *found.lock() = of_log.iter().chain(&of_store).cloned().collect();
+    }
+}
