@@ -67,7 +67,7 @@ impl Schemas {
 
     /// Checks that other layouts can read every record in the log; changes nothing.
     pub async fn check(&self, catalog: &Catalog) -> Result<(), SchemaError> {
-        check(&self.log.schemas().await?, catalog)
+        check_layouts(&*self.log, catalog).await
     }
 
     /// Checks other layouts, puts their schemas into the log, and makes their plans; for [`Schemas::replace`].
@@ -155,6 +155,11 @@ impl Plans {
             Err(reason) => warn!(fingerprint = %hex(fingerprint), reason, "a schema in the log cannot be used"),
         }
     }
+}
+
+/// Checks that layouts can read every record in a log; changes nothing.
+pub async fn check_layouts(log: &dyn Log, catalog: &Catalog) -> Result<(), SchemaError> {
+    check(&log.schemas().await?, catalog)
 }
 
 fn check(known: &[WriterSchema], catalog: &Catalog) -> Result<(), SchemaError> {
