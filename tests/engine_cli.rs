@@ -35,6 +35,26 @@ fn check_says_fine_or_names_file_line_and_key() {
 }
 
 #[test]
+fn the_quickstart_of_the_readme_is_right() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("quickstart")).unwrap();
+    for file in ["quickstart.toml", "quickstart/temperature.toml"] {
+        std::fs::copy(root.join("config").join(file), copy.path().join(file)).unwrap();
+    }
+    // What the README has its reader type: a message type of their own.
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, typed) = readme.split_once("cat > config/quickstart/humidity.toml <<'END'\n").unwrap();
+    let (layout, _) = typed.split_once("END\n").unwrap();
+    assert_eq!(layout.lines().count(), 6, "{layout}");
+    std::fs::write(copy.path().join("quickstart/humidity.toml"), layout).unwrap();
+
+    let (code, _, stderr) = told(&run(&["check", "--config", arg(&copy.path().join("quickstart.toml"))]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("fine (1 topics, 2 message types in 2 versions)"), "{stderr}");
+}
+
+#[test]
 fn simulate_gate_refuses_a_wrong_scenario_and_prints_figures_of_a_right_one() {
     let directory = tempfile::tempdir().unwrap();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios/calm.toml");
