@@ -157,6 +157,17 @@ impl KafkaLogSettings {
         self.client(&own)
     }
 
+    /// Asks about topics and commits of the group, and never joins it.
+    pub(super) fn inspector(&self) -> ClientConfig {
+        self.client(&[
+            ("group.id", self.group.clone()),
+            ("enable.auto.commit", "false".to_owned()),
+            ("allow.auto.create.topics", "false".to_owned()),
+            // The ends of partitions are where their records end, be they committed or not.
+            ("isolation.level", "read_uncommitted".to_owned()),
+        ])
+    }
+
     /// The producer of the control channel. What cannot be told within a second or two is told better by the next word.
     pub(super) fn control_producer(&self) -> ClientConfig {
         self.client(&[
