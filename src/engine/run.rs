@@ -81,6 +81,7 @@ impl Run {
         let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
             Arc::clone(&view.status),
+            Arc::clone(&view.telemetry),
             pipeline.rooms.clone(),
             all_topics(&config),
             Arc::clone(&pipeline.schemas),
