@@ -115,6 +115,8 @@ impl KafkaLogSettings {
         self.client(&[
             ("acks", "all".to_owned()),
             ("enable.idempotence", "true".to_owned()),
+            // A topic that was deleted must not come back with the broker's defaults: one partition, one replica.
+            ("allow.auto.create.topics", "false".to_owned()),
             ("delivery.timeout.ms", millis(self.delivery_timeout)),
             // A request must end before its records do, or a broker that hangs is noticed by nobody.
             ("request.timeout.ms", millis(self.delivery_timeout / 2)),
