@@ -2,6 +2,9 @@
 //!
 //! Writer schemas are kept with the log, so that this process reads what a newer one wrote: an unknown fingerprint
 //! makes it read the log's schemas again. A reload of the layouts makes all plans anew and replaces them whole.
+//!
+//! Somebody may remove schemas from under the log: a topic that deletes, or was made anew. So all that were ever seen are
+//! remembered, and what is missing is written again.
 
 use std::sync::Arc;
 
@@ -11,6 +14,7 @@ use dashmap::DashMap;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use crate::flow::health::{Condition, Part};
 use crate::log::{Log, LogError, WriterSchema};
 use crate::protocol::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
 use crate::protocol::layout::Catalog;
@@ -30,6 +34,8 @@ pub struct Schemas {
     log: Arc<dyn Log>,
     bucket: Bucket,
     plans: ArcSwap<Plans>,
+    /// All that were ever seen in the log, in that order.
+    seen: parking_lot::Mutex<Vec<WriterSchema>>,
 }
 
 /// All plans known so far for one set of layouts.
@@ -38,6 +44,15 @@ pub struct Plans {
     bucket: Bucket,
     known: DashMap<Fingerprint, Arc<TablePlan>>,
     refreshing: Mutex<()>,
+}
+
+/// What became of schemas that were missing in the log.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// So many are there again.
+    pub num_written: u64,
+    /// So many are still missing, and why.
+    pub failure: Option<(usize, LogError)>,
 }
 
 /// Why the schemas of the layouts cannot be used with this log.
@@ -56,23 +71,87 @@ pub enum SchemaError {
     },
 }
 
+// === impl Restored ===
+
+impl Restored {
+    /// What is wrong. That schemas were missing is told once: they are there again.
+    pub fn conditions(&self) -> Vec<Condition> {
+        let written = (self.num_written > 0).then(|| {
+            let detail = format!(
+                "{} schemas were missing in the log and were written again: something removes them. Records that were written with \
+                 a schema that no pod remembers become dead letters, so look at the schema topic: it must be compacted and never \
+                 deleted from",
+                self.num_written
+            );
+            Condition::degraded(Part::Log, "schemas_restored", "", detail)
+        });
+        let missing = self.failure.as_ref().map(|(num_missing, error)| {
+            let detail = format!(
+                "{num_missing} schemas are missing in the log and cannot be written: {error}. A pod that starts now cannot read \
+                 records that were written with them"
+            );
+            Condition::failing(Part::Log, "schemas_missing", "", detail)
+        });
+        written.into_iter().chain(missing).collect()
+    }
+}
+
 // === impl Schemas ===
 
 impl Schemas {
     /// Checks the catalog's schemas against those in the log, puts them there, and makes a plan for each.
     pub async fn open(log: Arc<dyn Log>, catalog: Arc<Catalog>, bucket: Bucket) -> Result<Self, SchemaError> {
-        let plans = Plans::make(&*log, catalog, bucket).await?;
-        Ok(Self { log, bucket, plans: ArcSwap::from_pointee(plans) })
+        let mut seen = log.schemas().await?;
+        let plans = Plans::make(&*log, &mut seen, catalog, bucket).await?;
+        Ok(Self { log, bucket, plans: ArcSwap::from_pointee(plans), seen: parking_lot::Mutex::new(seen) })
     }
 
     /// Checks that other layouts can read every record in the log; changes nothing.
     pub async fn check(&self, catalog: &Catalog) -> Result<(), SchemaError> {
-        check_layouts(&*self.log, catalog).await
+        check(&self.all().await?, catalog)
     }
 
     /// Checks other layouts, puts their schemas into the log, and makes their plans; for [`Schemas::replace`].
     pub async fn prepare(&self, catalog: Arc<Catalog>) -> Result<Plans, SchemaError> {
-        Plans::make(&*self.log, catalog, self.bucket).await
+        let mut seen = self.all().await?;
+        let plans = Plans::make(&*self.log, &mut seen, catalog, self.bucket).await?;
+        self.note(&seen);
+        Ok(plans)
+    }
+
+    /// Writes those schemas again that were in the log once and are no longer.
+    pub async fn restore(&self) -> Result<Restored, LogError> {
+        let present = self.log.schemas().await?;
+        let is_missing = |(fingerprint, _): &&WriterSchema| present.iter().all(|(known, _)| known != fingerprint);
+        let missing: Vec<_> = self.note(&present).iter().filter(is_missing).cloned().collect();
+        let mut restored = Restored::default();
+        for (position, (fingerprint, json)) in missing.iter().enumerate() {
+            match self.log.put_schema(*fingerprint, json.clone()).await {
+                Ok(()) => restored.num_written += 1,
+                Err(error) => {
+                    restored.failure = Some((missing.len() - position, error));
+                    break;
+                }
+            }
+        }
+        Ok(restored)
+    }
+
+    /// The schemas in the log, and those that once were: records that were written with them may still be there.
+    async fn all(&self) -> Result<Vec<WriterSchema>, LogError> {
+        let present = self.log.schemas().await?;
+        Ok(self.note(&present))
+    }
+
+    /// Remembers these; all that are remembered.
+    fn note(&self, schemas: &[WriterSchema]) -> Vec<WriterSchema> {
+        let mut seen = self.seen.lock();
+        for schema in schemas {
+            if seen.iter().all(|(known, _)| *known != schema.0) {
+                seen.push(schema.clone());
+            }
+        }
+        seen.clone()
     }
 
     /// Uses these plans from now on. Who is in the middle of a batch ends it with the earlier ones.
@@ -97,7 +176,7 @@ impl Schemas {
         if plans.known.contains_key(&wanted) {
             return Ok(());
         }
-        for (fingerprint, json) in self.log.schemas().await? {
+        for (fingerprint, json) in self.all().await? {
             plans.learn(fingerprint, &json);
         }
         Ok(())
@@ -107,18 +186,24 @@ impl Schemas {
 // === impl Plans ===
 
 impl Plans {
-    async fn make(log: &dyn Log, catalog: Arc<Catalog>, bucket: Bucket) -> Result<Self, SchemaError> {
-        let known = log.schemas().await?;
+    /// `known`: the schemas in the log; those of the catalog are put there and added.
+    async fn make(
+        log: &dyn Log,
+        known: &mut Vec<WriterSchema>,
+        catalog: Arc<Catalog>,
+        bucket: Bucket,
+    ) -> Result<Self, SchemaError> {
         // Before the first is put: what is in the log binds every later start.
-        check(&known, &catalog)?;
+        check(known, &catalog)?;
         let plans = Self { catalog, bucket, known: DashMap::new(), refreshing: Mutex::new(()) };
         for message_type in plans.catalog.types() {
             if known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint) {
                 log.put_schema(message_type.fingerprint, message_type.schema_json.clone()).await?;
+                known.push((message_type.fingerprint, message_type.schema_json.clone()));
             }
             plans.learn(message_type.fingerprint, &message_type.schema_json);
         }
-        for (fingerprint, json) in &known {
+        for (fingerprint, json) in known.iter() {
             plans.learn(*fingerprint, json);
         }
         Ok(plans)

@@ -11,6 +11,8 @@ use crate::actors::schemas::Schemas;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicSpec;
 use crate::supervision::Status;
+use crate::telemetry::Telemetry;
+use crate::telemetry::counters::add;
 
 /// How often the store is asked whether it answers.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
@@ -20,13 +22,19 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
 const INSPECT_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Keeps asking until it is aborted; what was heard last is part of the engine's health.
-pub(super) async fn inspect(status: Arc<Status>, rooms: Rooms, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
+pub(super) async fn inspect(
+    status: Arc<Status>,
+    telemetry: Arc<Telemetry>,
+    rooms: Rooms,
+    topics: Vec<TopicSpec>,
+    schemas: Arc<Schemas>,
+) {
     let (answers, settings): (Findings, Findings) = Default::default();
     for findings in [&answers, &settings] {
         let findings = Arc::clone(findings);
         status.watch(move || findings.lock().clone());
     }
-    tokio::join!(ask_store(&rooms, &answers), inspect_all(&rooms, &topics, &schemas, &settings));
+    tokio::join!(ask_store(&rooms, &answers), inspect_all(&rooms, &telemetry, &topics, &schemas, &settings));
 }
 
 type Findings = Arc<Mutex<Vec<Condition>>>;
@@ -44,21 +52,37 @@ async fn ask_store(rooms: &Rooms, found: &Mutex<Vec<Condition>>) {
     }
 }
 
-async fn inspect_all(rooms: &Rooms, topics: &[TopicSpec], schemas: &Schemas, found: &Mutex<Vec<Condition>>) {
+async fn inspect_all(
+    rooms: &Rooms,
+    telemetry: &Telemetry,
+    topics: &[TopicSpec],
+    schemas: &Schemas,
+    found: &Mutex<Vec<Condition>>,
+) {
     let mut ticks = tokio::time::interval(INSPECT_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut of_log, mut of_store) = (Vec::new(), Vec::new());
+    let (mut of_log, mut of_store, mut of_schemas) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         ticks.tick().await;
         // Who cannot be asked says so by other conditions; what was found last stands until it can.
         match rooms.log.inspect(topics).await {
-            Ok(conditions) => of_log = conditions,
+            Ok(conditions) => {
+                of_log = conditions;
+                match schemas.restore().await {
+                    Ok(restored) => {
+                        add(&telemetry.counters.schemas_restored, restored.num_written);
+                        of_schemas = restored.conditions();
+                    }
+                    // A topic that is not there, or cannot be read, is among what the log says.
+                    Err(error) => debug!(%error, "cannot look for missing schemas"),
+                }
+            }
             Err(error) => debug!(%error, "cannot inspect the log"),
         }
         match rooms.store.inspect(&schemas.tables()).await {
             Ok(conditions) => of_store = conditions,
             Err(error) => debug!(%error, "cannot inspect the store"),
         }
-        *found.lock() = of_log.iter().chain(&of_store).cloned().collect();
+        *found.lock() = of_log.iter().chain(&of_schemas).chain(&of_store).cloned().collect();
     }
 }

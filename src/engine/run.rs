@@ -81,6 +81,7 @@ impl Run {
         let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
             Arc::clone(&view.status),
+            Arc::clone(&view.telemetry),
             pipeline.rooms.clone(),
             all_topics(&config),
             Arc::clone(&pipeline.schemas),
@@ -147,12 +148,12 @@ impl Run {
                 true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
                 false => log.check(&topics).await?,
             }
+            refuse_start(log.inspect(&topics).await?)?;
             Ok(log)
         })
         .await?;
         let asked = Arc::clone(&log);
         view.status.watch(move || asked.conditions());
-        refuse_start(log.inspect(&topics).await?)?;
 
         waiting("the store");
         let tables = tables(&self.catalog);

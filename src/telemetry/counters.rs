@@ -23,6 +23,8 @@ pub struct Counters {
     pub dead_letters: AtomicU64,
     /// Writes that the store did not confirm and that were tried again.
     pub write_retries: AtomicU64,
+    /// Writer schemas that were missing in the log and are there again.
+    pub schemas_restored: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -37,6 +39,7 @@ pub struct CountersSnapshot {
     pub rows: u64,
     pub dead_letters: u64,
     pub write_retries: u64,
+    pub schemas_restored: u64,
 }
 
 impl Counters {
@@ -52,6 +55,7 @@ impl Counters {
             rows: get(&self.rows),
             dead_letters: get(&self.dead_letters),
             write_retries: get(&self.write_retries),
+            schemas_restored: get(&self.schemas_restored),
         }
     }
 }

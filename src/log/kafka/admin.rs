@@ -63,7 +63,8 @@ pub(super) async fn check(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
     missing.first().map_or(Ok(()), |spec| Err(LogError::MissingTopic(spec.name.to_string())))
 }
 
-fn with_own_topics(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
+/// These topics and the log's own.
+pub(super) fn with_own_topics(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
     let own = [&settings.schema_topic, &settings.control_topic].into_iter().filter(|name| !name.is_empty());
     wanted.extend(own.map(|name| TopicSpec { name: name.as_str().into(), num_partitions: 1 }));
     wanted

@@ -27,6 +27,8 @@ pub(super) struct Brokers {
     queued_bytes: AtomicU64,
     /// Bytes in the consumer's queues.
     fetched_bytes: AtomicU64,
+    /// What a record takes in a topic, in bytes as it is stored, by what was last appended.
+    record_bytes: RwLock<HashMap<String, f64>>,
 }
 
 /// The part of the statistics that we read.
@@ -53,6 +55,18 @@ struct BrokerStatistics {
 pub(super) struct TopicStatistics {
     /// By partition number; "-1" is librdkafka's own.
     pub partitions: HashMap<String, PartitionStatistics>,
+    /// Bytes of the batches sent since the report before, compressed.
+    #[serde(default)]
+    batchsize: Summed,
+    /// Records of those.
+    #[serde(default)]
+    batchcnt: Summed,
+}
+
+/// What was counted between two reports.
+#[derive(Default, Deserialize)]
+struct Summed {
+    sum: u64,
 }
 
 /// A partition's part. Negative: not known.
@@ -99,14 +113,23 @@ impl Brokers {
         }
     }
 
-    /// Takes in what waits in the producer's queue.
+    /// Takes in what waits in the producer's queue, and what it has sent.
     pub(super) fn note_queued(&self, statistics: &Statistics) {
         self.queued_bytes.store(statistics.msg_size, Ordering::Relaxed);
+        let sent = statistics.topics.iter().filter(|(_, topic)| topic.batchcnt.sum > 0);
+        let mut record_bytes = self.record_bytes.write();
+        record_bytes
+            .extend(sent.map(|(name, topic)| (name.clone(), topic.batchsize.sum as f64 / topic.batchcnt.sum as f64)));
     }
 
     /// Takes in what waits in the consumer's queues; `None` when there is no consumer any more.
     pub(super) fn note_fetched(&self, statistics: Option<&Statistics>) {
         self.fetched_bytes.store(statistics.map_or(0, Statistics::fetched_bytes), Ordering::Relaxed);
+    }
+
+    /// How many bytes a record of this topic takes where it is stored, about. `None`: nothing was appended to it yet.
+    pub(super) fn record_bytes(&self, topic: &str) -> Option<f64> {
+        self.record_bytes.read().get(topic).copied()
     }
 
     /// Bytes of messages in all queues, as of the last reports.

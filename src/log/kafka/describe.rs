@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::failed;
+use super::quiet::Quiet;
 use super::settings::KafkaLogSettings;
 use crate::log::LogError;
 
@@ -17,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The settings of one topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TopicConfig(HashMap<String, String>);
+
+/// A topic's settings, or why the brokers do not tell them.
+pub(super) type Described = Result<TopicConfig, RDKafkaErrorCode>;
 
 // === impl TopicConfig ===
 
@@ -30,6 +34,17 @@ impl TopicConfig {
     pub(super) fn number(&self, key: &str) -> Option<i64> {
         self.get(key)?.parse().ok()
     }
+
+    /// Whether a setting that is a list, such as `cleanup.policy`, has this entry.
+    pub(super) fn lists(&self, key: &str, entry: &str) -> bool {
+        self.get(key).is_some_and(|list| list.split(',').any(|item| item.trim() == entry))
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for TopicConfig {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
 }
 
 /// Asks for the settings of these topics. A topic that does not exist, or that this client may not describe, is left out.
@@ -37,19 +52,27 @@ pub(super) async fn topic_configs(
     settings: &KafkaLogSettings,
     topics: &[&str],
 ) -> Result<HashMap<String, TopicConfig>, LogError> {
+    let described = describe(settings, topics).await?;
+    Ok(described.into_iter().filter_map(|(name, config)| Some((name, config.ok()?))).collect())
+}
+
+/// Asks for the settings of these topics, with the reason where there are none to be had.
+pub(super) async fn describe(
+    settings: &KafkaLogSettings,
+    topics: &[&str],
+) -> Result<HashMap<String, Described>, LogError> {
     let context = format!("asking kafka at {} for the settings of its topics", settings.brokers.join(","));
-    let admin: AdminClient<DefaultClientContext> =
-        AdminClient::from_config(&settings.admin()).map_err(|error| failed(&context, &error))?;
+    let admin =
+        AdminClient::from_config_and_context(&settings.admin(), Quiet).map_err(|error| failed(&context, &error))?;
     let specifiers: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let results = admin.describe_configs(&specifiers, &options).await.map_err(|error| failed(&context, &error))?;
-    let mut configs = HashMap::new();
-    for (name, result) in topics.iter().zip(results) {
-        if let Ok(resource) = result {
+    let described = topics.iter().zip(results).map(|(name, result)| {
+        let config = result.map(|resource| {
             let entries = resource.entries.into_iter();
-            let values = entries.filter_map(|entry| entry.value.map(|value| (entry.name, value))).collect();
-            configs.insert((*name).to_owned(), TopicConfig(values));
-        }
-    }
-    Ok(configs)
+            TopicConfig(entries.filter_map(|entry| entry.value.map(|value| (entry.name, value))).collect())
+        });
+        ((*name).to_owned(), config)
+    });
+    Ok(described.collect())
 }

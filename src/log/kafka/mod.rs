@@ -1,5 +1,6 @@
 //! The log on Kafka: appends by one idempotent producer ([`producer`]), consumption as a static member of a group with
 //! one queue per partition ([`subscription`], [`group`], [`reader`]), and the control channel of its pods ([`control`]).
+//! What may keep records from being read back is looked for in the topics' settings ([`inspect`]).
 //!
 //! librdkafka calls back inside its poll calls, so each client has a thread of its own here and never borrows one of
 //! the runtime's. Nothing outside of this folder sees a Kafka type.
@@ -11,7 +12,9 @@ mod brokers;
 mod control;
 mod describe;
 mod group;
+mod inspect;
 mod producer;
+mod quiet;
 mod reader;
 mod scan;
 mod settings;
@@ -26,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
 use self::control::KafkaControl;
+use self::inspect::Inspector;
 use self::producer::BatchProducer;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
@@ -33,12 +37,14 @@ use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordVisitor, Subscription,
     TopicPartition, TopicSpec, WriterSchema,
 };
+use crate::flow::health::Condition;
 
 /// The log on a Kafka cluster.
 pub struct KafkaLog {
     settings: KafkaLogSettings,
     brokers: Arc<Brokers>,
     producer: Arc<BatchProducer>,
+    inspector: Arc<Inspector>,
     is_subscribed: Arc<AtomicBool>,
 }
 
@@ -50,7 +56,8 @@ impl KafkaLog {
     pub fn open(settings: KafkaLogSettings) -> Result<Self, LogError> {
         let brokers = Arc::new(Brokers::default());
         let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
-        Ok(Self { settings, brokers, producer, is_subscribed: Arc::new(AtomicBool::new(false)) })
+        let inspector = Arc::new(Inspector::new(settings.clone(), Arc::clone(&brokers)));
+        Ok(Self { settings, brokers, producer, inspector, is_subscribed: Arc::new(AtomicBool::new(false)) })
     }
 
     fn schema_topic(&self) -> TopicSpec {
@@ -73,7 +80,10 @@ impl Log for KafkaLog {
         let started =
             KafkaSubscription::start(&self.settings, topics, self.brokers.clone(), self.is_subscribed.clone());
         match started {
-            Ok((subscription, events)) => Ok((Box::new(subscription), events)),
+            Ok((subscription, events)) => {
+                self.inspector.note_subscribed(topics);
+                Ok((Box::new(subscription), events))
+            }
             Err(error) => {
                 self.is_subscribed.store(false, Ordering::Release);
                 Err(error)
@@ -133,6 +143,10 @@ impl Log for KafkaLog {
 
     fn health(&self) -> Result<(), String> {
         self.producer.check()
+    }
+
+    fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
+        Arc::clone(&self.inspector).inspect(topics.to_vec()).boxed()
     }
 
     fn buffered_bytes(&self) -> u64 {

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::failed;
+use super::quiet::Quiet;
 use super::settings::KafkaLogSettings;
 use crate::log::{LogError, TopicPartition, TopicSpec};
 
@@ -22,7 +23,8 @@ pub(super) fn scan(
     mut visit: impl FnMut(&TopicPartition, u64, &[u8], &[u8]),
 ) -> Result<(), LogError> {
     let context = format!("reading topic {}", topic.name);
-    let consumer = BaseConsumer::from_config(&settings.scanner()).map_err(|error| failed(&context, &error))?;
+    let consumer =
+        BaseConsumer::from_config_and_context(&settings.scanner(), Quiet).map_err(|error| failed(&context, &error))?;
     let mut unfinished = HashMap::new();
     let mut assignment = TopicPartitionList::new();
     for partition in 0..topic.num_partitions {

@@ -115,6 +115,8 @@ impl KafkaLogSettings {
         self.client(&[
             ("acks", "all".to_owned()),
             ("enable.idempotence", "true".to_owned()),
+            // A topic that was deleted must not come back with the broker's defaults: one partition, one replica.
+            ("allow.auto.create.topics", "false".to_owned()),
             ("delivery.timeout.ms", millis(self.delivery_timeout)),
             // A request must end before its records do, or a broker that hangs is noticed by nobody.
             ("request.timeout.ms", millis(self.delivery_timeout / 2)),
@@ -155,6 +157,17 @@ impl KafkaLogSettings {
         let mut own = vec![("group.id", format!("{}.scan", self.group)), ("enable.partition.eof", "true".to_owned())];
         own.extend(self.reading());
         self.client(&own)
+    }
+
+    /// Asks about topics and commits of the group, and never joins it.
+    pub(super) fn inspector(&self) -> ClientConfig {
+        self.client(&[
+            ("group.id", self.group.clone()),
+            ("enable.auto.commit", "false".to_owned()),
+            ("allow.auto.create.topics", "false".to_owned()),
+            // The ends of partitions are where their records end, be they committed or not.
+            ("isolation.level", "read_uncommitted".to_owned()),
+        ])
     }
 
     /// The producer of the control channel. What cannot be told within a second or two is told better by the next word.

@@ -1,0 +1,212 @@
+//! Asks the cluster for everything about our topics that may keep acknowledged records from becoming rows, and judges it:
+//! whether they are there ([`presence`]), how many copies they have ([`replicas`]), what is removed from them ([`cleanup`],
+//! [`unread`]) and whether they are still those that they were ([`recreated`]).
+//!
+//! Asking is in [`facts`]; the rules are pure. The engine asks every 20 seconds or so, at its start and on request.
+
+mod cleanup;
+mod facts;
+mod presence;
+mod recreated;
+mod replicas;
+mod unread;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rdkafka::Offset;
+use rdkafka::types::RDKafkaErrorCode;
+
+use self::facts::{Asker, Extent, Place, Role, TopicFacts};
+use self::recreated::Memory;
+use self::replicas::Wanted;
+use self::unread::{Retention, Unread};
+use super::admin::with_own_topics;
+use super::brokers::Brokers;
+use super::describe::{Described, TopicConfig, describe};
+use super::failed;
+use super::settings::KafkaLogSettings;
+use crate::flow::health::{Condition, Part};
+use crate::log::{LogError, TopicSpec};
+
+/// Looks at the topics of one log.
+pub(super) struct Inspector {
+    settings: KafkaLogSettings,
+    brokers: Arc<Brokers>,
+    /// The topics that this process reads; empty until it subscribes.
+    consumed: Mutex<HashSet<Arc<str>>>,
+    memory: Mutex<Memory>,
+    /// What was found out about offsets when they were last told.
+    of_offsets: Mutex<Vec<Condition>>,
+}
+
+// === impl Inspector ===
+
+impl Inspector {
+    /// One that has seen nothing yet.
+    pub(super) fn new(settings: KafkaLogSettings, brokers: Arc<Brokers>) -> Self {
+        Self { settings, brokers, consumed: Mutex::default(), memory: Mutex::default(), of_offsets: Mutex::default() }
+    }
+
+    /// From now on these are read.
+    pub(super) fn note_subscribed(&self, topics: &[TopicSpec]) {
+        *self.consumed.lock() = topics.iter().map(|topic| topic.name.clone()).collect();
+    }
+
+    /// Everything that is wrong with these topics and with the log's own.
+    pub(super) async fn inspect(self: Arc<Self>, topics: Vec<TopicSpec>) -> Result<Vec<Condition>, LogError> {
+        let topics = with_own_topics(&self.settings, topics);
+        let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+        let configs = describe(&self.settings, &names).await?;
+        // The client is dropped there, too, which may block.
+        let asking = tokio::task::spawn_blocking(move || self.ask(topics, configs));
+        asking.await.unwrap_or_else(|error| Err(failed("asking kafka about its topics", &error)))
+    }
+
+    fn ask(&self, topics: Vec<TopicSpec>, mut configs: HashMap<String, Described>) -> Result<Vec<Condition>, LogError> {
+        let asker = Asker::new(&self.settings)?;
+        let mut facts = Vec::new();
+        for spec in topics {
+            let partitions = asker.partitions(&spec.name)?;
+            let config = configs.remove(&*spec.name).unwrap_or(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+            facts.push(TopicFacts { role: self.role(&spec.name), spec, partitions, config });
+        }
+        let KafkaLogSettings { replication_factor, min_insync_replicas, .. } = self.settings;
+        let wanted = Wanted { replication_factor, min_insync_replicas };
+        let of_topic = |topic: &TopicFacts| {
+            let present = presence::judge(topic);
+            present.into_iter().chain(replicas::judge(topic, wanted)).chain(cleanup::judge(topic)).collect::<Vec<_>>()
+        };
+        let mut conditions: Vec<_> = facts.iter().flat_map(of_topic).collect();
+        // Who cannot be asked about offsets, such as a group whose coordinator is away, says so elsewhere.
+        match self.ask_offsets(&asker, &facts) {
+            Ok(found) => *self.of_offsets.lock() = found,
+            Err(error) => tracing::debug!(%error, "cannot ask for offsets"),
+        }
+        conditions.extend(self.of_offsets.lock().iter().cloned());
+        Ok(conditions)
+    }
+
+    fn role(&self, topic: &str) -> Role {
+        match topic {
+            topic if topic == self.settings.schema_topic => Role::Schemas,
+            topic if topic == self.settings.control_topic => Role::Control,
+            topic if self.consumed.lock().contains(topic) => Role::Consumed,
+            _ => Role::Kept,
+        }
+    }
+
+    fn ask_offsets(&self, asker: &Asker, facts: &[TopicFacts]) -> Result<Vec<Condition>, LogError> {
+        let of_records = facts.iter().filter(|topic| matches!(topic.role, Role::Consumed | Role::Kept));
+        let places: Vec<Place> = of_records.clone().flat_map(led_partitions).collect();
+        let mut conditions = Vec::new();
+        let commits = asker.committed(&places)?;
+        let mut extents = asker.extents(&places)?;
+        match &commits {
+            Ok(commits) => {
+                for (place, extent) in &mut extents {
+                    extent.committed = commits.get(place).copied();
+                }
+            }
+            Err(code) => conditions.push(self.unchecked(*code)),
+        }
+        conditions.extend(self.memory.lock().update(&extents));
+        if commits.is_err() {
+            return Ok(conditions);
+        }
+        // Before this process subscribes, a commit tells that a topic is read.
+        let is_read = |topic: &&TopicFacts| {
+            topic.role == Role::Consumed
+                || extents.iter().any(|((name, _), extent)| *name == topic.spec.name && extent.committed.is_some())
+        };
+        for topic in of_records.filter(is_read) {
+            if let Some(retention) = Retention::of(topic) {
+                let unread = ask_unread(asker, topic, retention, &extents)?;
+                let record_bytes = self.brokers.record_bytes(&topic.spec.name);
+                conditions.extend(unread::judge(topic, retention, &unread, record_bytes));
+            }
+        }
+        Ok(conditions)
+    }
+
+    fn unchecked(&self, code: RDKafkaErrorCode) -> Condition {
+        let group = &self.settings.group;
+        let detail = format!(
+            "the commits of group {group} cannot be read ({code}): whether retention comes near to what is not yet a row is not \
+             known. Give the login the rights Describe and Read on the group"
+        );
+        Condition::degraded(Part::Consume, "commits_unchecked", &**group, detail)
+    }
+}
+
+/// The partitions of a topic that somebody can be asked about.
+fn led_partitions(topic: &TopicFacts) -> impl Iterator<Item = Place> {
+    let led = topic.wanted_partitions().filter(|(_, partition)| partition.has_leader);
+    led.map(|(number, _)| (topic.spec.name.clone(), number))
+}
+
+/// Finds out how old the unread records of a topic are. Costs nothing while everything is read.
+fn ask_unread(
+    asker: &Asker,
+    topic: &TopicFacts,
+    retention: Retention,
+    extents: &HashMap<Place, Extent>,
+) -> Result<Vec<Unread>, LogError> {
+    let behind = |place: &Place| extents.get(place).is_some_and(|extent| extent.num_unread() > 0);
+    let places: Vec<Place> = led_partitions(topic).filter(behind).collect();
+    let now = SystemTime::now();
+    let younger_than = |age| {
+        let asked: Vec<_> = places.iter().map(|place| (place.clone(), age)).collect();
+        asker.younger_than(&asked, now)
+    };
+    let (fresh, kept) = match retention.age {
+        Some(age) => (younger_than(age / 2)?, younger_than(age)?),
+        None => Default::default(),
+    };
+    let unread = places.iter().filter_map(|place| {
+        let extent = *extents.get(place)?;
+        let offset_in = |answers: &HashMap<Place, Offset>| match answers.get(place)? {
+            Offset::Offset(offset) => Some(*offset),
+            // All are older.
+            Offset::End => Some(extent.end),
+            _ => None,
+        };
+        Some(Unread { partition: place.1, extent, fresh_from: offset_in(&fresh), kept_from: offset_in(&kept) })
+    });
+    Ok(unread.collect())
+}
+
+/// "partition 3", "partitions 0, 3".
+fn numbers(partitions: impl IntoIterator<Item = u32>) -> String {
+    let numbers: Vec<String> = partitions.into_iter().map(|number| number.to_string()).collect();
+    let plural = if numbers.len() == 1 { "" } else { "s" };
+    format!("partition{plural} {}", numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::facts::PartitionFacts;
+    use super::*;
+
+    /// A topic that is as it should be.
+    pub(super) fn topic(role: Role, num_partitions: u32) -> TopicFacts {
+        let partition = PartitionFacts { has_leader: true, num_replicas: 3, num_in_sync: 3 };
+        TopicFacts {
+            spec: TopicSpec { name: "t".into(), num_partitions },
+            role,
+            partitions: Ok(vec![partition; num_partitions as usize]),
+            config: Ok(TopicConfig::default()),
+        }
+    }
+
+    pub(super) fn with_config(topic: TopicFacts, config: &[(&str, &str)]) -> TopicFacts {
+        TopicFacts { config: Ok(config.iter().copied().collect()), ..topic }
+    }
+
+    pub(super) fn codes(conditions: &[Condition]) -> Vec<String> {
+        let code = |condition: &Condition| format!("{:?} {}", condition.verdict, condition.code).to_lowercase();
+        conditions.iter().map(code).collect()
+    }
+}
