@@ -23,6 +23,8 @@ pub struct Counters {
     pub dead_letters: AtomicU64,
     /// Writes that the store did not confirm and that were tried again.
     pub write_retries: AtomicU64,
+    /// Acknowledged records that the log removed before they were read, as it tells.
+    pub lost_records: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -37,6 +39,7 @@ pub struct CountersSnapshot {
     pub rows: u64,
     pub dead_letters: u64,
     pub write_retries: u64,
+    pub lost_records: u64,
 }
 
 impl Counters {
@@ -52,6 +55,7 @@ impl Counters {
             rows: get(&self.rows),
             dead_letters: get(&self.dead_letters),
             write_retries: get(&self.write_retries),
+            lost_records: get(&self.lost_records),
         }
     }
 }
