@@ -198,7 +198,9 @@ impl Statistics {
 
     fn fetched_bytes(&self) -> u64 {
         let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
-        partitions.map(|partition| partition.fetchq_size + partition.fetchq_cnt * FETCHED_MESSAGE_OVERHEAD).sum()
+        // What has no bytes is the word that the end is reached.
+        let held = partitions.filter(|partition| partition.fetchq_size > 0);
+        held.map(|partition| partition.fetchq_size + partition.fetchq_cnt * FETCHED_MESSAGE_OVERHEAD).sum()
     }
 
     /// Whether any broker answers.
