@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "common/cluster.rs"]
+mod cluster;
 #[path = "common/log_contract.rs"]
 mod log_contract;
 
@@ -11,58 +13,21 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use cluster::{Cluster, cluster};
 use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, spec, until};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, AssignmentEvent, Control, Log, ReadError, ReadLimit};
 
-struct Cluster {
-    brokers: String,
-    name: String,
-}
-
 impl Room for Cluster {
     fn open(&self) -> Arc<dyn Log> {
-        Arc::new(KafkaLog::open(self.settings("pod-0")).unwrap())
+        self.open()
     }
 
     fn topic(&self) -> &str {
         &self.name
     }
-}
-
-impl Cluster {
-    fn settings(&self, instance_id: &str) -> KafkaLogSettings {
-        KafkaLogSettings {
-            brokers: vec![self.brokers.clone()],
-            group: self.name.clone(),
-            instance_id: instance_id.to_owned(),
-            replication_factor: 1,
-            min_insync_replicas: 1,
-            session_timeout: Duration::from_secs(10),
-            delivery_timeout: Duration::from_secs(10),
-            linger: Duration::from_millis(5),
-            compression: "lz4".to_owned(),
-            fetch_buffer_bytes: 4 << 20,
-            schema_topic: format!("{}.schemas", self.name),
-            control_topic: format!("{}.control", self.name),
-            tls: None,
-            login: None,
-        }
-    }
-}
-
-/// The cluster with names for one test, or `None`, which is said.
-fn cluster() -> Option<Cluster> {
-    static NUM_TESTS: AtomicU64 = AtomicU64::new(0);
-    let Ok(brokers) = std::env::var("SURGETANK_TEST_KAFKA") else {
-        println!("skipped: SURGETANK_TEST_KAFKA is not set");
-        return None;
-    };
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    let name = format!("test-{}-{started}-{}", std::process::id(), NUM_TESTS.fetch_add(1, Ordering::Relaxed));
-    Some(Cluster { brokers, name })
 }
 
 log_contract::contract!(cluster());

@@ -69,6 +69,8 @@ pub(super) async fn build(
     let gate = parts.gate();
     let fleet = parts.fleet(&rooms)?;
     let (subscription, assignments) = rooms.log.subscribe(&record_topics(config))?;
+    let log = Arc::downgrade(&rooms.log);
+    view.lags.expect(&record_topics(config), move || log.upgrade().is_some_and(|log| log.is_spare()));
     let group = Group {
         supervisor: view.supervisor.clone(),
         homes: handles(&threads.pipeline),

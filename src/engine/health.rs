@@ -1,6 +1,7 @@
 //! Asks the log's and the store's servers from time to time about what they do not tell by themselves.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,9 +10,8 @@ use tracing::debug;
 use super::rooms::Rooms;
 use crate::actors::schemas::Schemas;
 use crate::flow::health::{Condition, Part};
+use crate::http::View;
 use crate::log::TopicSpec;
-use crate::supervision::Status;
-use crate::telemetry::Telemetry;
 use crate::telemetry::counters::add;
 
 /// How often the store is asked whether it answers.
@@ -22,20 +22,21 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
 const INSPECT_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Keeps asking until it is aborted; what was heard last is part of the engine's health.
-pub(super) async fn inspect(
-    status: Arc<Status>,
-    telemetry: Arc<Telemetry>,
-    rooms: Rooms,
-    topics: Vec<TopicSpec>,
-    schemas: Arc<Schemas>,
-) {
+pub(super) async fn inspect(view: View, rooms: Rooms, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
     let (answers, settings): (Findings, Findings) = Default::default();
     for findings in [&answers, &settings] {
         let findings = Arc::clone(findings);
-        status.watch(move || findings.lock().clone());
+        view.status.watch(move || findings.lock().clone());
     }
-    tokio::join!(ask_store(&rooms, &answers), inspect_all(&rooms, &telemetry, &topics, &schemas, &settings));
+    tokio::join!(
+        ask_store(&rooms, &answers),
+        inspect_all(&rooms, &view, &topics, &schemas, &settings),
+        count_losses(&rooms, &view)
+    );
 }
+
+/// How often the log is asked what it lost; it answers from memory.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 type Findings = Arc<Mutex<Vec<Condition>>>;
 
@@ -52,9 +53,18 @@ async fn ask_store(rooms: &Rooms, found: &Mutex<Vec<Condition>>) {
     }
 }
 
+/// The log counts what it lost; the counters show it.
+async fn count_losses(rooms: &Rooms, view: &View) {
+    let mut ticks = tokio::time::interval(COUNT_INTERVAL);
+    loop {
+        ticks.tick().await;
+        view.telemetry.counters.lost_records.store(rooms.log.lost_records(), Ordering::Relaxed);
+    }
+}
+
 async fn inspect_all(
     rooms: &Rooms,
-    telemetry: &Telemetry,
+    view: &View,
     topics: &[TopicSpec],
     schemas: &Schemas,
     found: &Mutex<Vec<Condition>>,
@@ -70,7 +80,7 @@ async fn inspect_all(
                 of_log = conditions;
                 match schemas.restore().await {
                     Ok(restored) => {
-                        add(&telemetry.counters.schemas_restored, restored.num_written);
+                        add(&view.telemetry.counters.schemas_restored, restored.num_written);
                         of_schemas = restored.conditions();
                     }
                     // A topic that is not there, or cannot be read, is among what the log says.

@@ -80,8 +80,7 @@ impl Run {
         let mut pipeline = build(&config, &self.catalog, sockets, &view, opened, &self.secrets, &threads).await?;
         let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
-            Arc::clone(&view.status),
-            Arc::clone(&view.telemetry),
+            view.clone(),
             pipeline.rooms.clone(),
             all_topics(&config),
             Arc::clone(&pipeline.schemas),

@@ -340,8 +340,18 @@ pub trait Log: Send + Sync {
     /// Everything that is wrong with the log and with what is consumed from it, as far as is known: answers within
     /// microseconds.
     fn conditions(&self) -> Vec<Condition> {
-        let unavailable = |reason| Condition::failing(Part::Log, "log_unavailable", "", reason).refusing_intake();
-        self.health().err().map(unavailable).into_iter().collect()
+        unavailable(self.health())
+    }
+
+    /// How many acknowledged records were removed from the log before they were read, as far as this process saw, since it
+    /// began. Always 0 for a log that never removes what is not read.
+    fn lost_records(&self) -> u64 {
+        0
+    }
+
+    /// Whether it is right that this process reads no partition: others have them all.
+    fn is_spare(&self) -> bool {
+        false
     }
 
     /// Asks the log's servers for everything that may keep acknowledged records from being read back: settings of topics,
@@ -368,4 +378,10 @@ pub trait Log: Send + Sync {
 
     /// Flushes and stops the log's threads; appends after this fail.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A log that can take no appends, as a condition.
+fn unavailable(health: Result<(), String>) -> Vec<Condition> {
+    let condition = |reason| Condition::failing(Part::Log, "log_unavailable", "", reason).refusing_intake();
+    health.err().map(condition).into_iter().collect()
 }

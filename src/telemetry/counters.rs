@@ -25,6 +25,8 @@ pub struct Counters {
     pub write_retries: AtomicU64,
     /// Writer schemas that were missing in the log and are there again.
     pub schemas_restored: AtomicU64,
+    /// Acknowledged records that the log removed before they were read, as it tells.
+    pub lost_records: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -40,6 +42,7 @@ pub struct CountersSnapshot {
     pub dead_letters: u64,
     pub write_retries: u64,
     pub schemas_restored: u64,
+    pub lost_records: u64,
 }
 
 impl Counters {
@@ -56,6 +59,7 @@ impl Counters {
             dead_letters: get(&self.dead_letters),
             write_retries: get(&self.write_retries),
             schemas_restored: get(&self.schemas_restored),
+            lost_records: get(&self.lost_records),
         }
     }
 }

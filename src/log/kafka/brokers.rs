@@ -42,6 +42,27 @@ pub(super) struct Statistics {
     /// By topic name.
     #[serde(default)]
     pub topics: HashMap<String, TopicStatistics>,
+    /// The membership; only of a client that is a member of a group.
+    pub cgrp: Option<GroupStatistics>,
+}
+
+/// A membership's part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct GroupStatistics {
+    /// `up` if there is a coordinator that answers.
+    pub state: String,
+    /// `steady` if the group is of one mind.
+    pub join_state: String,
+    /// Why the group last gave its partitions out anew.
+    #[serde(default)]
+    pub rebalance_reason: String,
+    /// How often it did.
+    #[serde(default)]
+    pub rebalance_cnt: u64,
+}
+
+fn unknown() -> i64 {
+    -1
 }
 
 #[derive(Deserialize)]
@@ -72,10 +93,21 @@ struct Summed {
 /// A partition's part. Negative: not known.
 #[derive(Deserialize)]
 pub(super) struct PartitionStatistics {
+    /// The offset of the first record that is still there.
+    #[serde(default = "unknown")]
+    pub lo_offset: i64,
     /// The offset after the last record.
+    #[serde(default = "unknown")]
     pub hi_offset: i64,
-    /// What the group has committed.
-    pub committed_offset: i64,
+    /// Where the first open transaction begins, or the end.
+    #[serde(default = "unknown")]
+    pub ls_offset: i64,
+    /// The broker that has it.
+    #[serde(default)]
+    pub leader: i32,
+    /// What the client does for it, in its own word.
+    #[serde(default)]
+    pub fetch_state: String,
     /// Messages fetched and not read.
     #[serde(default)]
     fetchq_cnt: u64,
@@ -189,7 +221,16 @@ impl Statistics {
 
     fn fetched_bytes(&self) -> u64 {
         let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
-        partitions.map(|partition| partition.fetchq_size + partition.fetchq_cnt * FETCHED_MESSAGE_OVERHEAD).sum()
+        // What has no bytes is the word that the end is reached.
+        let held = partitions.filter(|partition| partition.fetchq_size > 0);
+        held.map(|partition| partition.fetchq_size + partition.fetchq_cnt * FETCHED_MESSAGE_OVERHEAD).sum()
+    }
+
+    /// Whether any broker answers.
+    pub(super) fn has_a_broker_up(&self) -> bool {
+        self.brokers
+            .values()
+            .any(|broker| broker.state == "UP" && matches!(broker.source.as_str(), "configured" | "learned"))
     }
 
     /// Whether the client has any broker that it could ask, whatever its state.
@@ -250,9 +291,7 @@ mod tests {
     #[test]
     fn test_queues_of_both_clients_are_summed() {
         let brokers = Brokers::default();
-        let partition = |bytes, messages| {
-            format!(r#"{{"hi_offset":9,"committed_offset":-1,"fetchq_size":{bytes},"fetchq_cnt":{messages}}}"#)
-        };
+        let partition = |bytes, messages| format!(r#"{{"hi_offset":9,"fetchq_size":{bytes},"fetchq_cnt":{messages}}}"#);
         let json = format!(
             r#"{{"msg_size":0,"topics":{{"t":{{"partitions":{{"0":{},"1":{}}}}}}}}}"#,
             partition(1000, 2),

@@ -9,29 +9,39 @@ use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::{Assignments, id_of};
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, Statistics, is_of_a_connection, log_line};
+use super::consumption::Consumption;
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
 use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
 
 /// How often a revoke looks whether the consumers have answered.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
+/// How long the brokers have to say where reading begins, each time that they are asked. The client asks them the same
+/// thing in these milliseconds, and reads nothing before it knows.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
+/// After this long, reading begins without knowing: then a loss before its start is not noticed.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a seek may take, and an answer about a log that began anew.
+const ANEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The callbacks of the group consumer.
 pub(super) struct GroupContext {
-    assignments: Arc<Assignments>,
+    consumption: Arc<Consumption>,
     events: mpsc::UnboundedSender<AssignmentEvent>,
     brokers: Arc<Brokers>,
     bootstrap: Bootstrap,
     /// Set once, right after the consumer exists; before that nothing calls back.
     consumer: OnceLock<Weak<BaseConsumer<GroupContext>>>,
-    /// Readers that are split off and wait until the assignment is in force.
+    /// Readers that are split off and wait until the assignment is in force and their committed offsets are known.
     ready: Mutex<Vec<Box<dyn PartitionReader>>>,
+    /// Since when such readers wait for their committed offsets.
+    asking_since: Mutex<Option<Instant>>,
     /// While closing there is nobody left to ask: readers are gone, and commits were told.
     is_closing: AtomicBool,
 }
@@ -41,18 +51,19 @@ pub(super) struct GroupContext {
 impl GroupContext {
     /// A context whose consumer is still to come.
     pub(super) fn new(
-        assignments: Arc<Assignments>,
+        consumption: Arc<Consumption>,
         events: mpsc::UnboundedSender<AssignmentEvent>,
         brokers: Arc<Brokers>,
         bootstrap: Bootstrap,
     ) -> Self {
         Self {
-            assignments,
+            consumption,
             events,
             brokers,
             bootstrap,
             consumer: OnceLock::new(),
             ready: Mutex::default(),
+            asking_since: Mutex::default(),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -67,15 +78,86 @@ impl GroupContext {
         self.is_closing.store(true, Ordering::Release);
     }
 
-    fn split(&self, partitions: &TopicPartitionList) {
+    fn assignments(&self) -> &Assignments {
+        &self.consumption.assignments
+    }
+
+    /// Takes partitions up, with a reader each that nobody is told of yet.
+    fn split(&self, partitions: Vec<TopicPartition>) {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let mut ready = self.ready.lock();
-        for id in ids(partitions) {
-            match KafkaReader::split(&consumer, self.assignments.assign(id.clone())) {
+        for id in partitions {
+            match KafkaReader::split(&consumer, self.assignments().assign(id.clone())) {
                 Some(reader) => ready.push(Box::new(reader)),
                 None => tracing::error!(partition = %id, "kafka assigned a partition that has no queue"),
             }
         }
+    }
+
+    /// Announces readers that wait for their committed offsets, once those are known. Called again and again: while the
+    /// brokers do not answer, there is nothing to read either.
+    pub(super) fn announce_known(&self, consumer: &BaseConsumer<Self>) {
+        let mut asked = TopicPartitionList::new();
+        for reader in &*self.ready.lock() {
+            let TopicPartition { topic, partition } = reader.partition();
+            asked.add_partition(topic, *partition as i32);
+        }
+        if asked.count() == 0 {
+            return;
+        }
+        match consumer.committed_offsets(asked, COMMITTED_TIMEOUT) {
+            Ok(committed) => self.begin(&committed),
+            Err(error) => {
+                let since = *self.asking_since.lock().get_or_insert_with(Instant::now);
+                if since.elapsed() < COMMITTED_DEADLINE {
+                    return tracing::debug!(%error, "cannot ask for committed offsets; asking again");
+                }
+                tracing::warn!(%error, "cannot ask for committed offsets; reading begins where the client finds them");
+            }
+        }
+        *self.asking_since.lock() = None;
+        self.announce();
+    }
+
+    fn begin(&self, committed: &TopicPartitionList) {
+        for element in committed.elements() {
+            let Some(assigned) = self.assignments().get(&id_of(element.topic(), element.partition())) else { continue };
+            match (element.error(), element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok())) {
+                (Ok(()), Some(offset)) => assigned.begin(offset),
+                (Ok(()), None) => assigned.begin_without_commit(),
+                (Err(error), _) => {
+                    tracing::warn!(partition = %assigned.id, %error, "its committed offset cannot be told");
+                }
+            }
+        }
+    }
+
+    /// The offsets of these partitions began anew: whoever reads has to end, and reading begins at the start.
+    pub(super) fn begin_anew(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) {
+        // What was not told of them concerns records that are not there any more.
+        drop(self.take_back(partitions.clone()));
+        self.split(partitions.clone());
+        let mut commits = TopicPartitionList::new();
+        for id in &partitions {
+            let number = id.partition as i32;
+            // If it fails, the next record shows it again.
+            if let Err(error) = consumer.seek(&id.topic, number, Offset::Beginning, ANEW_TIMEOUT) {
+                tracing::warn!(partition = %id, %error, "cannot go to the start yet");
+            }
+            let start = consumer.fetch_watermarks(&id.topic, number, ANEW_TIMEOUT).ok();
+            let Some(low) = start.and_then(|(low, _)| u64::try_from(low).ok()) else { continue };
+            if let Some(assigned) = self.assignments().get(id) {
+                assigned.begin(low);
+            }
+            // The group may still have an offset of the log before, or even get one told in these moments.
+            let _ = commits.add_partition_offset(&id.topic, number, Offset::Offset(low as i64));
+        }
+        if commits.count() > 0
+            && let Err(error) = consumer.commit(&commits, CommitMode::Async)
+        {
+            tracing::debug!(%error, "cannot tell the group where reading began anew");
+        }
+        self.announce();
     }
 
     fn announce(&self) {
@@ -105,7 +187,7 @@ impl GroupContext {
 impl GroupContext {
     /// Everything is lost with the membership: whoever reads has to end, and what the group was not told is read again.
     pub(super) fn lose_all(&self) {
-        drop(self.take_back(self.assignments.ids()));
+        drop(self.take_back(self.assignments().ids()));
         self.ready.lock().clear();
     }
 
@@ -116,7 +198,8 @@ impl GroupContext {
         if self.events.send(event).is_ok() {
             wait_for(answer);
         }
-        self.assignments.revoke(&partitions)
+        self.ready.lock().retain(|reader| !partitions.contains(reader.partition()));
+        self.assignments().revoke(&partitions)
     }
 }
 
@@ -126,16 +209,29 @@ impl ClientContext for GroupContext {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(statistics) = Statistics::parse(statistics) {
-            self.assignments.on_statistics(&statistics);
+        // A client that is being closed says nothing about the one after it.
+        if let Some(statistics) = Statistics::parse(statistics).filter(|_| !self.is_closing.load(Ordering::Acquire)) {
+            self.consumption.on_statistics(&statistics);
             self.brokers.note_fetched(Some(&statistics));
             self.bootstrap.on_statistics(&statistics);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if !is_of_a_connection(&error) {
+        self.on_error(&error, reason);
+    }
+}
+
+impl GroupContext {
+    /// Takes in what the client says instead of a record. It repeats what lasts: that is logged once, and what it leads to
+    /// is a part of the health.
+    pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().filter(|_| !is_of_a_connection(error));
+        let heard = |code| self.consumption.with_group(|group| group.on_error(code, reason, Instant::now()));
+        if code.and_then(heard).unwrap_or(false) {
             tracing::warn!(%error, reason, "kafka consumer error");
+        } else {
+            tracing::debug!(%error, reason, "kafka consumer error");
         }
     }
 }
@@ -149,23 +245,32 @@ impl Bootstrapped for GroupContext {
 impl ConsumerContext for GroupContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(partitions) => self.split(partitions),
+            Rebalance::Assign(partitions) => self.split(ids(partitions)),
             Rebalance::Revoke(partitions) => self.revoke(consumer, partitions),
-            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+            Rebalance::Error(error) => self.on_error(error, "a rebalance failed"),
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if matches!(rebalance, Rebalance::Assign(_)) {
-            self.announce();
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if matches!(rebalance, Rebalance::Assign(_)) && !self.is_closing.load(Ordering::Acquire) {
+            self.announce_known(consumer);
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "the group did not take a commit; it will be told again");
-            self.assignments.on_commit_failed(offsets);
-        }
+        // One partition may be refused while the others are taken.
+        let elements = offsets.elements();
+        let failures = elements.iter().filter_map(|element| {
+            let error = element.error().and_then(|()| result.clone()).err()?;
+            self.assignments().on_commit_failed(element.topic(), element.partition());
+            Some(format!("{}/{}: {error}", element.topic(), element.partition()))
+        });
+        let failures: Vec<String> = failures.collect();
+        let outcome = failures.first().map_or(Ok(()), |reason| {
+            tracing::debug!(reason, "the group did not take a commit; it will be told again");
+            Err(reason.clone())
+        });
+        self.consumption.with_group(|group| group.on_commit(outcome, Instant::now()));
     }
 }
 

@@ -9,25 +9,33 @@ mod admin;
 mod assignment;
 mod bootstrap;
 mod brokers;
+mod consumption;
 mod control;
 mod describe;
 mod group;
+mod group_health;
+mod group_view;
 mod inspect;
+mod losses;
 mod producer;
+mod progress;
 mod quiet;
 mod reader;
 mod scan;
 mod settings;
 mod subscription;
+mod watermarks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
+use self::consumption::Consumption;
 use self::control::KafkaControl;
 use self::inspect::Inspector;
 use self::producer::BatchProducer;
@@ -35,7 +43,7 @@ pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordVisitor, Subscription,
-    TopicPartition, TopicSpec, WriterSchema,
+    TopicPartition, TopicSpec, WriterSchema, unavailable,
 };
 use crate::flow::health::Condition;
 
@@ -45,6 +53,7 @@ pub struct KafkaLog {
     brokers: Arc<Brokers>,
     producer: Arc<BatchProducer>,
     inspector: Arc<Inspector>,
+    consumption: Arc<Consumption>,
     is_subscribed: Arc<AtomicBool>,
 }
 
@@ -57,7 +66,8 @@ impl KafkaLog {
         let brokers = Arc::new(Brokers::default());
         let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
         let inspector = Arc::new(Inspector::new(settings.clone(), Arc::clone(&brokers)));
-        Ok(Self { settings, brokers, producer, inspector, is_subscribed: Arc::new(AtomicBool::new(false)) })
+        let (consumption, is_subscribed) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed })
     }
 
     fn schema_topic(&self) -> TopicSpec {
@@ -77,8 +87,8 @@ impl Log for KafkaLog {
         if self.is_subscribed.swap(true, Ordering::AcqRel) {
             return Err(failed("subscribing", &"there is a subscription already"));
         }
-        let started =
-            KafkaSubscription::start(&self.settings, topics, self.brokers.clone(), self.is_subscribed.clone());
+        let known = (Arc::clone(&self.brokers), Arc::clone(&self.consumption));
+        let started = KafkaSubscription::start(&self.settings, topics, known, self.is_subscribed.clone());
         match started {
             Ok((subscription, events)) => {
                 self.inspector.note_subscribed(topics);
@@ -147,6 +157,20 @@ impl Log for KafkaLog {
 
     fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
         Arc::clone(&self.inspector).inspect(topics.to_vec()).boxed()
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let mut conditions = unavailable(self.health());
+        conditions.extend(self.consumption.conditions(Instant::now()));
+        conditions
+    }
+
+    fn lost_records(&self) -> u64 {
+        self.consumption.assignments.losses().lock().count()
+    }
+
+    fn is_spare(&self) -> bool {
+        self.consumption.is_spare()
     }
 
     fn buffered_bytes(&self) -> u64 {

@@ -1,17 +1,18 @@
 //! Reads one assigned partition from its own librdkafka queue.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Message, TopicPartitionList};
 
 use super::assignment::Assigned;
 use super::group::GroupContext;
+use super::watermarks;
 use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
@@ -48,6 +49,7 @@ impl KafkaReader {
                 return Ok(batch);
             }
             // Running out only means that it is time to look again.
+            self.assigned.on_nothing(Instant::now());
             let _ = tokio::time::timeout(LOOK_AGAIN, self.assigned.wake.notified()).await;
         }
     }
@@ -56,29 +58,72 @@ impl KafkaReader {
     fn drain(&self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
         let mut data = Vec::new();
         let mut batch = RecordBatch::default();
+        // What was taken and is not noted yet, and what comes next if no offset is left out.
+        let mut from = None;
+        let mut expected = self.assigned.position();
         while batch.records.len() < limit.max_records && (batch.records.is_empty() || data.len() < limit.max_bytes) {
             match self.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
-                    self.assigned.note_first_read(message.offset());
                     let offset = message.offset() as u64;
+                    if expected != Some(offset) {
+                        self.note(&mut from, batch.next_offset);
+                        let known = || watermarks::known(self.consumer.client(), &self.assigned.id);
+                        if !self.assigned.on_jump(offset, known) {
+                            break;
+                        }
+                    }
+                    from.get_or_insert(offset);
                     let key_start = data.len() as u32;
                     data.extend_from_slice(message.key().unwrap_or_default());
                     let value_start = data.len() as u32;
                     data.extend_from_slice(message.payload().unwrap_or_default());
                     batch.records.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
                     batch.next_offset = offset + 1;
+                    expected = Some(batch.next_offset);
                 }
-                // What has been read is handed out first; an error that lasts will be there again.
-                Some(Err(error)) if batch.records.is_empty() => return Err(self.unavailable(&error)),
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.note(&mut from, batch.next_offset);
+                    self.on_end();
+                    expected = self.assigned.position();
+                }
+                // What has been read is handed out first. The client says an error that lasts once, or over and over: it is
+                // kept for the health.
                 Some(Err(error)) => {
-                    tracing::warn!(partition = %self.assigned.id, %error, "reading was interrupted");
+                    let is_news = self.assigned.on_error(&error.to_string());
+                    if batch.records.is_empty() && is_news {
+                        return Err(self.unavailable(&error));
+                    }
+                    tracing::debug!(partition = %self.assigned.id, %error, "reading was interrupted");
                     break;
                 }
             }
         }
+        self.note(&mut from, batch.next_offset);
         batch.data = data.into();
         Ok(batch)
+    }
+
+    fn note(&self, from: &mut Option<u64>, next_offset: u64) {
+        if let Some(first) = from.take() {
+            self.assigned.on_records(first, next_offset);
+        }
+    }
+
+    /// The queue has come to the end of the log. Where the last record is not the last offset, the client tells how far
+    /// it has read: it counts what holds no record for us, and is asked only then.
+    fn on_end(&self) {
+        let Some(known) = watermarks::known(self.consumer.client(), &self.assigned.id) else { return };
+        if self.assigned.position() != Some(known.high) {
+            self.assigned.on_end(self.passed(), known);
+        }
+    }
+
+    /// The offset after the last one that was taken from the queue, be it a record or the marker of a transaction.
+    fn passed(&self) -> Option<u64> {
+        let positions = self.consumer.position().ok()?;
+        let own = positions.find_partition(&self.assigned.id.topic, self.assigned.id.partition as i32)?;
+        own.offset().to_raw().and_then(|offset| u64::try_from(offset).ok())
     }
 
     fn unavailable(&self, reason: &dyn std::fmt::Display) -> ReadError {
@@ -103,7 +148,7 @@ impl KafkaReader {
         if self.assigned.is_revoked() {
             return Err(ReadError::Revoked(self.assigned.id.clone()));
         }
-        let Some(offset) = self.assigned.rewind_offset() else { return Ok(()) };
+        let Some(offset) = self.assigned.rewind() else { return Ok(()) };
         let (consumer, id) = (self.consumer.clone(), self.assigned.id.clone());
         let seeking =
             move || consumer.seek(&id.topic, id.partition as i32, rdkafka::Offset::Offset(offset), SEEK_TIMEOUT);
@@ -125,10 +170,12 @@ impl PartitionReader for KafkaReader {
     }
 
     fn pause(&mut self) {
+        self.assigned.set_paused(true);
         self.set_paused("pausing", BaseConsumer::pause);
     }
 
     fn resume(&mut self) {
+        self.assigned.set_paused(false);
         self.set_paused("resuming", BaseConsumer::resume);
     }
 

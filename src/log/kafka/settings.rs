@@ -7,6 +7,8 @@ use rdkafka::ClientConfig;
 
 use crate::tls::ServerTrust;
 
+/// How our clients call themselves: also how a group tells its own members from others.
+pub(super) const CLIENT_ID: &str = "surgetank";
 /// librdkafka's own limit for `queued.min.messages`.
 const MAX_MIN_QUEUED: u64 = 10_000_000;
 /// The least and the most that one answer of a broker may hold for a partition, in bytes; a larger batch comes alone.
@@ -77,7 +79,7 @@ impl KafkaLogSettings {
     fn client(&self, own: &[(&str, String)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.brokers.join(","));
-        config.set("client.id", "surgetank");
+        config.set("client.id", CLIENT_ID);
         // The first attempts come quickly, so that a restarted broker is found again within a second or so.
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("socket.keepalive.enable", "true");
@@ -138,6 +140,8 @@ impl KafkaLogSettings {
             ("heartbeat.interval.ms", millis(self.session_timeout / 5)),
             ("max.poll.interval.ms", millis(MAX_POLL_INTERVAL.max(self.session_timeout))),
             ("statistics.interval.ms", millis(STATISTICS_INTERVAL)),
+            // The last offsets of a partition may hold no record: only the end of the partition says so.
+            ("enable.partition.eof", "true".to_owned()),
             // The default pause of a second after a full buffer would let a fast reader starve: how full a buffer is gets
             // looked at only so often.
             ("fetch.queue.backoff.ms", "2".to_owned()),

@@ -13,18 +13,29 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
-use super::assignment::Assignments;
+use super::assignment::Assigned;
 use super::bootstrap::{Bootstrap, Bootstrapped};
-use super::brokers::{Brokers, is_of_a_connection};
+use super::brokers::Brokers;
+use super::consumption::Consumption;
 use super::failed;
 use super::group::GroupContext;
+use super::group_health::{GroupHealth, named};
+use super::group_view;
 use super::settings::KafkaLogSettings;
-use crate::log::{AssignmentEvent, LogError, Subscription, TopicSpec};
+use super::watermarks::Watermarks;
+use crate::log::{AssignmentEvent, LogError, Subscription, TopicPartition, TopicSpec};
 
 /// How long one poll waits: also how soon the driver sees that it should stop.
 const POLL: Duration = Duration::from_millis(50);
-/// How soon the group is told of a commit.
+/// How soon the group is told of a commit, and how soon again if it did not take the last one.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+/// How often the driver looks after what the client does not tell by itself.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long brokers have to answer then. Callbacks wait meanwhile.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many partitions are asked about in one look, at most.
+const MAX_ASKED: usize = 16;
 /// How long leaving waits for readers that are still held, and for the driver as a whole.
 const READERS_DEADLINE: Duration = Duration::from_secs(5);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -43,7 +54,7 @@ struct Membership {
     settings: KafkaLogSettings,
     topics: Vec<String>,
     events: mpsc::UnboundedSender<AssignmentEvent>,
-    assignments: Arc<Assignments>,
+    consumption: Arc<Consumption>,
     brokers: Arc<Brokers>,
 }
 
@@ -54,6 +65,8 @@ struct Driver {
     rejoined_at: Option<Instant>,
     stop: Arc<AtomicBool>,
     is_subscribed: Arc<AtomicBool>,
+    /// The paused partition that was asked about last.
+    last_asked: Option<TopicPartition>,
     _ended: watch::Sender<()>,
 }
 
@@ -64,16 +77,17 @@ impl KafkaSubscription {
     pub(super) fn start(
         settings: &KafkaLogSettings,
         topics: &[TopicSpec],
-        brokers: Arc<Brokers>,
+        (brokers, consumption): (Arc<Brokers>, Arc<Consumption>),
         is_subscribed: Arc<AtomicBool>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<AssignmentEvent>), LogError> {
         let context = format!("joining the consumer group {}", settings.group);
         let (events, receiver) = mpsc::unbounded_channel();
+        consumption.begin(GroupHealth::new(&settings.group, topics, Instant::now()));
         let membership = Membership {
             settings: settings.clone(),
             topics: topics.iter().map(|topic| topic.name.to_string()).collect(),
             events,
-            assignments: Arc::new(Assignments::default()),
+            consumption,
             brokers,
         };
         let consumer = membership.join().map_err(|error| failed(&context, &error))?;
@@ -81,7 +95,15 @@ impl KafkaSubscription {
         let stop = Arc::new(AtomicBool::new(false));
         let (ended_sender, ended) = watch::channel(());
         let (rejoined_at, stopped) = (None, stop.clone());
-        let driver = Driver { consumer, membership, rejoined_at, stop: stopped, is_subscribed, _ended: ended_sender };
+        let driver = Driver {
+            consumer,
+            membership,
+            rejoined_at,
+            stop: stopped,
+            is_subscribed,
+            last_asked: None,
+            _ended: ended_sender,
+        };
         std::thread::Builder::new()
             .name("kafka-group".to_owned())
             .spawn(move || driver.run())
@@ -117,7 +139,7 @@ impl Membership {
     fn join(&self) -> KafkaResult<Arc<BaseConsumer<GroupContext>>> {
         let bootstrap = Bootstrap::new(&self.settings);
         let context =
-            GroupContext::new(Arc::clone(&self.assignments), self.events.clone(), Arc::clone(&self.brokers), bootstrap);
+            GroupContext::new(Arc::clone(&self.consumption), self.events.clone(), Arc::clone(&self.brokers), bootstrap);
         let consumer = Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(), context)?);
         consumer.context().set_consumer(&consumer);
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
@@ -131,14 +153,22 @@ impl Membership {
 impl Driver {
     fn run(mut self) {
         let mut commit_at = Instant::now() + COMMIT_INTERVAL;
+        let mut look_at = Instant::now() + LOOK_INTERVAL;
         while !self.stop.load(Ordering::Acquire) {
             if let Some(reason) = self.poll() {
                 self.on_fatal(reason);
             }
             self.consumer.context().bootstrap().mend(self.consumer.client());
+            self.consumer.context().announce_known(&self.consumer);
+            self.begin_anew();
             if Instant::now() >= commit_at {
-                commit_at = Instant::now() + COMMIT_INTERVAL;
+                let fails = self.membership.consumption.with_group(|group| group.commits_fail()).unwrap_or(false);
+                commit_at = Instant::now() + if fails { COMMIT_RETRY } else { COMMIT_INTERVAL };
                 self.tell_commits();
+            }
+            if Instant::now() >= look_at {
+                self.look();
+                look_at = Instant::now() + LOOK_INTERVAL;
             }
         }
         self.leave();
@@ -157,8 +187,7 @@ impl Driver {
                 }
             }
             Some(Err(KafkaError::MessageConsumptionFatal(reason))) => return Some(reason),
-            Some(Err(error)) if is_of_a_connection(&error) => tracing::debug!(%error, "kafka consumer error"),
-            Some(Err(error)) => tracing::warn!(%error, "kafka consumer error"),
+            Some(Err(error)) => self.consumer.context().on_error(&error, &error.to_string()),
         }
         None
     }
@@ -172,18 +201,93 @@ impl Driver {
         if reason == RDKafkaErrorCode::FencedInstanceId && was_long_ago {
             tracing::warn!("the group took another member for this one; joining it again");
             self.rejoined_at = Some(Instant::now());
-            self.consumer.context().lose_all();
-            self.wait_for_readers();
-            match self.membership.join() {
-                Ok(consumer) => self.consumer = consumer,
-                Err(error) => self.break_down(&error),
+            if let Err(error) = self.join_again() {
+                self.break_down(&error);
             }
             return;
         }
         self.break_down(&reason);
-        self.membership.assignments.revoke_all();
+        self.membership.consumption.assignments.revoke_all();
         // Nothing comes from this client any more; do not spin on its error.
         std::thread::sleep(COMMIT_INTERVAL);
+    }
+
+    /// Joins with a new client.
+    fn join_again(&mut self) -> KafkaResult<()> {
+        self.consumer.context().lose_all();
+        self.wait_for_readers();
+        let consumer = self.membership.join()?;
+        let old = std::mem::replace(&mut self.consumer, consumer);
+        // It has lost everything already; what it does while it closes, and how long that takes, is nobody's concern.
+        old.context().set_closing();
+        std::thread::Builder::new().name("kafka-group-old".to_owned()).spawn(move || drop(old)).map(drop).or_else(
+            |error| {
+                tracing::debug!(%error, "no thread to close the old client on");
+                Ok(())
+            },
+        )
+    }
+
+    /// Offsets that began anew are read from their start, with new readers.
+    fn begin_anew(&self) {
+        let anew = self.membership.consumption.assignments.begun_anew();
+        if anew.is_empty() {
+            return;
+        }
+        let ids: Vec<TopicPartition> = anew.iter().map(|assigned| assigned.id.clone()).collect();
+        tracing::warn!(
+            partitions = named(&ids),
+            "offsets begin anew: the topic was deleted and made again, or its log was cut off; reading it from its start"
+        );
+        anew.iter().for_each(|assigned| assigned.give_up_the_rest());
+        self.consumer.context().begin_anew(&self.consumer, ids);
+    }
+
+    /// Looks after what the client does not tell by itself.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let consumption = Arc::clone(&self.membership.consumption);
+        if consumption.with_group(|group| group.wants_new_client(now)).unwrap_or(false) {
+            tracing::warn!("the group's coordinator does not answer, though brokers do; joining with a new client");
+            // The next look tries again.
+            if let Err(error) = self.join_again() {
+                tracing::warn!(%error, "cannot make a new client");
+            }
+            return;
+        }
+        if consumption.with_group(|group| group.wants_view(now)).unwrap_or(false) {
+            match group_view::ask(self.consumer.client(), &self.membership.settings.group, LOOK_TIMEOUT) {
+                Ok(Some(view)) => drop(consumption.with_group(|group| group.on_view(view, Instant::now()))),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "cannot ask who is in the group"),
+            }
+        }
+        self.ask_for_ends();
+    }
+
+    /// Asks where logs end of which nothing is fetched now, some of them at a time.
+    fn ask_for_ends(&mut self) {
+        let mut partitions = self.membership.consumption.assignments.filter(Assigned::wants_to_ask);
+        partitions.sort_by(|a, b| a.id.cmp(&b.id));
+        let num_before = partitions.partition_point(|assigned| Some(&assigned.id) <= self.last_asked.as_ref());
+        let num_partitions = partitions.len();
+        let deadline = Instant::now() + LOOK_TIMEOUT;
+        for assigned in partitions.iter().cycle().skip(num_before).take(num_partitions.min(MAX_ASKED)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.last_asked = Some(assigned.id.clone());
+            let asked = self.consumer.fetch_watermarks(&assigned.id.topic, assigned.id.partition as i32, left);
+            let bounds = asked.map(|(low, high)| (u64::try_from(low), u64::try_from(high)));
+            match bounds {
+                Ok((Ok(low), Ok(high))) => {
+                    assigned.is_asking();
+                    assigned.on_asked(Watermarks { low, high });
+                }
+                other => tracing::debug!(partition = %assigned.id, ?other, "cannot ask where its log ends"),
+            }
+        }
     }
 
     fn break_down(&self, reason: &dyn std::fmt::Display) {
@@ -204,12 +308,15 @@ impl Driver {
     }
 
     fn tell_commits(&self) {
-        let commits = self.membership.assignments.take_untold();
+        let commits = self.membership.consumption.assignments.take_untold();
         if commits.count() > 0
             && let Err(error) = self.consumer.commit(&commits, CommitMode::Async)
         {
-            tracing::warn!(%error, "cannot tell the group our commits; trying again");
-            self.membership.assignments.on_commit_failed(&commits);
+            let consumption = &self.membership.consumption;
+            consumption.with_group(|group| group.on_commit(Err(error.to_string()), Instant::now()));
+            for element in commits.elements() {
+                consumption.assignments.on_commit_failed(element.topic(), element.partition());
+            }
         }
     }
 
@@ -217,7 +324,7 @@ impl Driver {
     /// gives it its partitions back after a restart.
     fn leave(self) {
         self.consumer.context().set_closing();
-        let commits = self.membership.assignments.revoke_all();
+        let commits = self.membership.consumption.assignments.revoke_all();
         if commits.count() > 0
             && let Err(error) = self.consumer.commit(&commits, CommitMode::Sync)
         {
@@ -231,6 +338,7 @@ impl Driver {
         let Self { consumer, membership, is_subscribed, .. } = self;
         drop(consumer);
         membership.brokers.note_fetched(None);
+        membership.consumption.end();
         is_subscribed.store(false, Ordering::Release);
     }
 }

@@ -1,0 +1,70 @@
+//! Asks a consumer group who is in it and which partitions each member has.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::KafkaResult;
+
+use super::assignment::id_of;
+use super::group_health::{GroupMember, GroupView};
+use crate::log::TopicPartition;
+
+/// Asks the brokers. Blocks for up to `timeout`. `None`: nobody knows the group.
+pub(super) fn ask<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+    timeout: Duration,
+) -> KafkaResult<Option<GroupView>> {
+    let groups = client.fetch_group_list(Some(group), timeout)?;
+    let found = groups.groups().iter().find(|info| info.name() == group);
+    Ok(found.map(|info| {
+        let members = info.members().iter().map(|member| GroupMember {
+            client_id: member.client_id().to_owned(),
+            host: member.client_host().to_owned(),
+            held: member.assignment().and_then(partitions).unwrap_or_default(),
+        });
+        let members = members.collect();
+        GroupView { state: info.state().to_owned(), protocol: info.protocol().to_owned(), members }
+    }))
+}
+
+/// The partitions of a member, in the form that Kafka's own clients share: a version, then topics with partition numbers.
+fn partitions(assignment: &[u8]) -> Option<HashSet<TopicPartition>> {
+    let mut rest = assignment.get(2..)?;
+    let mut held = HashSet::new();
+    for _ in 0..number(&mut rest)? {
+        let length = usize::from(u16::from_be_bytes(take(&mut rest, 2)?.try_into().ok()?));
+        let topic = std::str::from_utf8(take(&mut rest, length)?).ok()?;
+        for _ in 0..number(&mut rest)? {
+            held.insert(id_of(topic, number(&mut rest)?));
+        }
+    }
+    Some(held)
+}
+
+fn number(bytes: &mut &[u8]) -> Option<i32> {
+    Some(i32::from_be_bytes(take(bytes, 4)?.try_into().ok()?))
+}
+
+fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_an_assignment_is_read_and_garbage_is_nothing() {
+        let assignment =
+            b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x05\0\x02bc\0\0\0\x01\0\0\0\x07\xff\xff\xff\xff";
+        let held = partitions(assignment).unwrap();
+        assert_eq!(held, [id_of("a", 0), id_of("a", 5), id_of("bc", 7)].into());
+        for length in 0..assignment.len() - 4 {
+            assert_eq!(partitions(&assignment[..length]), None, "{length}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Records that were gone from the log before they were read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use super::group_health::named;
+use super::progress::Gone;
+use crate::flow::health::{Condition, Part};
+use crate::log::TopicPartition;
+
+/// A loss is part of the health for this long after the last one; the counter and the log keep it.
+const SHOWN: Duration = Duration::from_secs(600);
+/// How many ranges are named.
+const MAX_RANGES: usize = 20;
+
+/// The ranges that were lost, the latest last.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    num_offsets: u64,
+    ranges: VecDeque<(TopicPartition, Gone)>,
+    last_at: Option<Instant>,
+    /// Partitions that the group has no commit for, though their logs do not begin at 0, with where they begin.
+    unknown: BTreeMap<TopicPartition, u64>,
+    unknown_at: Option<Instant>,
+}
+
+impl Losses {
+    /// Takes in a range, and says so.
+    pub(super) fn add(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
+        let Gone { from, to } = gone;
+        tracing::error!(
+            topic = %partition.topic,
+            partition = partition.partition,
+            from,
+            to = to - 1,
+            count = to - from,
+            "acknowledged records are lost: the log removed them before they were read"
+        );
+        self.num_offsets += to - from;
+        self.last_at = Some(now);
+        // What is removed bit by bit is one range.
+        if let Some((_, range)) = self.ranges.iter_mut().find(|(id, range)| id == partition && range.to == from) {
+            range.to = to;
+            return;
+        }
+        if self.ranges.len() == MAX_RANGES {
+            self.ranges.pop_front();
+        }
+        self.ranges.push_back((partition.clone(), gone));
+    }
+
+    /// Reading begins at the start of a log that is not 0, without a commit: whether something was lost, nobody knows.
+    pub(super) fn add_unknown(&mut self, partition: &TopicPartition, low: u64, now: Instant) {
+        self.unknown.insert(partition.clone(), low);
+        self.unknown_at = Some(now);
+    }
+
+    /// How many offsets were lost since the process began.
+    pub(super) fn count(&self) -> u64 {
+        self.num_offsets
+    }
+
+    /// What is recent of it.
+    pub(super) fn conditions(&self, now: Instant) -> impl Iterator<Item = Condition> {
+        self.lost(now).into_iter().chain(self.unknown(now))
+    }
+
+    fn unknown(&self, now: Instant) -> Option<Condition> {
+        self.unknown_at.filter(|at| now.saturating_duration_since(*at) < SHOWN)?;
+        let ids: Vec<TopicPartition> = self.unknown.keys().cloned().collect();
+        let detail = format!(
+            "the group has no committed offset for {}, whose logs begin later than at 0: if it has read them before, it was \
+             away for longer than the brokers keep offsets (offsets.retention.minutes), and records that the log has \
+             removed meanwhile are lost without a trace; for a new group this is normal",
+            named(&ids)
+        );
+        Some(Condition::degraded(Part::Consume, "start_unknown", "", detail))
+    }
+
+    fn lost(&self, now: Instant) -> Option<Condition> {
+        self.last_at.filter(|at| now.saturating_duration_since(*at) < SHOWN)?;
+        let mut detail = format!(
+            "{} acknowledged records were removed from the log before they were read, by retention or by hand; the last \
+             offsets were",
+            self.num_offsets
+        );
+        for (index, (id, Gone { from, to })) in self.ranges.iter().rev().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            // Writing into a string cannot fail.
+            let _ = write!(detail, "{separator} {id} {from} to {} ({} records)", to - 1, to - from);
+        }
+        detail.push_str(
+            ". They cannot be brought back from this log; give its topics a retention that is longer than the store may \
+             be away",
+        );
+        Some(Condition::degraded(Part::Consume, "records_lost", "", detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::kafka::assignment::id_of;
+
+    #[test]
+    fn test_a_loss_is_shown_for_some_minutes_after_the_last_one_and_counted_for_ever() {
+        let (mut losses, start) = (Losses::default(), Instant::now());
+        assert_eq!(losses.conditions(start).count(), 0);
+        losses.add(&id_of("orders", 3), Gone { from: 100, to: 200 }, start);
+        losses.add(&id_of("orders", 3), Gone { from: 200, to: 1000 }, start);
+        losses.add(&id_of("orders", 4), Gone { from: 5, to: 6 }, start + SHOWN / 2);
+        let condition = losses.conditions(start + SHOWN).next().unwrap();
+        assert!(condition.detail.contains("901 acknowledged records"), "{}", condition.detail);
+        assert!(condition.detail.contains("orders/4 5 to 5 (1 records), orders/3 100 to 999 (900 records)"));
+        assert_eq!(losses.conditions(start + 2 * SHOWN).count(), 0);
+        assert_eq!(losses.count(), 901);
+    }
+
+    #[test]
+    fn test_a_start_without_a_commit_is_shown_for_some_minutes_and_counts_as_nothing() {
+        let (mut losses, start) = (Losses::default(), Instant::now());
+        losses.add_unknown(&id_of("orders", 3), 1000, start);
+        let conditions: Vec<_> = losses.conditions(start).collect();
+        assert_eq!((conditions[0].code, losses.count()), ("start_unknown", 0));
+        assert!(conditions[0].detail.contains("orders/3"));
+        assert_eq!(losses.conditions(start + SHOWN).count(), 0);
+    }
+
+    #[test]
+    fn test_only_the_latest_ranges_are_named() {
+        let (mut losses, now) = (Losses::default(), Instant::now());
+        for number in 0..100 {
+            losses.add(&id_of("t", number), Gone { from: 0, to: 1 }, now);
+        }
+        assert_eq!((losses.ranges.len(), losses.count()), (MAX_RANGES, 100));
+    }
+}
