@@ -167,9 +167,9 @@ impl Producers {
     fn retire(&self) {
         let mut clients = self.clients.lock();
         // Lanes hold theirs.
-        let (used, unused) = std::mem::take(&mut *clients).into_iter().partition::<BTreeMap<_, _>, _>(|(_, client)| {
-            Arc::strong_count(client) > 1
-        });
+        let (used, unused) = std::mem::take(&mut *clients)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, client)| Arc::strong_count(client) > 1);
         if used.is_empty() {
             *clients = unused;
         } else {
