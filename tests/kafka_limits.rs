@@ -90,7 +90,11 @@ impl Cluster {
     }
 
     async fn limit(&self, topic: &str, max_bytes: &str) {
-        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", max_bytes);
+        self.configure(topic, "max.message.bytes", max_bytes).await;
+    }
+
+    async fn configure(&self, topic: &str, key: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
         self.admin().alter_configs([&change], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     }
 
@@ -253,6 +257,45 @@ async fn a_schema_that_its_topic_does_not_take_is_a_clear_error() {
     assert!(refused.to_string().contains("raise max.message.bytes"), "{refused}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_has_to_fit_into_a_segment_too() {
+    let Some(cluster) = Cluster::find() else { return };
+    let log = cluster.open();
+    let topic = spec(&cluster.name, 1);
+    // More than a segment: the broker refuses what is larger than that with a reason of its own.
+    cluster.create(&topic, &[("segment.bytes", "1048576"), ("max.message.bytes", "4000000")]).await;
+    let values = [noise(2_000_000), noise(10)];
+    let receipt = append(&log, &at(&topic, 0), batch("device", &values));
+    assert!(matches!(outcome(receipt).await, Err(AppendError::TooLarge(_))));
+    log.inspect(std::slice::from_ref(&topic)).await.unwrap();
+    let receipt = append(&log, &at(&topic, 0), batch("device", &values));
+    assert!(matches!(outcome(receipt).await, Err(AppendError::TooLarge(_))));
+    let max_bytes = log.record_limit(&topic.name).max_bytes();
+    assert!(max_bytes < 1_048_576, "{max_bytes}");
+    outcome(append(&log, &at(&topic, 0), batch("device", &[noise(max_bytes - 6)]))).await.unwrap();
+    assert!(log.conditions().is_empty(), "{:?}", log.conditions());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_refuses_records_is_a_condition_and_no_fault_of_theirs() {
+    let Some(cluster) = Cluster::find() else { return };
+    let log = cluster.open();
+    let topic = spec(&cluster.name, 1);
+    // Everything is older than the broker's clock says.
+    cluster.create(&topic, &[("message.timestamp.before.max.ms", "0")]).await;
+    let refused = outcome(append(&log, &at(&topic, 0), batch("device", &["v"]))).await;
+    assert!(matches!(refused, Err(AppendError::Refused(_))), "{refused:?}");
+    let conditions = log.conditions();
+    assert_eq!((conditions.len(), conditions[0].code, &*conditions[0].subject), (1, "append_refused", &*topic.name));
+    assert!(conditions[0].refuses_intake && conditions[0].detail.contains("message.timestamp"), "{}", conditions[0]);
+    cluster.configure(&topic.name, "message.timestamp.before.max.ms", "3600000").await;
+    until_true("appends to work again", async || {
+        outcome(append(&log, &at(&topic, 0), batch("device", &["v"]))).await.is_ok()
+    })
+    .await;
+    assert!(log.conditions().is_empty(), "{:?}", log.conditions());
+}
+
 /// Layouts whose newest `position` has a text of any length up to 60,000 bytes.
 fn layouts() -> Layouts {
     let layouts = Layouts::new();
@@ -332,7 +375,8 @@ async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_
     let Some(cluster) = Cluster::find() else { return };
     let site = cluster.site(&[("writer.retry_max", "\"200 ms\"")]);
     let running = site.launch().await;
-    let huge = noise(1_040_000);
+    // With what a letter has beside it, this is more than Kafka's default takes.
+    let huge = noise(1_048_400);
     cluster.produce(&cluster.name, b"stranger", &huge);
     cluster.produce(&cluster.name, &[b'k'; 300_000], b"a key of its own");
     let ready = async || http::get(running.engine.http_addr, "/health/ready").await.0 == 200;
@@ -358,11 +402,25 @@ async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_
     .await;
     assert!(condition.detail.contains(&cluster.dead()), "{condition}");
     cluster.limit(&cluster.dead(), "20000").await;
+    // The engine asks again by itself, only later.
     running.started.rooms.log.inspect(&[spec(&cluster.dead(), 1)]).await.unwrap();
     until_true("the fourth letter", async || running.counters().dead_letters == 4).await;
     running.catch_up().await;
     let found = joined(&running, &site);
     assert_eq!(found["not_a_record"].iter().filter(|letter| letter.payload == huge).count(), 2);
+
+    // Nor does it lose anything while that topic is not there at all.
+    cluster.admin().delete_topics(&[&cluster.dead()], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    cluster.produce(&cluster.name, b"stranger", b"last");
+    until_true("the condition again", async || {
+        let conditions = running.started.view.status.conditions();
+        conditions.iter().any(|condition| condition.code == "dead_letters_not_confirmed")
+    })
+    .await;
+    cluster.create(&spec(&cluster.dead(), 1), &[]).await;
+    until_true("the fifth letter", async || running.counters().dead_letters == 5).await;
+    running.catch_up().await;
+    assert_eq!(joined(&running, &site)["not_a_record"][0].payload, b"last");
     assert!(running.started.view.status.conditions().is_empty());
     running.stop().await;
 }

@@ -23,7 +23,7 @@ pub struct Joined {
     pub missing: Vec<u32>,
 }
 
-/// A letter that is buried twice is two letters: the second time it may be cut otherwise.
+/// A letter that is written again may be cut otherwise: its parts do not go with those of before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Name {
     whole: String,
@@ -64,6 +64,9 @@ impl LetterParts {
         }
         let is_whole = open.payloads.len() == name.num_parts as usize;
         let mut done: Vec<Joined> = is_whole.then(|| self.close(&name)).flatten().into_iter().collect();
+        if let Some(joined) = done.first() {
+            self.forget_attempts(&joined.letter.whole, joined.letter.payload_bytes);
+        }
         while self.num_bytes > self.max_bytes
             && let Some(oldest) = self.order.front().cloned()
         {
@@ -79,6 +82,15 @@ impl LetterParts {
             self.close(&oldest)
         })
         .collect()
+    }
+
+    /// Some parts may have been written before the topic refused another: then the letter was cut anew and written again.
+    fn forget_attempts(&mut self, whole: &str, payload_bytes: u64) {
+        let is_attempt = |(name, open): (&Name, &Open)| {
+            (name.whole == whole && open.letter.payload_bytes == payload_bytes).then(|| name.clone())
+        };
+        let attempts: Vec<Name> = self.open.iter().filter_map(is_attempt).collect();
+        attempts.iter().for_each(|name| drop(self.close(name)));
     }
 
     fn close(&mut self, name: &Name) -> Option<Joined> {
@@ -146,6 +158,18 @@ mod tests {
         let left = letters.finish();
         assert_eq!((left.len(), left[0].missing.as_slice()), (1, &[3][..]));
         assert!(left[0].letter.payload.len() < 3000 && left[0].letter.payload_bytes == 3000);
+    }
+
+    #[test]
+    fn test_parts_of_an_attempt_that_was_given_up_are_forgotten() {
+        let payload: Vec<u8> = (0..3000).map(|i| i as u8).collect();
+        let mut mixed = parts("a", 1, &payload);
+        mixed.pop();
+        mixed.extend(parts("a", 2, &payload));
+        let mut letters = LetterParts::new(usize::MAX);
+        let found: Vec<Joined> = mixed.into_iter().flat_map(|part| letters.add(part)).collect();
+        assert!(found.len() == 1 && found[0].letter.payload == payload);
+        assert_eq!((letters.num_bytes, letters.finish().len()), (0, 0));
     }
 
     #[test]
