@@ -401,6 +401,8 @@ async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_
     })
     .await;
     assert!(condition.detail.contains(&cluster.dead()), "{condition}");
+    let little = running.started.view.status.conditions();
+    assert!(little.iter().any(|condition| condition.code == "topic_takes_little"), "{little:?}");
     cluster.limit(&cluster.dead(), "20000").await;
     // The engine asks again by itself, only later.
     running.started.rooms.log.inspect(&[spec(&cluster.dead(), 1)]).await.unwrap();

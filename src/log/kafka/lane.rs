@@ -8,12 +8,15 @@ use parking_lot::Mutex;
 
 use super::client::Client;
 use super::handover::Handover;
-use super::limits::TopicLimit;
+use super::limits::{DEFAULT_BATCH_BYTES, TopicLimit};
 use crate::flow::health::{Condition, Part};
 use crate::log::{AppendBatch, Completion, RecordLimit};
 
 /// For so long after the last refusal a topic counts as refusing, unless it has confirmed something since.
 const REFUSAL_STANDS: Duration = Duration::from_secs(30);
+
+/// A topic that takes no larger records is set up wrongly.
+const LEAST_RECORD_BYTES: usize = 1024;
 
 /// One topic's way into Kafka.
 pub(super) struct Lane {
@@ -124,7 +127,22 @@ impl Lane {
     }
 
     /// What is wrong with appends to this topic.
-    pub(super) fn condition(&self) -> Option<Condition> {
+    pub(super) fn conditions(&self) -> impl Iterator<Item = Condition> + use<> {
+        self.refuses().into_iter().chain(self.takes_little())
+    }
+
+    fn takes_little(&self) -> Option<Condition> {
+        let max_bytes = self.record_limit.max_bytes();
+        let detail = format!(
+            "topic {} takes records of {max_bytes} bytes at most: nearly everything for it is refused as too large, and dead \
+             letters are cut. Raise its max.message.bytes (Kafka's default is {DEFAULT_BATCH_BYTES})",
+            self.topic
+        );
+        (max_bytes < LEAST_RECORD_BYTES)
+            .then(|| Condition::degraded(Part::Log, "topic_takes_little", &*self.topic, detail))
+    }
+
+    fn refuses(&self) -> Option<Condition> {
         let mut refusal = self.refusal.lock();
         if refusal.as_ref().is_some_and(|(_, at)| at.elapsed() > REFUSAL_STANDS) {
             *refusal = None;

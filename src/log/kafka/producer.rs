@@ -93,7 +93,7 @@ impl BatchProducer {
 
     /// What is wrong with single topics.
     pub(super) fn conditions(&self) -> Vec<Condition> {
-        self.producers.lanes.read().values().filter_map(|lane| lane.condition()).collect()
+        self.producers.lanes.read().values().flat_map(|lane| lane.conditions()).collect()
     }
 
     /// Takes no more appends and waits until those on their way are confirmed or given up. Blocks.

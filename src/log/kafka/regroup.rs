@@ -128,6 +128,7 @@ fn send_again(producers: &Producers, refused: Vec<Refused>) {
         match producers.learn(&lane, |limit| limit.batch_refused(batch_bytes, now)) {
             Ok(true) => lane.newest().append_again(refused),
             Ok(false) => {
+                lane.note_refused("it is refused as too large, however small the batch");
                 refused.give_up(AppendError::TooLarge(format!("topic {} takes no batch at all", lane.topic())));
             }
             Err(error) => refused.give_up(AppendError::Unavailable(error.to_string())),
