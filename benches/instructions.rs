@@ -19,6 +19,8 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use surgetank::actors::decoder::unpack::{PackageRef, Unpacked, Unpacker};
 use surgetank::actors::gate::{Admission, Gateway};
 use surgetank::actors::intake::IntakeRules;
+use surgetank::actors::routes::RecordLimits;
+use surgetank::log::RecordLimit;
 use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
@@ -102,6 +104,7 @@ fn block(catalog: &Catalog) -> Vec<u8> {
 struct Packed {
     block: Vec<u8>,
     rules: IntakeRules,
+    limits: RecordLimits,
     unpacker: Unpacker,
 }
 
@@ -113,7 +116,9 @@ fn packed() -> Packed {
         topic_of: [(POSITION, 0)].into(),
         max_event_time_ahead: Duration::from_secs(60),
     };
-    let mut packed = Packed { block, rules, unpacker: Unpacker::default() };
+    let limit = RecordLimit::new(1 << 20);
+    let limits = RecordLimits { topics: vec![limit.clone()], dead_letter: limit };
+    let mut packed = Packed { block, rules, limits, unpacker: Unpacker::default() };
     // Its buffers are kept from one package to the next.
     unpack_once(&mut packed);
     packed
@@ -122,9 +127,9 @@ fn packed() -> Packed {
 fn unpack_once(packed: &mut Packed) -> Unpacked {
     let device_id = device_id();
     let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
-    let Packed { block, rules, unpacker } = packed;
+    let Packed { block, rules, limits, unpacker } = packed;
     let package = PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us };
-    unpacker.unpack(package, rules, 1).expect("a valid package")
+    unpacker.unpack(package, rules, limits).expect("a valid package")
 }
 
 // Snappy block to Avro records.

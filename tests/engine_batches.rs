@@ -7,10 +7,13 @@ mod common;
 use std::net::SocketAddr;
 
 use common::device::{Device, position_at};
+use common::ledger::dead_letters;
 use common::site::{Running, Site};
 use common::{http, now_ms, until, until_true};
 use serde_json::Value;
+use surgetank::engine::record_topics;
 use surgetank::log::partitioner::partition_for;
+use surgetank::log::{AppendBatch, Completion, Keys, TopicPartition};
 
 /// Batches that consumers made, and records in the largest of them.
 async fn batches(address: SocketAddr) -> (u64, u64) {
@@ -128,5 +131,29 @@ async fn a_partition_that_is_behind_waits_for_its_turn() {
         site.number("select count(*) from position"),
         i64::from(NUM_PARTITIONS * (1 + NUM_PACKAGES * PER_PACKAGE))
     );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_of_a_batch_travel_together() {
+    const NUM_RECORDS: usize = 5000;
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let topic = record_topics(&site.config())[0].name.clone();
+    let batch = AppendBatch {
+        keys: Keys::Same("stranger".into()),
+        values: vec![7; NUM_RECORDS].into(),
+        ends: (1..=NUM_RECORDS as u32).collect(),
+    };
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let done = Completion::new(|outcome| drop(answer.send(outcome)));
+    running.started.rooms.log.append(&TopicPartition { topic, partition: 0 }, batch, done);
+    answered.await.unwrap().unwrap();
+    until_true("all dead letters", async || running.counters().dead_letters == NUM_RECORDS as u64).await;
+    running.catch_up().await;
+    let (_, histograms) = http::get(running.engine.http_addr, "/histograms").await;
+    let num_appends = histograms["stages"]["append"]["count"].as_u64().unwrap();
+    assert!(num_appends <= 50, "{num_appends} appends for {NUM_RECORDS} letters");
+    assert_eq!(dead_letters(&site.config(), &*running.started.rooms.log).len(), NUM_RECORDS);
     running.stop().await;
 }

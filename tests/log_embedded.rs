@@ -106,6 +106,22 @@ async fn unknown_partition_and_inconsistent_batch_are_not_taken() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_too_large_is_cut_and_only_a_record_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_with_topic(settings(directory.path())).await;
+    let max_bytes = log.record_limit(&topic().name).max_bytes();
+    let values: Vec<Vec<u8>> = (0..5).map(|number| vec![number; 10 << 20]).collect();
+    outcome(append(&log, &at(&topic(), 0), batch("device", &values))).await.unwrap();
+    let mut found = Vec::new();
+    log.scan(&topic(), &mut |_, offset, _, value| found.push((offset, value[0], value.len()))).unwrap();
+    assert_eq!(found, (0..5).map(|number| (u64::from(number), number, 10 << 20)).collect::<Vec<_>>());
+
+    let too_large = [vec![0; 10], vec![0; max_bytes]];
+    let refused = outcome(append(&log, &at(&topic(), 0), batch("device", &too_large))).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn reader_that_is_behind_reads_from_disk() {
     let directory = tempfile::tempdir().unwrap();
     let log = open_with_topic(EmbeddedLogSettings { tail_cache: 10_000, ..settings(directory.path()) }).await;

@@ -41,7 +41,7 @@ async fn record_that_is_too_large_is_refused() {
     let values = [vec![b'x'; 10], vec![b'x'; 2_000_000], vec![b'x'; 10]];
     assert!(matches!(
         outcome(append(&*log, &at(&topic, 0), batch("device", &values))).await,
-        Err(AppendError::Refused(_))
+        Err(AppendError::TooLarge(_))
     ));
     outcome(append(&*log, &at(&topic, 0), batch("device", &["small"]))).await.unwrap();
 }

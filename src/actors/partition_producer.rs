@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Actor, Context, Handler, Message};
-use tracing::error;
 
 use crate::flow::credit::Credit;
-use crate::log::{AppendBatch, AppendError, Completion, Log, TopicPartition};
+use crate::log::{AppendBatch, Completion, Log, TopicPartition};
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -50,13 +49,11 @@ impl Handler<Append> for PartitionProducer {
 
     fn handle(&mut self, Append { batch, done, credit }: Append, _: &mut Self::Context) {
         fail::fail_point!("partition_producer");
-        let (append, since, partition) = (self.append.clone(), Instant::now(), self.partition.clone());
+        let (append, since) = (self.append.clone(), Instant::now());
         let done = Completion::new(move |answer| {
-            match &answer {
-                Ok(()) => append.record(since.elapsed().as_micros() as u64),
-                // The device keeps sending it until an operator has changed the log's limits: nothing is lost.
-                Err(AppendError::Refused(reason)) => error!(%partition, reason, "the log's own limits are too small"),
-                Err(AppendError::Unavailable(_) | AppendError::Full(_) | AppendError::Abandoned) => {}
+            // Why the log does not confirm is for the log to say, once per change and not once per batch.
+            if answer.is_ok() {
+                append.record(since.elapsed().as_micros() as u64);
             }
             done.complete(answer);
             drop(credit);

@@ -1,4 +1,4 @@
-//! `surgetank dead-letters`: what could never be written, and why.
+//! `surgetank dead-letters`: what could never be written, and why. A letter that was written in parts is shown as one.
 
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
@@ -7,34 +7,40 @@ use super::args::{DeadLettersArgs, Format};
 use super::{Failure, Outcome, load, print, runtime};
 use crate::engine::{dead_letter_topic, open_log};
 use crate::log::TopicPartition;
-use crate::protocol::avro::OwnedDeadLetter;
+use crate::protocol::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
+
+/// Payloads of letters of which parts are still to come, in bytes: parts lie side by side, so that few are open.
+const MAX_OPEN_BYTES: usize = 64 << 20;
+
+/// A table is printed when it has so many rows, and the next begins: the topic may have millions.
+const TABLE_ROWS: usize = 500;
 
 pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     let config = load(Some(&args.config))?;
     let topic = dead_letter_topic(&config);
     runtime(1)?.block_on(async {
         let log = open_log(&config).map_err(Failure::job)?;
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
-            "at",
-            "device",
-            "reason",
-            "detail",
-            "origin",
-            "type",
-            "version",
-            "sequence",
-            "event time",
-            "bytes",
-        ]);
-        let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| match args.format {
-            Format::Json => print(to_json(from, offset, value)),
+        let mut parts = LetterParts::new(MAX_OPEN_BYTES);
+        let mut table = new_table();
+        let mut show = |place: Option<(&TopicPartition, u64)>, letter: &Joined| match args.format {
+            Format::Json => print(to_json(place, letter)),
             Format::Table => {
-                table.add_row(to_row(value));
+                table.add_row(to_row(letter));
+                if table.row_count() >= TABLE_ROWS {
+                    print(std::mem::replace(&mut table, new_table()));
+                }
             }
+        };
+        let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| {
+            let letters = match OwnedDeadLetter::decode(value) {
+                Ok(letter) => parts.add(letter),
+                Err(error) => vec![not_a_letter(error, value)],
+            };
+            letters.iter().for_each(|letter| show(Some((from, offset)), letter));
         };
         log.scan(&topic, &mut visit).map_err(Failure::job)?;
         log.close().await;
+        parts.finish().iter().for_each(|letter| show(None, letter));
         if matches!(args.format, Format::Table) {
             print(table);
         }
@@ -42,48 +48,95 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     })
 }
 
-fn to_json(from: &TopicPartition, offset: u64, value: &[u8]) -> Value {
-    match OwnedDeadLetter::decode(value) {
-        Ok(letter) => json!({
-            "partition": from.to_string(),
-            "offset": offset,
-            "at_us": letter.at_us,
-            "device_id": letter.device_id,
-            "reason": letter.reason_code,
-            "detail": letter.detail,
-            "origin": letter.origin,
-            "type_id": letter.type_id,
-            "version": letter.version,
-            "sequence": letter.sequence,
-            "event_time_ms": letter.event_time_ms,
-            "payload_hex": hex(&letter.payload),
-        }),
-        Err(error) => json!({
-            "partition": from.to_string(),
-            "offset": offset,
-            "reason": error.to_string(),
-            "payload_hex": hex(value),
-        }),
-    }
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "at",
+        "device",
+        "reason",
+        "detail",
+        "origin",
+        "type",
+        "version",
+        "sequence",
+        "event time",
+        "bytes",
+    ]);
+    table
 }
 
-fn to_row(value: &[u8]) -> Vec<String> {
-    let letter = match OwnedDeadLetter::decode(value) {
-        Ok(letter) => letter,
-        Err(error) => return vec![String::new(), String::new(), error.to_string()],
+/// Something else in the topic, shown as far as that goes.
+fn not_a_letter(error: NotDeadLetter, value: &[u8]) -> Joined {
+    let letter = OwnedDeadLetter {
+        device_id: String::new(),
+        reason_code: error.to_string(),
+        detail: String::new(),
+        origin: String::new(),
+        at_us: 0,
+        type_id: None,
+        version: None,
+        sequence: None,
+        event_time_ms: None,
+        payload: value.to_owned(),
+        part: 1,
+        num_parts: 0,
+        payload_bytes: value.len() as u64,
+        whole: String::new(),
     };
+    Joined { letter, missing: Vec::new() }
+}
+
+/// `place` is that of the record that made the letter whole.
+fn to_json(place: Option<(&TopicPartition, u64)>, Joined { letter, missing }: &Joined) -> Value {
+    let mut shown = json!({
+        "at_us": letter.at_us,
+        "device_id": letter.device_id,
+        "reason": letter.reason_code,
+        "detail": letter.detail,
+        "origin": letter.origin,
+        "type_id": letter.type_id,
+        "version": letter.version,
+        "sequence": letter.sequence,
+        "event_time_ms": letter.event_time_ms,
+        "payload_bytes": letter.payload_bytes,
+        "num_parts": letter.num_parts,
+        "payload_hex": hex(&letter.payload),
+    });
+    if letter.num_parts == 0 {
+        shown = json!({ "reason": letter.reason_code, "payload_hex": hex(&letter.payload) });
+    }
+    if let Some((from, offset)) = place {
+        shown["partition"] = from.to_string().into();
+        shown["offset"] = offset.into();
+    }
+    if !missing.is_empty() {
+        shown["missing_parts"] = missing.clone().into();
+    }
+    shown
+}
+
+fn to_row(Joined { letter, missing }: &Joined) -> Vec<String> {
+    if letter.num_parts == 0 {
+        return vec![String::new(), String::new(), letter.reason_code.clone()];
+    }
     let shown = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let kept = letter.payload.len() as u64;
+    let size = match missing.len() {
+        0 if kept == letter.payload_bytes => kept.to_string(),
+        0 => format!("{kept} of {}", letter.payload_bytes),
+        missing => format!("{kept} of {} ({missing} of {} parts missing)", letter.payload_bytes, letter.num_parts),
+    };
     vec![
         time(letter.at_us),
-        letter.device_id,
-        letter.reason_code,
-        letter.detail,
-        letter.origin,
+        letter.device_id.clone(),
+        letter.reason_code.clone(),
+        letter.detail.clone(),
+        letter.origin.clone(),
         shown(letter.type_id.map(u64::from)),
         shown(letter.version.map(u64::from)),
         shown(letter.sequence.map(u64::from)),
         letter.event_time_ms.map(|at_ms| time(at_ms.saturating_mul(1000))).unwrap_or_default(),
-        letter.payload.len().to_string(),
+        size,
     ]
 }
 

@@ -27,7 +27,7 @@ use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
-use crate::actors::writer::{Writer, WriterParts};
+use crate::actors::writer::{Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
 use crate::flow::credit::Credits;
 use crate::http::ingest::{Ingest, IngestLimits};
@@ -110,10 +110,14 @@ pub(super) async fn build(
 impl Parts<'_> {
     fn writers(&self, rooms: &Rooms, schemas: Arc<Schemas>, dead_letter: &TopicRoute) -> Vec<ActorRef<Writer>> {
         let config = &self.config.writer;
+        let unconfirmed = Arc::new(Unconfirmed::new(dead_letter_topic(self.config).name));
+        let asked = Arc::clone(&unconfirmed);
+        self.view.status.watch(move || asked.condition().into_iter().collect());
         let parts = Arc::new(WriterParts {
             store: Arc::clone(&rooms.store),
             schemas,
             dead_letter: dead_letter.clone(),
+            unconfirmed,
             retry: (config.retry_min, config.retry_max),
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
@@ -169,7 +173,8 @@ impl Parts<'_> {
             let bound = self.config.producer.mailbox_batches.get() as u32;
             supervise(self.view, "partition_producer", name, home, bound, build)
         };
-        TopicRoute { partitions: (0..topic.num_partitions).map(start).collect() }
+        let limit = log.record_limit(&topic.name);
+        TopicRoute { partitions: (0..topic.num_partitions).map(start).collect(), limit }
     }
 
     fn routes(&self, log: &Arc<dyn Log>, dead_letter: TopicRoute) -> Routes {

@@ -4,9 +4,11 @@
 //! knows of devices, messages or rows: a record is a key and a value.
 
 mod control;
+mod cut;
 pub mod embedded;
 pub mod kafka;
 pub mod partitioner;
+mod record_limit;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 pub use control::Control;
+pub use record_limit::RecordLimit;
 
 use crate::flow::health::{Condition, Part};
 
@@ -111,7 +114,11 @@ pub enum AppendError {
     /// The log's disk budget is used up by records that nobody has read yet.
     #[error("log full: {0}")]
     Full(String),
-    /// The log will never take this record, whoever asks: too large, or refused as invalid.
+    /// A record is larger than its topic takes. Sent again it is measured at the door ([`Log::record_limit`]), which
+    /// knows of it now.
+    #[error("record larger than the topic takes: {0}")]
+    TooLarge(String),
+    /// The log refuses the record for another reason than its size, such as a setting of the topic.
     #[error("record refused by the log: {0}")]
     Refused(String),
     /// The work was dropped before the log answered.
@@ -292,6 +299,19 @@ pub enum LogError {
         /// What the config says.
         expected: u32,
     },
+    /// A writer schema that its topic does not take.
+    #[error(
+        "a writer schema of {num_bytes} bytes is larger than topic {topic} takes ({max_bytes}): raise max.message.bytes of \
+         that topic, or give the message type fewer fields"
+    )]
+    SchemaTooLarge {
+        /// Where it would go.
+        topic: String,
+        /// The schema and its key.
+        num_bytes: usize,
+        /// What one record of the topic may have.
+        max_bytes: usize,
+    },
     /// Anything else, with what was tried.
     #[error("{context}: {reason}")]
     Failed {
@@ -314,6 +334,9 @@ pub trait Log: Send + Sync {
     /// order. `done` gets `Ok` only when every record is durable (Kafka: acks=all; embedded: flushed to disk). The
     /// caller bounds what is in flight.
     fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion);
+
+    /// What a record of this topic may have, as far as is known without asking anybody. The limit follows the topic's.
+    fn record_limit(&self, topic: &Arc<str>) -> RecordLimit;
 
     /// Starts consuming. Events arrive on the returned channel in order; there is one subscription per log.
     fn subscribe(

@@ -68,6 +68,8 @@ reasons! {
         Undecodable = 5 => "undecodable",
         /// The event time lies further in the future, or in the past, than the server accepts.
         EventTimeOutOfRange = 6 => "event_time_out_of_range",
+        /// The message is larger than the log takes in one record.
+        TooLarge = 7 => "too_large",
         /// Whole package: not a Snappy block.
         BadSnappy = 16 => "bad_snappy",
         /// Whole package: larger after decompression than Welcome allows.

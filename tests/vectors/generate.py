@@ -65,7 +65,7 @@ def receipt(package_id, status, reason=0, retry_after_ms=0, num_messages=0, exce
 
 
 REJECT = {"bad_checksum": 1, "unknown_type": 2, "unknown_version": 3, "out_of_range": 4, "undecodable": 5,
-          "event_time_out_of_range": 6, "bad_snappy": 16, "package_too_large": 17, "too_many_messages": 18,
+          "event_time_out_of_range": 6, "too_large": 7, "bad_snappy": 16, "package_too_large": 17, "too_many_messages": 18,
           "malformed_package": 19, "internal": 32, "other": 255}
 REFUSE = {"bad_magic": 1, "unsupported_version": 2, "bad_device_id": 3, "bad_credential": 4, "too_many_connections": 5,
           "shutting_down": 6, "frame_too_large": 7, "protocol_violation": 8, "hello_timeout": 9, "idle_timeout": 10,

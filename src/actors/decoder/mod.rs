@@ -16,7 +16,7 @@ use tracing::error;
 
 use super::intake::LiveIntakeRules;
 use super::partition_producer::{Append, PartitionProducer};
-use super::routes::Routes;
+use super::routes::{RecordLimits, Routes};
 use super::ticket::{Part, ReplyTo, Ticket};
 use crate::flow::credit::Credit;
 use crate::log::{AppendBatch, Completion, Keys};
@@ -44,6 +44,7 @@ pub struct DecoderParts {
 pub struct Decoder {
     parts: Arc<DecoderParts>,
     unpacker: Unpacker,
+    limits: RecordLimits,
     decode: Recorder,
     _lifeline: Lifeline,
 }
@@ -86,7 +87,8 @@ impl Decoder {
     /// A decoder.
     pub fn new(parts: Arc<DecoderParts>, lifeline: Lifeline) -> Self {
         let decode = parts.telemetry.decode.recorder();
-        Self { parts, unpacker: Unpacker::default(), decode, _lifeline: lifeline }
+        let limits = parts.routes.limits();
+        Self { parts, unpacker: Unpacker::default(), limits, decode, _lifeline: lifeline }
     }
 
     fn forward(
@@ -103,7 +105,7 @@ impl Decoder {
         };
         let producer = route.producer_of(device.as_bytes()).clone();
         let part = package.ticket.part(destined.messages);
-        let num_dead = if matches!(to, Destination::Topic(_)) { 0 } else { destined.ends.len() as u64 };
+        let num_dead = destined.num_letters;
         let telemetry = Arc::clone(&self.parts.telemetry);
         let batch = AppendBatch {
             keys: Keys::Same(Bytes::copy_from_slice(device.as_bytes())),
@@ -172,11 +174,10 @@ impl Handler<Decode> for Decoder {
             limits: decode.limits,
             received_at_us: decode.received_at_us,
         };
-        let (rules, unpacker) = (self.parts.rules.load(), &mut self.unpacker);
-        let num_topics = self.parts.routes.topics.len();
+        let (rules, unpacker, limits) = (self.parts.rules.load(), &mut self.unpacker, &self.limits);
         // A defect that one input sets off must not come back with every retry until the process gives up: such a
         // package is kept for the operator like any other that cannot be read.
-        let outcome = catch_unwind(AssertUnwindSafe(|| unpacker.unpack(package, &rules, num_topics)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| unpacker.unpack(package, &rules, limits)));
         match outcome {
             Ok(Ok(unpacked)) => {
                 decode.ticket.expect_messages(unpacked.receipt);
@@ -192,14 +193,15 @@ impl Handler<Decode> for Decoder {
                 }
             }
             Ok(Err(reason)) => {
-                let dead = bury_package(package, reason.reason(), &reason.to_string());
+                let dead = bury_package(package, reason.reason(), &reason.to_string(), &self.limits);
                 decode.ticket.takes(decode.block.len() + dead.num_bytes());
                 self.forward(ctx, &device_id, &decode, Destination::DeadPackage(reason.reason()), dead);
             }
             Err(_) => {
                 error!(device = %device_id, "a package made the decoder fail; its bytes go to the dead-letter topic");
                 self.unpacker = Unpacker::default();
-                let dead = bury_package(package, RejectReason::Internal, "the decoder failed on this package");
+                let dead =
+                    bury_package(package, RejectReason::Internal, "the decoder failed on this package", &self.limits);
                 self.forward(ctx, &device_id, &decode, Destination::DeadPackage(RejectReason::Internal), dead);
             }
         }

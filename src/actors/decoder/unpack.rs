@@ -4,16 +4,13 @@
 //! checksum, length and then bytes, before any body is looked at.
 
 use crate::actors::intake::IntakeRules;
+use crate::actors::routes::RecordLimits;
 use crate::protocol::avro::DeadLetter;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, ReceiptBuilder};
-
-/// Most bytes that one dead letter keeps. Longer ones are kept in parts, because a log has a limit for one record
-/// (Kafka: 1 MiB unless configured) and a letter that does not fit would come back with every retry.
-const MAX_LETTER_BYTES: usize = 512 * 1024;
 
 /// About what a record has beside the device and what is in the message, in bytes: times and lengths.
 const RECORD_OVERHEAD: usize = 40;
@@ -42,6 +39,8 @@ pub struct Destined {
     pub ends: Vec<u32>,
     /// The messages, and what each becomes once the records are durable.
     pub messages: Vec<(u16, Outcome)>,
+    /// Dead letters among the records; one that was too large for one record counts once.
+    pub num_letters: u64,
 }
 
 /// An unpacked package.
@@ -70,14 +69,14 @@ impl Unpacker {
         &mut self,
         package: PackageRef<'_>,
         rules: &IntakeRules,
-        num_topics: usize,
+        limits: &RecordLimits,
     ) -> Result<Unpacked, PackageError> {
         decompress(package.block, package.limits, &mut self.plain)?;
         let messages = Messages::new(&self.plain, package.limits)?;
         let num_messages = messages.num_messages();
         self.duplicates.begin(num_messages);
         let mut topics: Vec<Destined> = Vec::new();
-        topics.resize_with(num_topics, Destined::default);
+        topics.resize_with(limits.topics.len(), Destined::default);
         let receipt = ReceiptBuilder::new(package.package_id, num_messages);
         let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
         let room = Room { num_messages, num_bytes: self.plain.len() };
@@ -86,7 +85,7 @@ impl Unpacker {
             let message = match entry {
                 Entry::Message(message) => message,
                 Entry::Tail(tail) => {
-                    unpacked.bury_tail(package, tail, num_messages);
+                    unpacked.bury_tail(package, tail, num_messages, limits);
                     break;
                 }
             };
@@ -94,9 +93,9 @@ impl Unpacker {
                 unpacked.receipt.set_duplicate(message.index, first);
                 continue;
             }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, room) {
+            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, room, limits) {
                 let header = message.crc_ok.then_some(message.header);
-                unpacked.dead.bury(package, reason, &detail, header, message.raw);
+                unpacked.dead.bury(package, (reason, &detail), header, message.raw, limits);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
             }
         }
@@ -123,9 +122,9 @@ impl Room {
 }
 
 /// The dead letter that stands for a package that is turned away as a whole.
-pub fn bury_package(package: PackageRef<'_>, reason: RejectReason, detail: &str) -> Destined {
+pub fn bury_package(package: PackageRef<'_>, reason: RejectReason, detail: &str, limits: &RecordLimits) -> Destined {
     let mut dead = Destined::default();
-    dead.bury(package, reason, detail, None, package.block);
+    dead.bury(package, (reason, detail), None, package.block, limits);
     dead
 }
 
@@ -139,6 +138,7 @@ impl Unpacked {
         latest_ms: u64,
         rules: &IntakeRules,
         room: Room,
+        limits: &RecordLimits,
     ) -> Result<(), (RejectReason, String)> {
         if !message.crc_ok {
             return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
@@ -153,10 +153,10 @@ impl Unpacked {
             .catalog
             .layout(header.type_id, header.version)
             .map_err(|unknown| (RejectReason::from(unknown), unknown.to_string()))?;
-        let topic = rules
+        let (topic, limit) = rules
             .topic_of
             .get(&header.type_id)
-            .and_then(|index| self.topics.get_mut(*index))
+            .and_then(|index| self.topics.get_mut(*index).zip(limits.topics.get(*index)))
             .ok_or_else(|| (RejectReason::UnknownType, "no topic takes this type".to_owned()))?;
         let identity = Identity { device_id: package.device_id, header, received_at_us: package.received_at_us };
         if topic.messages.is_empty() {
@@ -165,19 +165,26 @@ impl Unpacked {
             topic.ends.reserve(room.num_messages.into());
             topic.messages.reserve(room.num_messages.into());
         }
+        let start = topic.values.len();
         layout
             .transcode(&identity, message.body, &mut topic.values)
             .map_err(|error| (RejectReason::from(&error), error.to_string()))?;
+        let (num_bytes, max_bytes) = (topic.values.len() - start + package.device_id.len(), limit.max_bytes());
+        if num_bytes > max_bytes {
+            topic.values.truncate(start);
+            let detail = format!("a record of {num_bytes} bytes, its topic takes {max_bytes}");
+            return Err((RejectReason::TooLarge, detail));
+        }
         topic.ends.push(topic.values.len() as u32);
         topic.messages.push((message.index, Outcome::Accepted));
         Ok(())
     }
 
     /// The rest of a package whose structure is broken: kept once, rejected message by message.
-    fn bury_tail(&mut self, package: PackageRef<'_>, tail: Tail<'_>, num_messages: u16) {
+    fn bury_tail(&mut self, package: PackageRef<'_>, tail: Tail<'_>, num_messages: u16, limits: &RecordLimits) {
         let reason = RejectReason::Undecodable;
         let detail = format!("the package breaks off at message {} of {num_messages}", tail.first_index);
-        self.dead.bury(package, reason, &detail, None, tail.raw);
+        self.dead.bury(package, (reason, &detail), None, tail.raw, limits);
         self.dead.messages.extend((tail.first_index..num_messages).map(|index| (index, Outcome::Rejected(reason))));
     }
 }
@@ -193,34 +200,28 @@ impl Destined {
     fn bury(
         &mut self,
         package: PackageRef<'_>,
-        reason: RejectReason,
-        detail: &str,
+        (reason, detail): (RejectReason, &str),
         header: Option<MessageHeader>,
         payload: &[u8],
+        limits: &RecordLimits,
     ) {
-        let num_parts = payload.len().div_ceil(MAX_LETTER_BYTES).max(1);
-        for part in 0..num_parts {
-            let start = part * MAX_LETTER_BYTES;
-            let end = payload.len().min(start + MAX_LETTER_BYTES);
-            let of_parts = match num_parts {
-                1 => String::new(),
-                _ => format!(" (part {} of {num_parts})", part + 1),
-            };
-            DeadLetter {
-                device_id: package.device_id,
-                reason_code: reason.name(),
-                detail: &format!("{detail}{of_parts}"),
-                origin: "decoder",
-                at_us: package.received_at_us,
-                type_id: header.map(|header| header.type_id),
-                version: header.map(|header| header.version),
-                sequence: header.map(|header| header.sequence),
-                event_time_ms: header.map(|header| header.event_time_ms),
-                payload: &payload[start..end],
-            }
-            .encode(&mut self.values);
-            self.ends.push(self.values.len() as u32);
-        }
+        let letter = DeadLetter {
+            device_id: package.device_id,
+            reason_code: reason.name(),
+            detail,
+            origin: "decoder",
+            at_us: package.received_at_us,
+            type_id: header.map(|header| header.type_id),
+            version: header.map(|header| header.version),
+            sequence: header.map(|header| header.sequence),
+            event_time_ms: header.map(|header| header.event_time_ms),
+            payload,
+        };
+        // No two letters of a device share it: packages of one device are unpacked one after the other.
+        let whole = || format!("{}/{}/{}", package.received_at_us, package.package_id, self.num_letters);
+        let max_bytes = limits.dead_letter.max_bytes().saturating_sub(package.device_id.len());
+        letter.encode_within(max_bytes, whole, &mut self.values, &mut self.ends);
+        self.num_letters += 1;
     }
 }
 
@@ -230,7 +231,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::avro::OwnedDeadLetter;
+    use crate::log::RecordLimit;
+    use crate::protocol::avro::{LetterParts, OwnedDeadLetter};
     use crate::protocol::layout::Catalog;
     use crate::protocol::message::TypeId;
     use crate::protocol::package::Builder;
@@ -238,12 +240,20 @@ mod tests {
     const RECEIVED_AT_US: u64 = 1_800_000_000_000_000;
     const LIMITS: PackageLimits = PackageLimits { max_bytes: 4 << 20, max_messages: 1000 };
 
+    fn limits(max_bytes: usize) -> RecordLimits {
+        RecordLimits { topics: vec![RecordLimit::new(max_bytes)], dead_letter: RecordLimit::new(max_bytes) }
+    }
+
     fn unpack(block: &[u8]) -> Result<Unpacked, PackageError> {
+        unpack_within(block, &limits(1 << 20))
+    }
+
+    fn unpack_within(block: &[u8], limits: &RecordLimits) -> Result<Unpacked, PackageError> {
         let catalog = Catalog::builtin().unwrap();
         let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
         let max_event_time_ahead = Duration::from_secs(60);
         let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead };
-        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, 1)
+        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, limits)
     }
 
     fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
@@ -297,19 +307,59 @@ mod tests {
         assert_eq!(receipt.outcome(1), Outcome::Duplicate);
     }
 
+    fn letters(dead: &Destined) -> Vec<OwnedDeadLetter> {
+        let starts = std::iter::once(0).chain(dead.ends.iter().copied());
+        let each = starts.zip(&dead.ends).map(|(start, end)| &dead.values[start as usize..*end as usize]);
+        let mut parts = LetterParts::new(usize::MAX);
+        each.filter_map(|bytes| parts.add(OwnedDeadLetter::decode(bytes).unwrap()).pop())
+            .map(|whole| whole.letter)
+            .collect()
+    }
+
     #[test]
-    fn test_dead_letters_of_large_packages_come_in_parts_that_make_the_whole() {
+    fn test_a_message_that_is_larger_than_its_topic_takes_is_rejected_alone() {
+        let catalog = Catalog::builtin().unwrap();
+        let position = catalog.by_name("position").unwrap();
+        let layout = position.layout(1).unwrap();
+        let body =
+            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
+        let now_ms = RECEIVED_AT_US / 1000;
+        let mut builder = Builder::new(LIMITS);
+        (0..3).for_each(|sequence| builder.push(&header(position.id, sequence, now_ms), &body).unwrap());
+        let block = builder.finish().unwrap();
+        let records = unpack(&block).unwrap().topics.remove(0);
+        let largest = records.ends[0] as usize + "truck-1".len();
+
+        let fits = unpack_within(&block, &limits(largest)).unwrap();
+        assert_eq!(fits.topics[0], records, "exactly as much as allowed");
+        let refused = unpack_within(&block, &limits(largest - 1)).unwrap();
+        assert!(refused.topics[0].values.is_empty() && refused.topics[0].ends.is_empty());
+        let rejected = Outcome::Rejected(RejectReason::TooLarge);
+        assert_eq!(refused.dead.messages, [(0, rejected), (1, rejected), (2, rejected)]);
+        assert_eq!(refused.dead.num_letters, 3);
+        let letters = letters(&refused.dead);
+        assert_eq!(letters.len(), 3);
+        assert!(letters.iter().all(|letter| letter.reason_code == "too_large"), "{letters:?}");
+        assert_eq!(letters[2].sequence, Some(2));
+    }
+
+    #[test]
+    fn test_dead_letters_of_large_packages_come_in_parts_that_fit_and_make_the_whole() {
         let device_id = DeviceId::new("truck-1").unwrap();
-        let block: Vec<u8> = (0..MAX_LETTER_BYTES * 2 + 17).map(|index| index as u8).collect();
-        let dead = bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block");
-        let mut kept = Vec::new();
-        let mut start = 0;
-        for end in dead.ends {
-            let letter = OwnedDeadLetter::decode(&dead.values[start..end as usize]).unwrap();
-            assert!(letter.detail.contains("of 3)"), "{}", letter.detail);
-            kept.extend_from_slice(&letter.payload);
-            start = end as usize;
+        let block: Vec<u8> = (0..1_000_017).map(|index| index as u8).collect();
+        for max_bytes in [1 << 20, 16_288, 700] {
+            let limits = limits(max_bytes);
+            let dead =
+                bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block", &limits);
+            assert_eq!(dead.num_letters, 1);
+            let mut start = 0;
+            for end in &dead.ends {
+                assert!((end - start) as usize + device_id.len() <= max_bytes);
+                start = *end;
+            }
+            let letters = letters(&dead);
+            assert_eq!(letters.len(), 1);
+            assert!(letters[0].payload == block && letters[0].detail == "not a snappy block");
         }
-        assert_eq!(kept, block);
     }
 }

@@ -27,6 +27,7 @@ use crate::log::{RecordBatch, TopicPartition};
 use crate::store::Store;
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
+pub use dead_letters::Unconfirmed;
 use work::Work;
 
 /// What all writers share.
@@ -37,6 +38,8 @@ pub struct WriterParts {
     pub schemas: Arc<Schemas>,
     /// Where records go that can never be written.
     pub dead_letter: TopicRoute,
+    /// Says that dead letters are not confirmed.
+    pub unconfirmed: Arc<Unconfirmed>,
     /// First and longest delay between two tries of a write.
     pub retry: (Duration, Duration),
     /// What rows in flight count against.

@@ -238,8 +238,13 @@ impl<'a> Request<'a> {
             self.seen.insert(key, index);
         }
         let identity = event.identity(plan, sequence, self.received_at_us);
-        let num_partitions = self.way.route.partitions.len() as u32;
-        piece.add(&event.device_id, num_partitions, |out| self.reader.write(plan, &identity, out));
+        let added = piece.add(&event.device_id, self.way.route, |out| self.reader.write(plan, &identity, out));
+        if let Err((num_bytes, max_bytes)) = added {
+            let detail = format!("a record of {num_bytes} bytes, its topic takes {max_bytes}");
+            // One that is the same is too large as well, and not a duplicate of one that was taken.
+            self.seen.remove(&EventKey::new(&event.device_id, event.event_time_ms, sequence));
+            self.reject(index, line, EventFault::new(FaultReason::TooLarge, "$", detail), piece);
+        }
         Ok(())
     }
 

@@ -85,9 +85,15 @@ impl Piece {
         self.num_events += 1;
     }
 
-    /// Adds an event of a device, as the record that `write` appends.
-    pub(super) fn add(&mut self, device_id: &str, num_partitions: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        let partition = partition_for(device_id.as_bytes(), num_partitions);
+    /// Adds an event of a device, as the record that `write` appends. One that is larger than the topic takes is not
+    /// added: the error is its size and what is allowed, in bytes of key and value.
+    pub(super) fn add(
+        &mut self,
+        device_id: &str,
+        route: &TopicRoute,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), (usize, usize)> {
+        let partition = partition_for(device_id.as_bytes(), route.partitions.len() as u32);
         let position = self.partitions.iter().position(|known| *known == partition).unwrap_or_else(|| {
             self.partitions.push(partition);
             self.shares.push(Share::default());
@@ -96,6 +102,11 @@ impl Piece {
         if let Some(share) = self.shares.get_mut(position) {
             let before = share.values.len();
             write(&mut share.values);
+            let (num_bytes, max_bytes) = (share.values.len() - before + device_id.len(), route.limit.max_bytes());
+            if num_bytes > max_bytes {
+                share.values.truncate(before);
+                return Err((num_bytes, max_bytes));
+            }
             self.num_bytes += share.values.len() - before;
             share.ends.push(share.values.len() as u32);
             share.keys.extend_from_slice(device_id.as_bytes());
@@ -103,6 +114,7 @@ impl Piece {
             share.messages.push((self.num_events, Outcome::Accepted));
         }
         self.num_events += 1;
+        Ok(())
     }
 
     /// Sends the records on; waits for the producers' room, but not for the log.
@@ -122,6 +134,10 @@ impl Piece {
         ticket.expect_messages(builder);
         for (partition, share) in self.partitions.into_iter().zip(self.shares) {
             let Some(producer) = way.route.partitions.get(partition as usize) else { continue };
+            if share.ends.is_empty() {
+                // All that it had was too large.
+                continue;
+            }
             let part = ticket.part(share.messages);
             let batch =
                 AppendBatch { keys: keys(share.keys, share.key_ends), values: share.values.into(), ends: share.ends };

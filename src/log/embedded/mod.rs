@@ -29,14 +29,15 @@ use tokio::sync::mpsc as tokio_mpsc;
 use self::committer::{Committer, Order};
 use self::failure::{Condition, Failure};
 use self::housekeeper::{Housekeeper, Retention};
+use self::partition::Partition;
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
-    TopicSpec, WriterSchema,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordLimit, RecordVisitor, Subscription,
+    TopicPartition, TopicSpec, WriterSchema,
 };
 
-/// A batch above this is refused: one entry must stay readable in one piece.
+/// A batch above this is cut, and a record refused: one entry must stay readable in one piece.
 const MAX_BATCH_BYTES: usize = 32 << 20;
 /// Blocks of tables in memory. Readers that keep up never need it; those that catch up read each block once.
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
@@ -66,6 +67,7 @@ pub struct EmbeddedLog {
     condition: Arc<Condition>,
     num_groups: Arc<AtomicU64>,
     orders: mpsc::Sender<Order>,
+    record_limit: RecordLimit,
     is_subscribed: Arc<AtomicBool>,
     threads: Mutex<Option<Threads>>,
 }
@@ -109,7 +111,8 @@ impl EmbeddedLog {
             stop_housekeeper,
         };
         let is_subscribed = Arc::new(AtomicBool::new(false));
-        Ok(Self { topics, condition, num_groups, orders, is_subscribed, threads: Mutex::new(Some(threads)) })
+        let (record_limit, threads) = (RecordLimit::new(MAX_BATCH_BYTES), Mutex::new(Some(threads)));
+        Ok(Self { topics, condition, num_groups, orders, record_limit, is_subscribed, threads })
     }
 
     /// How many groups were committed, each with one flush to disk.
@@ -124,19 +127,27 @@ impl EmbeddedLog {
 
     fn refusal(&self, batch: &AppendBatch) -> Result<(), AppendError> {
         self.condition.check()?;
-        let num_bytes = batch.num_bytes();
-        if num_bytes > MAX_BATCH_BYTES {
-            return Err(AppendError::Refused(format!(
-                "a batch of {num_bytes} bytes is over the limit of {MAX_BATCH_BYTES}"
-            )));
-        }
         // Ends that do not ascend inside the buffer would be written as other records than the sender means.
         let is_consistent =
             batch.ends.is_sorted() && batch.ends.last().is_none_or(|end| *end as usize <= batch.values.len());
         if !is_consistent {
             return Err(AppendError::Refused("the ends of the values do not fit their buffer".to_owned()));
         }
+        if batch.num_bytes() > MAX_BATCH_BYTES {
+            let num_bytes = batch.largest_record();
+            if num_bytes > MAX_BATCH_BYTES {
+                return Err(AppendError::TooLarge(format!("{num_bytes} bytes, allowed are {MAX_BATCH_BYTES}")));
+            }
+        }
         Ok(())
+    }
+
+    fn order(&self, partition: Arc<Partition>, batch: AppendBatch, done: Completion) {
+        if let Err(mpsc::SendError(Order::Append { done, .. })) =
+            self.orders.send(Order::Append { partition, batch, done })
+        {
+            done.complete(Err(AppendError::Unavailable("the log is closed".to_owned())));
+        }
     }
 
     /// Stops both threads and waits for them. A second call finds nothing to do.
@@ -167,11 +178,16 @@ impl Log for EmbeddedLog {
         if batch.ends.is_empty() {
             return done.complete(Ok(()));
         }
-        if let Err(mpsc::SendError(Order::Append { done, .. })) =
-            self.orders.send(Order::Append { partition, batch, done })
-        {
-            done.complete(Err(AppendError::Unavailable("the log is closed".to_owned())));
+        if batch.num_bytes() <= MAX_BATCH_BYTES {
+            return self.order(partition, batch, done);
         }
+        let cuts = batch.cut(MAX_BATCH_BYTES);
+        let done = done.split(cuts.len());
+        cuts.into_iter().zip(done).for_each(|(cut, done)| self.order(Arc::clone(&partition), cut, done));
+    }
+
+    fn record_limit(&self, _topic: &Arc<str>) -> RecordLimit {
+        self.record_limit.clone()
     }
 
     fn subscribe(

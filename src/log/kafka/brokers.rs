@@ -23,7 +23,7 @@ pub(super) struct Brokers {
     is_failing: AtomicBool,
     last_error: RwLock<String>,
     broken: OnceLock<String>,
-    /// Bytes in the producer's queue.
+    /// Bytes in the producers' queues.
     queued_bytes: AtomicU64,
     /// Bytes in the consumer's queues.
     fetched_bytes: AtomicU64,
@@ -145,13 +145,18 @@ impl Brokers {
         }
     }
 
-    /// Takes in what waits in the producer's queue, and what it has sent.
-    pub(super) fn note_queued(&self, statistics: &Statistics) {
-        self.queued_bytes.store(statistics.msg_size, Ordering::Relaxed);
+    /// Takes in what a producer has sent.
+    pub(super) fn note_sent(&self, statistics: &Statistics) {
         let sent = statistics.topics.iter().filter(|(_, topic)| topic.batchcnt.sum > 0);
         let mut record_bytes = self.record_bytes.write();
         record_bytes
             .extend(sent.map(|(name, topic)| (name.clone(), topic.batchsize.sum as f64 / topic.batchcnt.sum as f64)));
+    }
+
+    /// Takes in what waits in the queue of one of the producers, and what it had there as of its last report.
+    pub(super) fn note_queued(&self, before: u64, now: u64) {
+        // Wraps where it shrinks, and comes out right: the sum is never below the parts.
+        self.queued_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// Takes in what waits in the consumer's queues; `None` when there is no consumer any more.
@@ -217,6 +222,11 @@ impl Statistics {
     /// Reads a report; one that cannot be read is skipped, the next comes in a second.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).inspect_err(|error| tracing::debug!(%error, "unreadable kafka statistics")).ok()
+    }
+
+    /// Bytes in a producer's queue.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.msg_size
     }
 
     fn fetched_bytes(&self) -> u64 {
@@ -298,7 +308,10 @@ mod tests {
             partition(30, 0)
         );
         brokers.note_fetched(Statistics::parse(json.as_bytes()).as_ref());
-        brokers.note_queued(&Statistics::parse(br#"{"msg_cnt":3,"msg_size":500}"#).unwrap());
+        let queued = Statistics::parse(br#"{"msg_cnt":3,"msg_size":500}"#).unwrap().queued_bytes();
+        brokers.note_queued(0, queued);
+        brokers.note_queued(0, 700);
+        brokers.note_queued(700, 0);
         assert_eq!(brokers.buffered_bytes(), 500 + 1030 + 2 * FETCHED_MESSAGE_OVERHEAD);
         brokers.note_fetched(None);
         assert_eq!(brokers.buffered_bytes(), 500);

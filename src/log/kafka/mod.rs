@@ -1,4 +1,4 @@
-//! The log on Kafka: appends by one idempotent producer ([`producer`]), consumption as a static member of a group with
+//! The log on Kafka: appends by idempotent producers, one for each size of batch that topics take ([`producer`]), consumption as a static member of a group with
 //! one queue per partition ([`subscription`], [`group`], [`reader`]), and the control channel of its pods ([`control`]).
 //! What may keep records from being read back is looked for in the topics' settings ([`inspect`]).
 //!
@@ -9,18 +9,23 @@ mod admin;
 mod assignment;
 mod bootstrap;
 mod brokers;
+mod client;
 mod consumption;
 mod control;
 mod describe;
 mod group;
 mod group_health;
 mod group_view;
+mod handover;
 mod inspect;
+mod lane;
+mod limits;
 mod losses;
 mod producer;
 mod progress;
 mod quiet;
 mod reader;
+mod regroup;
 mod scan;
 mod settings;
 mod subscription;
@@ -42,8 +47,8 @@ use self::producer::BatchProducer;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordVisitor, Subscription,
-    TopicPartition, TopicSpec, WriterSchema, unavailable,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordLimit, RecordVisitor,
+    Subscription, TopicPartition, TopicSpec, WriterSchema, unavailable,
 };
 use crate::flow::health::Condition;
 
@@ -70,6 +75,11 @@ impl KafkaLog {
         Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed })
     }
 
+    /// Asks the brokers what these topics take.
+    async fn learn(&self, topics: &[&str]) -> Result<(), LogError> {
+        self.producer.learn(&describe::topic_configs(&self.settings, topics).await?)
+    }
+
     fn schema_topic(&self) -> TopicSpec {
         TopicSpec { name: self.settings.schema_topic.as_str().into(), num_partitions: 1 }
     }
@@ -77,7 +87,11 @@ impl KafkaLog {
 
 impl Log for KafkaLog {
     fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion) {
-        self.producer.append(to, &batch, done);
+        self.producer.append(to, batch, done);
+    }
+
+    fn record_limit(&self, topic: &Arc<str>) -> RecordLimit {
+        self.producer.record_limit(topic)
     }
 
     fn subscribe(
@@ -116,6 +130,13 @@ impl Log for KafkaLog {
                 return Ok(());
             }
             let context = "keeping a writer schema";
+            let topic = self.schema_topic().name;
+            self.learn(&[&topic]).await?;
+            let max_bytes = self.producer.record_limit(&topic).max_bytes();
+            let num_bytes = hex(fingerprint).len() + schema_json.len();
+            if num_bytes > max_bytes {
+                return Err(LogError::SchemaTooLarge { topic: topic.to_string(), num_bytes, max_bytes });
+            }
             let batch = AppendBatch {
                 keys: Keys::Same(hex(fingerprint).into()),
                 ends: vec![schema_json.len() as u32],
@@ -124,7 +145,7 @@ impl Log for KafkaLog {
             let (answer, confirmed) = oneshot::channel();
             // If the caller has gone, there is nobody to tell.
             let done = Completion::new(move |outcome| drop(answer.send(outcome)));
-            let to = TopicPartition { topic: self.schema_topic().name, partition: 0 };
+            let to = TopicPartition { topic, partition: 0 };
             self.append(&to, batch, done);
             let outcome = confirmed.await.unwrap_or(Err(AppendError::Abandoned));
             outcome.map_err(|error| failed(context, &error))
@@ -156,11 +177,18 @@ impl Log for KafkaLog {
     }
 
     fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
-        Arc::clone(&self.inspector).inspect(topics.to_vec()).boxed()
+        let topics = topics.to_vec();
+        let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).chain([self.schema_topic().name]).collect();
+        async move {
+            self.learn(&names.iter().map(|name| &**name).collect::<Vec<_>>()).await?;
+            Arc::clone(&self.inspector).inspect(topics).await
+        }
+        .boxed()
     }
 
     fn conditions(&self) -> Vec<Condition> {
         let mut conditions = unavailable(self.health());
+        conditions.extend(self.producer.conditions());
         conditions.extend(self.consumption.conditions(Instant::now()));
         conditions
     }

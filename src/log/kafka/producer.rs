@@ -1,248 +1,186 @@
-//! Appending to Kafka: one shared producer, and for each batch a tracker that completes when its last record is
-//! confirmed or given up.
+//! Appending to Kafka: batches go to the producer whose batches their topic takes.
+//!
+//! How large a batch becomes is a setting of librdkafka's whole client, so topics with different limits have producers of
+//! their own, those with the same one share it. Nearly always all have Kafka's default and there is one producer. What a
+//! topic takes is asked from time to time, and at once when a batch was too large ([`super::regroup`]).
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rdkafka::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use parking_lot::{Mutex, RwLock};
 
-use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
-use super::brokers::{Brokers, Statistics, log_line};
+use super::brokers::Brokers;
+use super::client::Client;
+use super::describe::{TopicConfig, topic_configs};
+use super::lane::{Lane, Pending};
+use super::limits::{DEFAULT_BATCH_BYTES, TopicLimit, batch_bytes_of};
+use super::regroup::Regrouper;
 use super::settings::KafkaLogSettings;
-use crate::log::{AppendBatch, AppendError, Completion, LogError, TopicPartition};
+use crate::flow::health::Condition;
+use crate::log::{AppendBatch, AppendError, Completion, LogError, RecordLimit, TopicPartition};
+
+/// How often closing looks whether all is confirmed.
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Appends batches and reports each exactly once.
 pub(super) struct BatchProducer {
-    producer: Arc<BaseProducer<DeliveryContext>>,
-    brokers: Arc<Brokers>,
-    delivery_timeout: Duration,
+    producers: Arc<Producers>,
     is_closed: AtomicBool,
 }
 
-/// Where librdkafka reports to, on the producer's own thread.
-struct DeliveryContext {
+/// All producers, and which topic goes to which.
+pub(super) struct Producers {
+    settings: KafkaLogSettings,
     brokers: Arc<Brokers>,
-    bootstrap: Bootstrap,
-    forgive_after: Duration,
-    failed_at: Mutex<Option<Instant>>,
-}
-
-/// One batch on its way: every record in librdkafka's hands holds a reference.
-struct BatchTracker {
-    num_remaining: AtomicU32,
-    outcome: Mutex<BatchOutcome>,
-}
-
-struct BatchOutcome {
-    first_error: Option<AppendError>,
-    done: Option<Completion>,
+    regrouper: Arc<Regrouper>,
+    lanes: RwLock<HashMap<Arc<str>, Arc<Lane>>>,
+    /// By the size of their batches. There is always one: it tells whether Kafka can be reached.
+    clients: Mutex<BTreeMap<usize, Arc<Client>>>,
 }
 
 // === impl BatchProducer ===
 
 impl BatchProducer {
-    /// Starts the producer. It connects in its own time.
+    /// Starts the producer for topics with Kafka's default limit. It connects in its own time.
     pub(super) fn start(settings: &KafkaLogSettings, brokers: Arc<Brokers>) -> Result<Self, LogError> {
-        let what = "creating the kafka producer";
-        let context = DeliveryContext {
-            brokers: brokers.clone(),
-            bootstrap: Bootstrap::new(settings),
-            forgive_after: settings.delivery_timeout,
-            failed_at: Mutex::new(None),
-        };
-        let producer = BaseProducer::from_config_and_context(&settings.producer(), context)
-            .map_err(|error| super::failed(what, &error))?;
-        let producer = Arc::new(producer);
-        serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, &error))?;
-        let is_closed = AtomicBool::new(false);
-        Ok(Self { producer, brokers, delivery_timeout: settings.delivery_timeout, is_closed })
+        let producers = Arc::new_cyclic(|own| Producers {
+            settings: settings.clone(),
+            brokers,
+            regrouper: Arc::new(Regrouper::new(own.clone())),
+            lanes: RwLock::default(),
+            clients: Mutex::default(),
+        });
+        producers.client_for(DEFAULT_BATCH_BYTES)?;
+        Ok(Self { producers, is_closed: AtomicBool::new(false) })
     }
 
     /// Hands a batch over, in order, without waiting for anything.
-    pub(super) fn append(&self, to: &TopicPartition, batch: &AppendBatch, done: Completion) {
+    pub(super) fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion) {
         if self.is_closed.load(Ordering::Acquire) {
             return done.complete(Err(AppendError::Unavailable("the log is closed".to_owned())));
         }
-        let num_records = batch.num_records() as u32;
-        if num_records == 0 {
+        if batch.num_records() == 0 {
             return done.complete(Ok(()));
         }
-        let tracker = Arc::new(BatchTracker {
-            num_remaining: AtomicU32::new(num_records),
-            outcome: Mutex::new(BatchOutcome { first_error: None, done: Some(done) }),
-        });
-        for (num_sent, (key, value)) in (0u32..).zip(batch.iter()) {
-            let record = BaseRecord::with_opaque_to(&to.topic, tracker.clone())
-                .partition(to.partition as i32)
-                .key(key)
-                .payload(value);
-            if let Err((error, _)) = self.producer.send(record) {
-                // The rest is not tried: it would overtake this record, and the batch has failed anyway.
-                return tracker.settle(num_records - num_sent, Some(append_error(&error)));
-            }
+        match self.producers.lane(&to.topic) {
+            Ok(lane) => lane.append(Pending { partition: to.partition, batch, done }),
+            Err(error) => done.complete(Err(AppendError::Unavailable(error.to_string()))),
         }
     }
 
-    /// Why the client has given up for good, if it has.
+    /// What a record of this topic may have.
+    pub(super) fn record_limit(&self, topic: &Arc<str>) -> RecordLimit {
+        let unknown = || RecordLimit::new(TopicLimit::default().record_bytes());
+        self.producers.lane(topic).map_or_else(|_| unknown(), |lane| lane.record_limit().clone())
+    }
+
+    /// Takes in the settings of topics, as the brokers have them now.
+    pub(super) fn learn(&self, configs: &HashMap<String, TopicConfig>) -> Result<(), LogError> {
+        self.producers.take_in(configs)
+    }
+
+    /// Why a client has given up for good, if one has.
     pub(super) fn broken(&self) -> Option<String> {
-        let (code, reason) = self.producer.client().fatal_error()?;
-        Some(format!("the kafka producer cannot go on ({code}): {reason}"))
+        self.producers.clients.lock().values().find_map(|client| client.broken())
     }
 
     /// `Ok` while appends can be expected to be confirmed.
     pub(super) fn check(&self) -> Result<(), String> {
-        self.broken().map_or_else(|| self.brokers.check(), Err)
+        self.broken().map_or_else(|| self.producers.brokers.check(), Err)
+    }
+
+    /// What is wrong with single topics.
+    pub(super) fn conditions(&self) -> Vec<Condition> {
+        self.producers.lanes.read().values().flat_map(|lane| lane.conditions()).collect()
     }
 
     /// Takes no more appends and waits until those on their way are confirmed or given up. Blocks.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        if let Err(error) = self.producer.flush(self.delivery_timeout) {
-            tracing::warn!(%error, "closing with appends that kafka did not confirm");
+        let deadline = Instant::now() + self.producers.settings.delivery_timeout;
+        // What waits for another producer, or is regrouped, is sent on meanwhile.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let clients: Vec<_> = self.producers.clients.lock().values().cloned().collect();
+            clients.iter().for_each(|client| client.flush(left));
+            if self.producers.is_idle() || left.is_zero() {
+                return;
+            }
+            std::thread::sleep(CLOSE_PAUSE);
         }
     }
 }
 
-// === impl BatchTracker ===
+// === impl Producers ===
 
-impl BatchTracker {
-    /// `num_records` records of the batch have come to an end. The last one completes it, with the first error if
-    /// there was one.
-    fn settle(&self, num_records: u32, error: Option<AppendError>) {
-        if let Some(error) = error {
-            self.outcome.lock().first_error.get_or_insert(error);
+impl Producers {
+    fn lane(&self, topic: &Arc<str>) -> Result<Arc<Lane>, LogError> {
+        if let Some(lane) = self.lanes.read().get(topic) {
+            return Ok(Arc::clone(lane));
         }
-        if self.num_remaining.fetch_sub(num_records, Ordering::AcqRel) == num_records {
-            let mut outcome = self.outcome.lock();
-            let (done, first_error) = (outcome.done.take(), outcome.first_error.take());
-            drop(outcome);
-            if let Some(done) = done {
-                done.complete(first_error.map_or(Ok(()), Err));
+        let client = self.client_for(TopicLimit::default().batch_bytes())?;
+        let new = || Arc::new(Lane::new(Arc::clone(topic), client));
+        Ok(Arc::clone(self.lanes.write().entry(Arc::clone(topic)).or_insert_with(new)))
+    }
+
+    /// The producer for topics that take batches of `max_bytes`.
+    fn client_for(&self, max_bytes: usize) -> Result<Arc<Client>, LogError> {
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&max_bytes) {
+            return Ok(Arc::clone(client));
+        }
+        let regrouper = Arc::downgrade(&self.regrouper);
+        let client = Arc::new(Client::start(&self.settings, max_bytes, &self.brokers, regrouper)?);
+        clients.insert(max_bytes, Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Asks the brokers what these topics take. Blocks, up to ten seconds.
+    pub(super) fn ask(&self, topics: &[Arc<str>]) -> Result<(), LogError> {
+        let context = "asking what topics take";
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().map_err(|error| super::failed(context, &error))?;
+        let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        self.take_in(&runtime.block_on(topic_configs(&self.settings, &names))?)
+    }
+
+    fn take_in(&self, configs: &HashMap<String, TopicConfig>) -> Result<(), LogError> {
+        let now = Instant::now();
+        for (name, config) in configs {
+            if let Some(max_bytes) = batch_bytes_of(config) {
+                let lane = self.lane(&name.as_str().into())?;
+                self.learn(&lane, |limit| limit.describe(max_bytes, now))?;
             }
         }
-    }
-}
-
-// === impl DeliveryContext ===
-
-impl ClientContext for DeliveryContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        self.retire();
+        Ok(())
     }
 
-    fn stats_raw(&self, statistics: &[u8]) {
-        if let Some(statistics) = Statistics::parse(statistics) {
-            self.brokers.on_statistics(&statistics);
-            self.brokers.note_queued(&statistics);
-            self.bootstrap.on_statistics(&statistics);
+    /// Takes in something about what a topic takes.
+    pub(super) fn learn<T>(&self, lane: &Lane, learn: impl FnOnce(&mut TopicLimit) -> T) -> Result<T, LogError> {
+        lane.learn(learn, |max_bytes| self.client_for(max_bytes))
+    }
+
+    /// Ends producers that no topic needs any more, but never the last one.
+    fn retire(&self) {
+        let mut clients = self.clients.lock();
+        // Lanes hold theirs.
+        let (used, unused) = std::mem::take(&mut *clients)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, client)| Arc::strong_count(client) > 1);
+        if used.is_empty() {
+            *clients = unused;
+        } else {
+            *clients = used;
+            // Dropped behind the lock: a client may take a moment to end.
+            drop(clients);
+            drop(unused);
         }
-        // Without this a pod that stopped sending because of the failure would never send again.
-        let mut failed_at = self.failed_at.lock();
-        if failed_at.is_some_and(|at| at.elapsed() > self.forgive_after) {
-            *failed_at = None;
-            self.brokers.forgive();
-        }
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.brokers.on_error(&error, reason);
-    }
-}
-
-impl Bootstrapped for DeliveryContext {
-    fn bootstrap(&self) -> &Bootstrap {
-        &self.bootstrap
-    }
-}
-
-impl ProducerContext for DeliveryContext {
-    type DeliveryOpaque = Arc<BatchTracker>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, tracker: Arc<BatchTracker>) {
-        let error = result.as_ref().err().map(|(error, _)| append_error(error));
-        let is_unavailable = matches!(error, Some(AppendError::Unavailable(_)));
-        if is_unavailable {
-            *self.failed_at.lock() = Some(Instant::now());
-        }
-        self.brokers.on_delivery(!is_unavailable);
-        tracker.settle(1, error);
-    }
-}
-
-/// Tells what no retry can help from what may pass.
-fn append_error(error: &KafkaError) -> AppendError {
-    use RDKafkaErrorCode as Code;
-    let is_refused = matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::MessageSizeTooLarge
-                | Code::InvalidMessage
-                | Code::InvalidMessageSize
-                | Code::MessageBatchTooLarge
-                | Code::InvalidRecord
-                | Code::InvalidTimestamp
-                | Code::PolicyViolation
-                | Code::UnsupportedForMessageFormat
-        )
-    );
-    match is_refused {
-        true => AppendError::Refused(error.to_string()),
-        false => AppendError::Unavailable(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    fn tracked(num_records: u32) -> (BatchTracker, mpsc::Receiver<Result<(), AppendError>>) {
-        let (sender, receiver) = mpsc::channel();
-        let done = Some(Completion::new(move |outcome| sender.send(outcome).unwrap()));
-        let outcome = Mutex::new(BatchOutcome { first_error: None, done });
-        (BatchTracker { num_remaining: AtomicU32::new(num_records), outcome }, receiver)
-    }
-
-    #[test]
-    fn test_batch_completes_once_with_its_last_record() {
-        let (tracker, outcomes) = tracked(3);
-        tracker.settle(1, None);
-        tracker.settle(1, None);
-        assert!(outcomes.try_recv().is_err());
-        tracker.settle(1, None);
-        assert!(outcomes.try_recv().unwrap().is_ok());
-        drop(tracker);
-        assert!(outcomes.try_recv().is_err());
-    }
-
-    #[test]
-    fn test_batch_reports_its_first_error() {
-        let (tracker, outcomes) = tracked(3);
-        tracker.settle(1, Some(AppendError::Refused("first".to_owned())));
-        tracker.settle(2, Some(AppendError::Unavailable("second".to_owned())));
-        assert!(matches!(outcomes.try_recv().unwrap(), Err(AppendError::Refused(reason)) if reason == "first"));
-    }
-
-    #[test]
-    fn test_batch_that_is_dropped_counts_as_not_delivered() {
-        let (tracker, outcomes) = tracked(1);
-        drop(tracker);
-        assert!(matches!(outcomes.try_recv().unwrap(), Err(AppendError::Abandoned)));
-    }
-
-    #[test]
-    fn test_only_what_no_retry_can_help_is_refused() {
-        let size = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
-        assert!(matches!(append_error(&size), AppendError::Refused(_)));
-        let timeout = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-        assert!(matches!(append_error(&timeout), AppendError::Unavailable(_)));
-        let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-        assert!(matches!(append_error(&full), AppendError::Unavailable(_)));
+    fn is_idle(&self) -> bool {
+        self.regrouper.is_idle() && self.lanes.read().values().all(|lane| lane.is_idle())
     }
 }

@@ -27,6 +27,11 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the producer may hold. The caller bounds what is in flight far below, so that its queue is never full.
 const MAX_QUEUED_MESSAGES: usize = 2_000_000;
 const MAX_QUEUED_KIB: usize = 512 << 10;
+/// The most bytes that records of a partition have in one batch, even if their topic takes more.
+const MAX_BATCH_BYTES: usize = 1_000_000;
+/// librdkafka's own limits for `message.max.bytes`.
+const LEAST_MESSAGE_BYTES: usize = 1000;
+const MOST_MESSAGE_BYTES: usize = 1_000_000_000;
 
 /// How the Kafka log is set up. Every value is checked by the configuration.
 #[derive(Debug, Clone)]
@@ -112,9 +117,19 @@ impl KafkaLogSettings {
         }
     }
 
-    /// The producer: idempotent, so that a retry of librdkafka's neither doubles nor reorders records.
-    pub(super) fn producer(&self) -> ClientConfig {
+    /// The most bytes that a batch of several records gets, for a topic that takes batches of `max_bytes`.
+    pub(super) fn batch_size(max_bytes: usize) -> usize {
+        max_bytes.clamp(1, MAX_BATCH_BYTES)
+    }
+
+    /// A producer for topics that take batches of `max_bytes`: idempotent, so that a retry of librdkafka's neither doubles
+    /// nor reorders records.
+    pub(super) fn producer(&self, max_bytes: usize) -> ClientConfig {
         self.client(&[
+            // What one record may have, and the room that is set aside for a request: not more than needed.
+            ("message.max.bytes", max_bytes.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES).to_string()),
+            // A batch ends before this, but for one record that is larger by itself.
+            ("batch.size", Self::batch_size(max_bytes).to_string()),
             ("acks", "all".to_owned()),
             ("enable.idempotence", "true".to_owned()),
             // A topic that was deleted must not come back with the broker's defaults: one partition, one replica.

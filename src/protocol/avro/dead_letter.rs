@@ -1,5 +1,6 @@
 //! Dead letters: what could not become a record or a row, with the reason, kept so that nothing is lost unseen.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use apache_avro::Schema;
@@ -10,8 +11,10 @@ use super::single_object::{Fingerprint, NotSingleObject, fingerprint, header, sp
 use super::varint::{write_bytes, write_long};
 use crate::protocol::message::{TypeId, Version};
 
-/// The schema that dead letters are written with.
-pub const SCHEMA_JSON: &str = r#"{
+/// The fields that dead letters have always had.
+macro_rules! first_fields {
+    () => {
+        r#"{
   "type": "record", "name": "dead_letter", "namespace": "surgetank",
   "doc": "What could not become a record or a row, with the reason",
   "fields": [
@@ -24,9 +27,27 @@ pub const SCHEMA_JSON: &str = r#"{
     {"name": "version", "type": ["null", "int"], "default": null, "doc": "the version of the type, if known"},
     {"name": "sequence", "type": ["null", "long"], "default": null, "doc": "the device's own counter, if known"},
     {"name": "event_time", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}], "default": null, "doc": "when the event happened, if known"},
-    {"name": "payload", "type": "bytes", "doc": "the body or the record as it was"}
+    {"name": "payload", "type": "bytes", "doc": "the body or the record as it was"}"#
+    };
+}
+
+/// The schema that dead letters are written with.
+pub const SCHEMA_JSON: &str = concat!(
+    first_fields!(),
+    r#",
+    {"name": "part", "type": "int", "default": 1, "doc": "which part this is of a letter that is larger than its topic takes, from 1"},
+    {"name": "num_parts", "type": "int", "default": 1, "doc": "how many parts the letter has"},
+    {"name": "payload_bytes", "type": ["null", "long"], "default": null, "doc": "bytes of the whole payload, if this is not all of it"},
+    {"name": "whole", "type": "string", "default": "", "doc": "the same, with at, in all parts of one letter; empty of one that is whole"}
   ]
-}"#;
+}"#
+);
+
+/// The schema before letters could come in parts.
+const FIRST_SCHEMA_JSON: &str = concat!(first_fields!(), "\n  ]\n}");
+
+/// Less than this of a payload is not worth a part of its own.
+const LEAST_PART_BYTES: usize = 64;
 
 /// A dead letter to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +88,22 @@ pub struct OwnedDeadLetter {
     pub sequence: Option<u32>,
     pub event_time_ms: Option<u64>,
     pub payload: Vec<u8>,
+    /// Which part this is, from 1, and how many there are.
+    pub part: u32,
+    pub num_parts: u32,
+    /// Bytes of the whole payload: more than `payload` has if this is a part, or was cut.
+    pub payload_bytes: u64,
+    /// The same in all parts of one letter that were written at one time; empty of a letter that is whole.
+    pub whole: String,
+}
+
+/// What a letter that does not fit into one record has beside its fields.
+#[derive(Clone, Copy, Default)]
+struct PartOf<'a> {
+    part: usize,
+    num_parts: usize,
+    payload_bytes: usize,
+    whole: &'a str,
 }
 
 /// Bytes that are no dead letter.
@@ -86,7 +123,16 @@ pub enum NotDeadLetter {
 /// The fingerprint of [`SCHEMA_JSON`], worked out once. Zeros if it were no schema, which a test rules out.
 pub fn dead_letter_fingerprint() -> Fingerprint {
     static FINGERPRINT: OnceLock<Fingerprint> = OnceLock::new();
-    *FINGERPRINT.get_or_init(|| Schema::parse_str(SCHEMA_JSON).map(|schema| fingerprint(&schema)).unwrap_or_default())
+    *FINGERPRINT.get_or_init(|| fingerprint_of(SCHEMA_JSON))
+}
+
+fn first_fingerprint() -> Fingerprint {
+    static FINGERPRINT: OnceLock<Fingerprint> = OnceLock::new();
+    *FINGERPRINT.get_or_init(|| fingerprint_of(FIRST_SCHEMA_JSON))
+}
+
+fn fingerprint_of(json: &str) -> Fingerprint {
+    Schema::parse_str(json).map(|schema| fingerprint(&schema)).unwrap_or_default()
 }
 
 // === impl DeadLetter ===
@@ -94,6 +140,54 @@ pub fn dead_letter_fingerprint() -> Fingerprint {
 impl DeadLetter<'_> {
     /// Appends the letter as an Avro single-object record.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_part(PartOf::default(), out);
+    }
+
+    /// Appends the letter as one record, or, where that would have more than `max_bytes`, as several that do not; the end
+    /// of each goes to `ends`. `whole` names the letter: no other that is written at the same time has that name. Where
+    /// there is no room for parts, the payload is cut, and texts are shortened; both say what the full size was.
+    pub fn encode_within(
+        &self,
+        max_bytes: usize,
+        whole: impl FnOnce() -> String,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+    ) {
+        let start = out.len();
+        self.encode(out);
+        if out.len() - start <= max_bytes {
+            return ends.push(out.len() as u32);
+        }
+        out.truncate(start);
+        let whole = whole();
+        let payload_bytes = self.payload.len();
+        // With numbers as large as they can become.
+        let most = PartOf { part: payload_bytes, num_parts: payload_bytes, payload_bytes, whole: &whole };
+        let len_of = |letter: DeadLetter<'_>| {
+            let mut bytes = Vec::new();
+            // The length of a part is a number, too, of up to five bytes.
+            letter.encode_part(most, &mut bytes);
+            bytes.len() + 4
+        };
+        let bare: DeadLetter<'_> = DeadLetter { payload: &[], ..*self };
+        let detail = shortened(self.detail, (max_bytes / 2).saturating_sub(len_of(DeadLetter { detail: "", ..bare })));
+        let bare = DeadLetter { detail: &detail, ..bare };
+        let room = max_bytes.saturating_sub(len_of(bare));
+        let parts: Vec<&[u8]> = match room {
+            LEAST_PART_BYTES.. => self.payload.chunks(room).collect(),
+            _ => vec![self.payload.get(..room).unwrap_or(self.payload)],
+        };
+        // A letter whose texts alone were too long is one part that may be empty.
+        let parts = if parts.is_empty() { vec![self.payload] } else { parts };
+        let num_parts = parts.len();
+        for (index, payload) in parts.into_iter().enumerate() {
+            let of = PartOf { part: index + 1, num_parts, payload_bytes, whole: &whole };
+            DeadLetter { payload, ..bare }.encode_part(of, out);
+            ends.push(out.len() as u32);
+        }
+    }
+
+    fn encode_part(&self, of: PartOf<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&header(dead_letter_fingerprint()));
         for text in [self.device_id, self.reason_code, self.detail, self.origin] {
             write_bytes(text.as_bytes(), out);
@@ -104,6 +198,12 @@ impl DeadLetter<'_> {
         write_optional(self.sequence.map(i64::from), out);
         write_optional(self.event_time_ms.map(as_long), out);
         write_bytes(self.payload, out);
+        // Sizes of what is in memory: the casts are exact.
+        write_long(of.part.max(1) as i64, out);
+        write_long(of.num_parts.max(1) as i64, out);
+        let is_all = of.payload_bytes <= self.payload.len();
+        write_optional((!is_all).then_some(of.payload_bytes as i64), out);
+        write_bytes(of.whole.as_bytes(), out);
     }
 }
 
@@ -113,11 +213,13 @@ impl OwnedDeadLetter {
     /// Reads what [`DeadLetter::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<OwnedDeadLetter, NotDeadLetter> {
         let (found, datum) = split_single_object(bytes)?;
-        if found != dead_letter_fingerprint() {
-            return Err(NotDeadLetter::OtherSchema);
-        }
+        let has_parts = match found {
+            _ if found == dead_letter_fingerprint() => true,
+            _ if found == first_fingerprint() => false,
+            _ => return Err(NotDeadLetter::OtherSchema),
+        };
         let mut cursor = Cursor::new(datum);
-        let letter = OwnedDeadLetter {
+        let mut letter = OwnedDeadLetter {
             device_id: cursor.text()?.to_owned(),
             reason_code: cursor.text()?.to_owned(),
             detail: cursor.text()?.to_owned(),
@@ -128,12 +230,33 @@ impl OwnedDeadLetter {
             sequence: read_optional(&mut cursor)?,
             event_time_ms: read_optional(&mut cursor)?,
             payload: cursor.bytes()?.to_owned(),
+            part: 1,
+            num_parts: 1,
+            payload_bytes: 0,
+            whole: String::new(),
         };
+        letter.payload_bytes = letter.payload.len() as u64;
+        if has_parts {
+            letter.part = number(cursor.long()?)?;
+            letter.num_parts = number(cursor.long()?)?;
+            letter.payload_bytes = read_optional(&mut cursor)?.unwrap_or(letter.payload_bytes);
+            letter.whole = cursor.text()?.to_owned();
+        }
         match cursor.num_left() {
             0 => Ok(letter),
             num_left => Err(RowError::TrailingBytes(num_left).into()),
         }
     }
+}
+
+/// A text of at most about `max_len` bytes, with its full length where it was cut.
+fn shortened(text: &str, max_len: usize) -> Cow<'_, str> {
+    if text.len() <= max_len {
+        return Cow::Borrowed(text);
+    }
+    let note = format!("… ({} bytes)", text.len());
+    let kept = (0..=max_len.saturating_sub(note.len())).rev().find_map(|len| text.get(..len)).unwrap_or_default();
+    Cow::Owned(format!("{kept}{note}"))
 }
 
 fn write_optional(value: Option<i64>, out: &mut Vec<u8>) {
@@ -205,5 +328,81 @@ mod tests {
         let Value::Record(fields) = reader.read_value(&mut bytes.as_slice()).unwrap() else { panic!("no record") };
         assert_eq!(fields[4].1, Value::TimestampMicros(1_760_000_000_000_000));
         assert_eq!(fields[9].1, Value::Bytes(vec![0, 255, 1]));
+    }
+
+    fn letters_of(letter: DeadLetter<'_>, max_bytes: usize) -> Vec<OwnedDeadLetter> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        letter.encode_within(max_bytes, || "telemetry/3@1234".to_owned(), &mut bytes, &mut ends);
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let each = starts.zip(&ends).map(|(start, end)| &bytes[start as usize..*end as usize]);
+        each.inspect(|record| assert!(record.len() <= max_bytes, "{}", record.len()))
+            .map(|record| OwnedDeadLetter::decode(record).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn test_letter_that_fits_is_whole() {
+        let letters = letters_of(LETTER, 1000);
+        assert_eq!((letters.len(), letters[0].num_parts, letters[0].payload_bytes), (1, 1, 3));
+        assert_eq!(letters[0].whole, "");
+    }
+
+    #[test]
+    fn test_letter_that_does_not_fit_comes_in_parts() {
+        let payload: Vec<u8> = (0..10_000).map(|index| (index / 7) as u8).collect();
+        for max_bytes in [300, 1000, 5000, 9000, 10_100] {
+            let letters = letters_of(DeadLetter { payload: &payload, ..LETTER }, max_bytes);
+            assert!(letters.len() > 1);
+            let numbers: Vec<u32> = letters.iter().map(|letter| letter.part).collect();
+            assert_eq!(numbers, (1..=letters.len() as u32).collect::<Vec<_>>());
+            for letter in &letters {
+                assert_eq!((letter.num_parts, letter.payload_bytes), (letters.len() as u32, 10_000));
+                assert_eq!((letter.whole.as_str(), letter.detail.as_str()), ("telemetry/3@1234", LETTER.detail));
+            }
+            assert_eq!(letters.concat_payloads(), payload);
+        }
+    }
+
+    #[test]
+    fn test_without_room_for_parts_texts_and_payload_are_cut_and_say_so() {
+        let detail = "é".repeat(20_000);
+        let letters = letters_of(DeadLetter { detail: &detail, ..LETTER }, 16_000);
+        assert_eq!((letters.len(), letters[0].payload.as_slice()), (1, LETTER.payload));
+        assert!(letters[0].detail.ends_with("é… (40000 bytes)"), "{}", letters[0].detail);
+
+        let letters = letters_of(DeadLetter { payload: &[7; 5000], detail: "", ..LETTER }, 130);
+        assert_eq!((letters.len(), letters[0].num_parts, letters[0].payload_bytes), (1, 1, 5000));
+        assert!(letters[0].payload.len() < LEAST_PART_BYTES);
+    }
+
+    #[test]
+    fn test_letters_of_before_there_were_parts_are_read() {
+        let mut bytes = Vec::new();
+        LETTER.encode(&mut bytes);
+        // The new fields are the last four: 1, 1, null, "".
+        bytes.truncate(bytes.len() - 4);
+        bytes[..10].copy_from_slice(&header(first_fingerprint()));
+        let read = OwnedDeadLetter::decode(&bytes).unwrap();
+        assert_eq!((read.part, read.num_parts, read.payload_bytes, read.payload.as_slice()), (1, 1, 3, LETTER.payload));
+        let schema = Schema::parse_str(FIRST_SCHEMA_JSON).unwrap();
+        let reader = apache_avro::GenericSingleObjectReader::builder().schema(schema).build().unwrap();
+        assert!(reader.read_value(&mut bytes.as_slice()).is_ok());
+    }
+
+    #[test]
+    fn test_the_schema_reads_what_the_first_one_wrote() {
+        let [first, now] = [FIRST_SCHEMA_JSON, SCHEMA_JSON].map(|json| Schema::parse_str(json).unwrap());
+        apache_avro::schema_compatibility::SchemaCompatibility::can_read(&first, &now).unwrap();
+        assert_ne!(first_fingerprint(), dead_letter_fingerprint());
+    }
+
+    trait Payloads {
+        fn concat_payloads(&self) -> Vec<u8>;
+    }
+
+    impl Payloads for [OwnedDeadLetter] {
+        fn concat_payloads(&self) -> Vec<u8> {
+            self.iter().flat_map(|letter| letter.payload.iter().copied()).collect()
+        }
     }
 }

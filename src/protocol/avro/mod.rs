@@ -7,6 +7,7 @@ mod dead_letter;
 pub(crate) mod evolution;
 mod identity;
 mod json;
+mod letter_parts;
 mod node;
 mod registered;
 mod row_plan;
@@ -21,6 +22,7 @@ pub use dead_letter::{
 };
 pub use evolution::{EvolutionError, merge};
 pub use identity::RecordIdentity;
+pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;
 pub use registered::{Incompatible, check_reads};
 pub use row_plan::{Bucket, RowPlan, RowPlanError};

@@ -94,6 +94,7 @@ impl From<FaultReason> for RejectReason {
         match reason {
             FaultReason::OutOfRange | FaultReason::UnknownSymbol => Self::OutOfRange,
             FaultReason::EventTimeOutOfRange => Self::EventTimeOutOfRange,
+            FaultReason::TooLarge => Self::TooLarge,
             _ => Self::Undecodable,
         }
     }

@@ -1,0 +1,253 @@
+//! One Kafka producer, and for each batch a tracker that completes when its last record is confirmed or given up.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientContext, Message};
+
+use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
+use super::brokers::{Brokers, Statistics, log_line};
+use super::lane::{Lane, Pending};
+use super::regroup::{Refused, Regrouper};
+use super::settings::KafkaLogSettings;
+use crate::log::{AppendError, Completion, LogError};
+
+/// A producer whose batches have at most so many bytes.
+pub(super) struct Client {
+    producer: Arc<BaseProducer<DeliveryContext>>,
+    max_bytes: usize,
+}
+
+/// Where librdkafka reports to, on the producer's own thread.
+struct DeliveryContext {
+    brokers: Arc<Brokers>,
+    bootstrap: Bootstrap,
+    regrouper: Weak<Regrouper>,
+    batch_bytes: usize,
+    forgive_after: Duration,
+    failed_at: Mutex<Option<Instant>>,
+    /// As of the last report.
+    queued_bytes: AtomicU64,
+}
+
+/// One batch on its way: every record in librdkafka's hands holds a reference.
+pub(super) struct BatchTracker {
+    lane: Arc<Lane>,
+    partition: u32,
+    num_remaining: AtomicU32,
+    outcome: Mutex<BatchOutcome>,
+}
+
+struct BatchOutcome {
+    first_error: Option<AppendError>,
+    done: Option<Completion>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Starts a producer for topics that take batches of `max_bytes`. It connects in its own time.
+    pub(super) fn start(
+        settings: &KafkaLogSettings,
+        max_bytes: usize,
+        brokers: &Arc<Brokers>,
+        regrouper: Weak<Regrouper>,
+    ) -> Result<Self, LogError> {
+        let what = "creating the kafka producer";
+        let context = DeliveryContext {
+            brokers: Arc::clone(brokers),
+            bootstrap: Bootstrap::new(settings),
+            regrouper,
+            batch_bytes: KafkaLogSettings::batch_size(max_bytes),
+            forgive_after: settings.delivery_timeout,
+            failed_at: Mutex::new(None),
+            queued_bytes: AtomicU64::new(0),
+        };
+        let producer = BaseProducer::from_config_and_context(&settings.producer(max_bytes), context)
+            .map_err(|error| super::failed(what, &error))?;
+        let producer = Arc::new(producer);
+        serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, &error))?;
+        Ok(Self { producer, max_bytes })
+    }
+
+    /// What the topics take that it is for.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Hands a batch over, in order, without waiting for anything.
+    pub(super) fn append(&self, lane: &Arc<Lane>, Pending { partition, batch, done }: Pending) {
+        let num_records = batch.num_records() as u32;
+        let tracker = Arc::new(BatchTracker {
+            lane: Arc::clone(lane),
+            partition,
+            num_remaining: AtomicU32::new(num_records),
+            outcome: Mutex::new(BatchOutcome { first_error: None, done: Some(done) }),
+        });
+        for (num_sent, (key, value)) in (0u32..).zip(batch.iter()) {
+            if let Err(error) = self.send(Arc::clone(&tracker), key, value) {
+                // The rest is not tried: it would overtake this record, and the batch has failed anyway.
+                return tracker.settle(num_records - num_sent, Some(append_error(&error)));
+            }
+        }
+    }
+
+    /// Hands a record over again that was refused in too large a batch.
+    pub(super) fn append_again(&self, Refused { tracker, key, value, .. }: Refused) {
+        if let Err(error) = self.send(Arc::clone(&tracker), &key, &value) {
+            tracker.settle(1, Some(append_error(&error)));
+        }
+    }
+
+    fn send(&self, tracker: Arc<BatchTracker>, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
+        let (lane, partition) = (Arc::clone(&tracker.lane), tracker.partition as i32);
+        let record = BaseRecord::with_opaque_to(lane.topic(), tracker).partition(partition).key(key).payload(value);
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+
+    /// Why it has given up for good, if it has.
+    pub(super) fn broken(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(format!("the kafka producer cannot go on ({code}): {reason}"))
+    }
+
+    /// Waits until everything on its way is confirmed or given up. Blocks.
+    pub(super) fn flush(&self, timeout: Duration) {
+        if let Err(error) = self.producer.flush(timeout) {
+            tracing::warn!(%error, "closing with appends that kafka did not confirm");
+        }
+    }
+}
+
+// === impl BatchTracker ===
+
+impl BatchTracker {
+    /// The topic that the batch is for.
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// `num_records` records of the batch have come to an end. The last one completes it, with the first error if
+    /// there was one.
+    pub(super) fn settle(&self, num_records: u32, error: Option<AppendError>) {
+        if let Some(error) = error {
+            self.outcome.lock().first_error.get_or_insert(error);
+        }
+        if self.num_remaining.fetch_sub(num_records, Ordering::AcqRel) == num_records {
+            let mut outcome = self.outcome.lock();
+            let (done, first_error) = (outcome.done.take(), outcome.first_error.take());
+            drop(outcome);
+            if let Some(done) = done {
+                done.complete(first_error.map_or(Ok(()), Err));
+            }
+        }
+    }
+}
+
+impl Drop for BatchTracker {
+    fn drop(&mut self) {
+        self.lane.ended();
+    }
+}
+
+// === impl DeliveryContext ===
+
+impl ClientContext for DeliveryContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(statistics) = Statistics::parse(statistics) {
+            self.brokers.on_statistics(&statistics);
+            let queued_bytes = statistics.queued_bytes();
+            self.brokers.note_queued(self.queued_bytes.swap(queued_bytes, Ordering::Relaxed), queued_bytes);
+            self.brokers.note_sent(&statistics);
+            self.bootstrap.on_statistics(&statistics);
+        }
+        // Without this a pod that stopped sending because of the failure would never send again.
+        let mut failed_at = self.failed_at.lock();
+        if failed_at.is_some_and(|at| at.elapsed() > self.forgive_after) {
+            *failed_at = None;
+            self.brokers.forgive();
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.brokers.on_error(&error, reason);
+    }
+}
+
+impl Bootstrapped for DeliveryContext {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = Arc<BatchTracker>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tracker: Arc<BatchTracker>) {
+        let error = match result {
+            Ok(_) => {
+                self.brokers.on_delivery(true);
+                tracker.lane.note_confirmed();
+                return tracker.settle(1, None);
+            }
+            Err((error, message)) => match append_error(error) {
+                AppendError::TooLarge(_) => return self.too_large(message, tracker),
+                error => error,
+            },
+        };
+        let is_unavailable = matches!(error, AppendError::Unavailable(_));
+        if is_unavailable {
+            *self.failed_at.lock() = Some(Instant::now());
+        } else {
+            tracker.lane.note_refused(&error.to_string());
+        }
+        self.brokers.on_delivery(!is_unavailable);
+        tracker.settle(1, Some(error));
+    }
+}
+
+impl DeliveryContext {
+    /// The batch that the record was in is larger than the topic takes. librdkafka does not cut it anew.
+    fn too_large(&self, message: &impl Message, tracker: Arc<BatchTracker>) {
+        let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+        match self.regrouper.upgrade() {
+            Some(regrouper) => {
+                let (key, value) = (key.to_vec(), value.to_vec());
+                regrouper.take(Refused { tracker, key, value, batch_bytes: self.batch_bytes });
+            }
+            None => tracker.settle(1, Some(AppendError::Unavailable("the log is closed".to_owned()))),
+        }
+    }
+}
+
+impl Drop for DeliveryContext {
+    fn drop(&mut self) {
+        self.brokers.note_queued(self.queued_bytes.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// Tells what no retry can help from what may pass.
+fn append_error(error: &KafkaError) -> AppendError {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => AppendError::TooLarge(error.to_string()),
+        Some(
+            Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::PolicyViolation
+            | Code::UnsupportedForMessageFormat,
+        ) => AppendError::Refused(error.to_string()),
+        _ => AppendError::Unavailable(error.to_string()),
+    }
+}
