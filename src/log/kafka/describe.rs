@@ -47,11 +47,6 @@ impl<'a> FromIterator<(&'a str, &'a str)> for TopicConfig {
     }
 }
 
-impl<'a> FromIterator<(&'a str, &'a str)> for TopicConfig {
-    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(settings: I) -> Self {
-        Self(settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
-    }
-}
 
 /// Asks for the settings of these topics. A topic that does not exist, or that this client may not describe, is left out.
 pub(super) async fn topic_configs(
