@@ -19,6 +19,7 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use surgetank::actors::decoder::unpack::{PackageRef, Unpacked, Unpacker};
 use surgetank::actors::gate::{Admission, Gateway};
 use surgetank::actors::intake::IntakeRules;
+use surgetank::flow::clock::Trust;
 use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
@@ -112,6 +113,7 @@ fn packed() -> Packed {
         catalog: Arc::new(catalog),
         topic_of: [(POSITION, 0)].into(),
         max_event_time_ahead: Duration::from_secs(60),
+        max_event_time_behind: Duration::from_secs(86_400),
     };
     let mut packed = Packed { block, rules, unpacker: Unpacker::default() };
     // Its buffers are kept from one package to the next.
@@ -123,7 +125,8 @@ fn unpack_once(packed: &mut Packed) -> Unpacked {
     let device_id = device_id();
     let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
     let Packed { block, rules, unpacker } = packed;
-    let package = PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us };
+    let package =
+        PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us, trust: Trust::Sound };
     unpacker.unpack(package, rules, 1).expect("a valid package")
 }
 

@@ -23,6 +23,10 @@ pub struct Counters {
     pub dead_letters: AtomicU64,
     /// Writes that the store did not confirm and that were tried again.
     pub write_retries: AtomicU64,
+    /// Rows that the embedded store has deleted because they were past `store.ttl`.
+    pub rows_expired: AtomicU64,
+    /// Records that retention has removed from the embedded log.
+    pub log_removed: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -37,6 +41,8 @@ pub struct CountersSnapshot {
     pub rows: u64,
     pub dead_letters: u64,
     pub write_retries: u64,
+    pub rows_expired: u64,
+    pub log_removed: u64,
 }
 
 impl Counters {
@@ -52,6 +58,8 @@ impl Counters {
             rows: get(&self.rows),
             dead_letters: get(&self.dead_letters),
             write_retries: get(&self.write_retries),
+            rows_expired: get(&self.rows_expired),
+            log_removed: get(&self.log_removed),
         }
     }
 }

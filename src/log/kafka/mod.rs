@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
-use self::control::KafkaControl;
+use self::control::{BrokerClock, KafkaControl};
 use self::producer::BatchProducer;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
@@ -33,6 +33,7 @@ use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordVisitor, Subscription,
     TopicPartition, TopicSpec, WriterSchema,
 };
+use crate::flow::clock::Reading;
 
 /// The log on a Kafka cluster.
 pub struct KafkaLog {
@@ -40,6 +41,7 @@ pub struct KafkaLog {
     brokers: Arc<Brokers>,
     producer: Arc<BatchProducer>,
     is_subscribed: Arc<AtomicBool>,
+    clock: BrokerClock,
 }
 
 // === impl KafkaLog ===
@@ -50,7 +52,8 @@ impl KafkaLog {
     pub fn open(settings: KafkaLogSettings) -> Result<Self, LogError> {
         let brokers = Arc::new(Brokers::default());
         let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
-        Ok(Self { settings, brokers, producer, is_subscribed: Arc::new(AtomicBool::new(false)) })
+        let is_subscribed = Arc::new(AtomicBool::new(false));
+        Ok(Self { settings, brokers, producer, is_subscribed, clock: BrokerClock::default() })
     }
 
     fn schema_topic(&self) -> TopicSpec {
@@ -147,11 +150,15 @@ impl Log for KafkaLog {
         scan::scan(&self.settings, topic, visit)
     }
 
+    fn clock(&self) -> Option<Reading> {
+        *self.clock.lock()
+    }
+
     fn control(&self, pod: &str) -> Result<Option<Box<dyn Control>>, LogError> {
         if self.settings.control_topic.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod)?)))
+        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod, Arc::clone(&self.clock))?)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

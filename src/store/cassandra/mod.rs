@@ -4,6 +4,7 @@
 //! driver's connections and timers live there; callers wait for the task. Nothing is retried here.
 
 mod bind;
+mod clock;
 mod errors;
 mod keys;
 mod pressure;
@@ -30,6 +31,7 @@ use self::pressure::Views;
 use self::statements::Statements;
 use super::scan;
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
 use crate::protocol::row::{RowGroup, Table};
 
@@ -163,6 +165,12 @@ impl Store for CassandraStore {
     fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {
         Box::pin(self.run("asking the cluster about itself", |cluster| async move {
             Ok(cluster.views.ask(&cluster.session).await)
+        }))
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Reading>, StoreError>> {
+        Box::pin(self.run("asking the cluster for the time", |cluster| async move {
+            Ok(clock::ask(&cluster.session).await?.reading())
         }))
     }
 
