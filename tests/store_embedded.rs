@@ -215,6 +215,30 @@ async fn rows_past_their_time_are_deleted() -> TestResult {
 }
 
 #[tokio::test]
+async fn what_another_program_did_to_the_tables_is_found() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let tables = [simple_table("first"), simple_table("second"), simple_table("third")];
+    store.apply(&tables).await?;
+    let other = rusqlite::Connection::open(&path)?;
+    other.busy_timeout(Duration::from_secs(5))?;
+    let found = async || -> Result<Vec<(&str, String)>, StoreError> {
+        Ok(store.inspect(&tables).await?.into_iter().map(|found| (found.code, found.subject)).collect())
+    };
+    assert_eq!(found().await?, []);
+    other.execute_batch("ALTER TABLE first DROP COLUMN value; DROP TABLE second; DROP TABLE third;")?;
+    other.execute_batch(
+        "CREATE TABLE third(device_id TEXT NOT NULL, bucket INTEGER NOT NULL, event_time INTEGER NOT NULL, \
+         sequence INTEGER NOT NULL, received_at INTEGER, version INTEGER, value TEXT, \
+         PRIMARY KEY(device_id, bucket, event_time, sequence)) STRICT, WITHOUT ROWID",
+    )?;
+    let expected = [("column_missing", "first"), ("table_missing", "second"), ("table_differs", "third")];
+    assert_eq!(found().await?, expected.map(|(code, table)| (code, table.to_owned())));
+    Ok(())
+}
+
+#[tokio::test]
 async fn queries_only_read() -> TestResult {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("rows.db");

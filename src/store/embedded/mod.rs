@@ -155,6 +155,19 @@ impl Store for EmbeddedStore {
         held.map(|detail| Condition::degraded(Part::Clock, "sweep_held", "", detail)).into_iter().collect()
     }
 
+    fn inspect(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {
+        let (path, tables) = (self.path.clone(), tables.to_vec());
+        let context = format!("inspecting {}", path.display());
+        // Beside the writing thread, which may be at work for long: whoever changes the file does so beside it, too.
+        let inspection = tokio::task::spawn_blocking(move || {
+            let connection =
+                database::open_reader(&path).map_err(|error| failed(format!("opening {}", path.display()), &error))?;
+            let misshapen = |table| schema::condition(&connection, table).transpose();
+            tables.iter().filter_map(misshapen).collect()
+        });
+        Box::pin(async move { inspection.await.unwrap_or_else(|error| Err(failed(context, &error))) })
+    }
+
     fn num_expired(&self) -> u64 {
         self.shared.num_expired.load(Ordering::Relaxed)
     }
