@@ -63,6 +63,9 @@ pub enum StoreError {
         /// What is needed.
         expected: String,
     },
+    /// It is set up so that nothing would be written, which only an operator can mend.
+    #[error("{0}")]
+    Unfit(String),
     /// Another process has the database file open for writing.
     #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
     Locked {

@@ -186,7 +186,7 @@ fn devices(check: &mut Checker<'_>, raw: &RawDevices, surroundings: &Surrounding
         max_event_time_behind: section.duration(
             "max_event_time_behind",
             &raw.max_event_time_behind,
-            minutes(1)..=DAY * 36500,
+            seconds(1)..=DAY * 36500,
         ),
         retry_delay: section.duration("retry_delay", &raw.retry_delay, millis(10)..=minutes(5)),
     }
