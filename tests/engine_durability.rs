@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::device::{Device, position, position_at};
 use common::ledger::{Load, assert_nothing_lost, dead_letters, fleet, identities_acked, identities_in_log};
-use common::process::{Process, arg, run, told};
+use common::process::{Clock, Process, arg, run, told};
 use common::site::{QUICK_RESTARTS, Site};
 use common::{PATIENCE, http, now_ms, until, until_true};
 use fail::FailScenario;
@@ -119,28 +119,6 @@ async fn rule_1_a_full_log_says_retry_later() {
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), num_accepted + 1);
     running.stop().await;
-}
-
-/// Sets the clock of a process that was started with [`Clock::failpoint`].
-struct Clock(std::path::PathBuf);
-
-impl Clock {
-    fn set(site: &Site, seconds: i64) -> Self {
-        let clock = Self(site.path().join("clock"));
-        clock.move_to(seconds);
-        clock
-    }
-
-    fn move_to(&self, seconds: i64) {
-        // Never half of a number, which would be another one.
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, seconds.to_string()).unwrap();
-        std::fs::rename(new, &self.0).unwrap();
-    }
-
-    fn failpoint(&self) -> String {
-        format!("wall_clock=return({})", self.0.display())
-    }
 }
 
 /// What a device is told to be rejected it deletes, so nothing is while the engine's own clock may be the wrong one.

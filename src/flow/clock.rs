@@ -139,9 +139,11 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Seconds are enough for people.
+/// Seconds are enough for people, and minutes where it is hours.
 fn rounded(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+    let seconds = duration.as_secs();
+    let shown = if seconds < 3600 { seconds } else { (seconds + 30) / 60 * 60 };
+    humantime::format_duration(Duration::from_secs(shown))
 }
 
 // === impl Witness ===

@@ -99,7 +99,7 @@ mod tests {
         let conditions = clocks.conditions();
         assert_eq!(conditions.len(), 1);
         assert_eq!(conditions[0].subject, "10.0.0.2");
-        assert!(conditions[0].detail.contains("1day 3h 46m 39s ahead of"), "{}", conditions[0].detail);
+        assert!(conditions[0].detail.contains("1day 3h 47m ahead of"), "{}", conditions[0].detail);
     }
 
     #[test]
