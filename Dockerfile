@@ -1,5 +1,6 @@
 # Surgetank in a container: built on Debian bookworm, run on its slim sister as an unprivileged user.
-#   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" -t surgetank .
+#   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" \
+#     --build-arg COMMIT_TIME="$(git log -1 --format=%ct)" -t surgetank .
 #   docker run -p 7400:7400 -p 8080:8080 -v surgetank:/var/lib/surgetank \
 #     -v ./tokens.toml:/etc/surgetank/tokens.toml:ro -e SURGETANK__CREDENTIALS__FILE=/etc/surgetank/tokens.toml surgetank
 # Without a file of tokens (surgetank token new) it refuses to listen on addresses that others can reach.
@@ -18,9 +19,12 @@ COPY build.rs ./
 # The message layouts of the fleet are compiled in.
 COPY config ./config
 COPY src ./src
-# `surgetank --version` tells it; there is no git repository in here to ask.
+# `surgetank --version` tells it, and no clock before the commit's time is believed; there is no git repository in here to
+# ask. Without a time (seconds since 1970) a date in build.rs stands in.
 ARG COMMIT=unknown
-ENV SURGETANK_COMMIT=$COMMIT
+ARG COMMIT_TIME=
+ENV SURGETANK_COMMIT=$COMMIT \
+    SURGETANK_COMMIT_TIME=$COMMIT_TIME
 RUN cargo build --profile dist --locked --offline --bin surgetank
 
 FROM debian:bookworm-slim

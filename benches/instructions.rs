@@ -21,6 +21,7 @@ use surgetank::actors::gate::{Admission, Gateway};
 use surgetank::actors::intake::IntakeRules;
 use surgetank::actors::routes::RecordLimits;
 use surgetank::log::RecordLimit;
+use surgetank::flow::clock::Trust;
 use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
@@ -115,6 +116,7 @@ fn packed() -> Packed {
         catalog: Arc::new(catalog),
         topic_of: [(POSITION, 0)].into(),
         max_event_time_ahead: Duration::from_secs(60),
+        max_event_time_behind: Duration::from_secs(86_400),
     };
     let limit = RecordLimit::new(1 << 20);
     let limits = RecordLimits { topics: vec![limit.clone()], dead_letter: limit };
@@ -128,7 +130,8 @@ fn unpack_once(packed: &mut Packed) -> Unpacked {
     let device_id = device_id();
     let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
     let Packed { block, rules, limits, unpacker } = packed;
-    let package = PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us };
+    let package =
+        PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us, trust: Trust::Sound };
     unpacker.unpack(package, rules, limits).expect("a valid package")
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::device::{Device, position, position_at};
 use common::ledger::{Load, assert_nothing_lost, dead_letters, fleet, identities_acked, identities_in_log};
-use common::process::{Process, arg, run, told};
+use common::process::{Clock, Process, arg, run, told};
 use common::site::{QUICK_RESTARTS, Site};
 use common::{PATIENCE, http, now_ms, until, until_true};
 use fail::FailScenario;
@@ -119,6 +119,53 @@ async fn rule_1_a_full_log_says_retry_later() {
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), num_accepted + 1);
     running.stop().await;
+}
+
+/// What a device is told to be rejected it deletes, so nothing is while the engine's own clock may be the wrong one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_1_a_wrong_clock_rejects_nothing() {
+    let site = Site::new(&[]);
+    // In 1970.
+    let clock = Clock::set(&site, -1_780_000_000);
+    let process = Process::start_with(&site, &clock.failpoint()).await;
+    let state = async |code: &str, status: u16| {
+        until_true(&format!("health to tell of {code}, readiness to be {status}"), async || {
+            let Some((_, health)) = http::try_get(process.http, "/health").await else { return false };
+            let has_code = health["clock"]["conditions"].as_array().unwrap().iter().any(|found| found["code"] == code);
+            (has_code || code.is_empty() && health["clock"]["state"] == "ok")
+                && http::get(process.http, "/health/ready").await.0 == status
+        })
+        .await;
+    };
+    state("clock_before_build", 503).await;
+    let mut device = Device::connect(process.devices, "d").await;
+    assert_eq!(device.deliver(&[position(1, 1)]).await, [Outcome::RetryLater]);
+    let event = || http::Request::events(common::events::JSON, common::events::event("d", 2).to_string());
+    let answer = event().send(process.ingest).await;
+    assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{}", answer.json());
+
+    // Set right, by what nobody can say to be right: what is in order is taken, what is not is not thrown away yet.
+    clock.move_to(0);
+    state("clock_jumped", 200).await;
+    assert_eq!(event().send(process.ingest).await.status, 200);
+    let early = position_at(3, 1, now_ms() + 3 * 86_400_000);
+    assert_eq!(device.deliver(&[position(2, 1), early.clone()]).await, [Outcome::Accepted, Outcome::RetryLater]);
+    let mut late = common::events::event("d", 4);
+    late["event_time"] = serde_json::json!(1_795_995_013);
+    let answer = http::Request::events(common::events::JSON, late.to_string()).send(process.ingest).await;
+    assert_eq!((answer.status, &answer.json()["retry_later"]), (503, &serde_json::json!(1)), "{}", answer.json());
+    assert_eq!(process.told().matches("before the day on which this program was written").count(), 1);
+    drop(process);
+
+    // A start by the right clock has no doubt.
+    clock.move_to(0);
+    let process = Process::start(&site).await;
+    let mut device = Device::connect(process.devices, "d").await;
+    let rejected = Outcome::Rejected(surgetank::protocol::reason::RejectReason::EventTimeOutOfRange);
+    assert_eq!(device.deliver(&[early]).await, [rejected]);
+    let answer = http::Request::events(common::events::JSON, late.to_string()).send(process.ingest).await;
+    assert_eq!(answer.json()["reason"], "event_time_out_of_range");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("looks like seconds"), "{}", answer.json());
 }
 
 // === 2. An offset is committed only when everything up to it is in the store or the dead letters ===

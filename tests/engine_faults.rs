@@ -252,3 +252,46 @@ async fn of_two_engines_with_one_instance_id_the_first_ends_and_the_second_takes
     second.assert_unharmed().await;
     second.stop().await;
 }
+
+/// The database's word for the time, and where there is only a broker, the broker's.
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_far_from_the_servers_takes_nothing_in_until_it_is_set_right() {
+    use common::device::{Device, position};
+    use common::process::Clock;
+    use surgetank::protocol::receipt::Outcome;
+
+    let Some(servers) = servers() else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    for (store, witness) in [("cassandra", "the database's"), ("embedded", "the broker's")] {
+        let site = servers.site();
+        let config = std::fs::read_to_string(site.config_path()).unwrap();
+        let store = format!("[store]\nkind = {store:?}");
+        std::fs::write(site.config_path(), config.replace("[store]\nkind = \"cassandra\"", &store)).unwrap();
+        // Ahead: what is as far behind is before the build of this test.
+        let clock = Clock::set(&site, 26 * 3600);
+        let mut process = Process::start_with(&site, &clock.failpoint()).await;
+        let ready = async |status| {
+            until_true(&format!("readiness to be {status}"), async || {
+                http::try_get(process.http, "/health/ready").await.is_some_and(|(found, _)| found == status)
+            })
+            .await;
+        };
+        process.tells("1day 2h ahead of").await;
+        process.tells(witness).await;
+        ready(503).await;
+        let mut device = Device::connect(process.devices, "d").await;
+        assert_eq!(device.deliver(&[position(1, 1)]).await, [Outcome::RetryLater]);
+        let (_, health) = http::get(process.http, "/health").await;
+        assert_eq!(
+            (&health["verdict"], &health["clock"]["conditions"][0]["code"]),
+            (&"failing".into(), &"clock_wrong".into())
+        );
+        clock.move_to(0);
+        ready(200).await;
+        device.accepted(&[position(1, 1)]).await;
+        assert_eq!(process.told().matches("this machine's clock is wrong").count(), 1, "{}", process.told());
+        process.signal("TERM");
+        process.exited().await;
+    }
+}

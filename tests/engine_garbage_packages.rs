@@ -123,6 +123,8 @@ async fn broken_messages_are_rejected_one_by_one_and_kept() {
         ("an empty body", (position(1, 1).0, Vec::new()), RejectReason::Undecodable),
         ("a latitude of 100 degrees", out_of_range, RejectReason::OutOfRange),
         ("tomorrow", position_at(1, 1, now_ms() + 86_400_000), RejectReason::EventTimeOutOfRange),
+        ("a second in 1970", position_at(1, 1, 1), RejectReason::EventTimeOutOfRange),
+        ("a time in seconds", position_at(1, 1, now_ms() / 1000), RejectReason::EventTimeOutOfRange),
         ("the end of time", position_at(1, 1, (1 << 48) - 1), RejectReason::EventTimeOutOfRange),
     ];
     for (number, (what, broken, expected)) in cases.into_iter().enumerate() {

@@ -191,6 +191,44 @@ async fn retention_by_size_applies_to_topics_that_nobody_reads() {
     assert!(first_offset(&log) <= num_records * 3 / 4, "what fits into the bound stays");
 }
 
+/// The wall clock of this process; other tests here do not mind.
+#[cfg(feature = "failpoints")]
+fn set_clock(file: &Path, seconds: i64) {
+    std::fs::write(file, seconds.to_string()).unwrap();
+    fail::cfg("wall_clock", &format!("return({})", file.display())).unwrap();
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn retention_removes_nothing_because_the_clock_was_set() {
+    let (directory, clocks) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = clocks.path().join("clock");
+    // By size a quarter goes, so that it shows when retention has looked.
+    let settings = EmbeddedLogSettings {
+        retention: Duration::from_secs(3600),
+        retention_bytes: 12 << 20,
+        write_buffer: 2 << 20,
+        ..settings(directory.path())
+    };
+    set_clock(&file, -2 * 86_400);
+    let log = open_with_topic(settings.clone()).await;
+    fill(&log, 4).await.unwrap();
+    set_clock(&file, 0);
+    fill(&log, 4).await.unwrap();
+    log.close().await;
+    drop(log);
+    // Once more in the other direction, and at a start.
+    set_clock(&file, 60 * 86_400);
+    let log = open_with_topic(settings).await;
+    fill(&log, 8).await.unwrap();
+    until("retention by size acts", || log.num_removed() > 0).await;
+    set_clock(&file, 0);
+    let num_records = 16 * 16 * 64;
+    assert!(first_offset(&log) < num_records / 2, "{} of {num_records}", first_offset(&log));
+    assert_eq!(log.num_removed(), first_offset(&log), "what is removed is counted");
+    fail::remove("wall_clock");
+}
+
 #[tokio::test]
 async fn full_log_refuses_until_it_has_drained() {
     let directory = tempfile::tempdir().unwrap();

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use store_contract::{DAY_MS, GroupBuilder, Room, check_all, every_kind, group, keys, simple_table, table};
-use surgetank::protocol::row::{Cell, ColumnKind, ScalarKind};
+use surgetank::flow::health::Condition;
+use surgetank::protocol::row::{Cell, ColumnKind, ScalarKind, Table};
 use surgetank::store::cassandra::{CassandraSettings, CassandraStore, Consistency};
-use surgetank::store::{Store, WriteError};
+use surgetank::store::{Store, StoreError, WriteError};
 use tokio::runtime::Handle;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -33,6 +34,7 @@ fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
     CassandraSettings {
         nodes: vec![node.to_string()],
         datacenter: None,
+        rack: None,
         keyspace: KEYSPACE.to_string(),
         replication: "{'class': 'SimpleStrategy', 'replication_factor': 1}".to_string(),
         consistency: Consistency::LocalQuorum,
@@ -143,6 +145,114 @@ async fn an_unreachable_cluster_is_named() -> TestResult {
     // Needs no cluster: nothing listens on the discard port.
     let Err(error) = connect("127.0.0.1:9", None).await else { return Err("connected to nothing".into()) };
     assert!(error.to_string().starts_with("connecting to 127.0.0.1:9: "), "{error}");
+    Ok(())
+}
+
+/// What is wrong with a keyspace, by codes.
+async fn found(store: &CassandraStore, tables: &[Arc<Table>]) -> Result<Vec<Condition>, StoreError> {
+    let mut found = store.inspect(tables).await?;
+    found.sort_by_key(|condition| condition.code);
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_rows_from_being_written_is_found() -> TestResult {
+    const KEYSPACE: &str = "surgetank_inspect";
+    let Some(node) = node() else { return Ok(()) };
+    let day = Duration::from_secs(86_400);
+    let store_of = async |ttl, change: fn(&mut CassandraSettings)| {
+        let mut settings = CassandraSettings { keyspace: KEYSPACE.to_owned(), ..settings(&node, ttl) };
+        change(&mut settings);
+        CassandraStore::connect(settings, Handle::current()).await
+    };
+    let other = other_session(&node).await?;
+    let tell = async |cql: &str| other.query_unpaged(cql, ()).await.map(drop);
+    tell(&format!("DROP KEYSPACE IF EXISTS {KEYSPACE}")).await?;
+    let tables = [simple_table("first"), simple_table("second")];
+    let store = store_of(None, |_| {}).await?;
+    let codes = async |store: &CassandraStore| -> Result<Vec<(&'static str, String)>, StoreError> {
+        let found = found(store, &tables).await?;
+        Ok(found.into_iter().map(|condition| (condition.code, condition.subject)).collect())
+    };
+    let at = |code: &'static str, table: &str| (code, format!("{KEYSPACE}.{table}"));
+
+    assert_eq!(codes(&store).await?, [("keyspace_missing", KEYSPACE.to_owned())]);
+    // Beyond what this server can keep: said before a table is made of it.
+    let eternal = store_of(Some(day * 7300), |_| {}).await?;
+    let conditions = found(&eternal, &tables).await?;
+    let beyond: Vec<_> = conditions.iter().filter(|condition| condition.code == "ttl_beyond_server").collect();
+    assert_eq!(beyond.len(), 2, "{conditions:?}");
+    assert!(beyond[0].refuses_start && beyond[0].detail.contains("2038-01-19"), "{}", beyond[0]);
+
+    store.apply(&tables).await?;
+    store.prepare(&tables).await?;
+    assert_eq!(codes(&store).await?, []);
+    assert_eq!(
+        codes(&store_of(Some(day * 30), |_| {}).await?).await?,
+        [at("ttl_differs", "first"), at("ttl_differs", "second")]
+    );
+    // It is the table's own that counts.
+    tell(&format!("ALTER TABLE {KEYSPACE}.first WITH default_time_to_live = 630720000")).await?;
+    assert_eq!(codes(&store).await?, [at("ttl_beyond_server", "first"), at("ttl_differs", "first")]);
+    tell(&format!("ALTER TABLE {KEYSPACE}.first WITH default_time_to_live = 0")).await?;
+
+    tell(&format!(
+        "ALTER KEYSPACE {KEYSPACE} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 3}}"
+    ))
+    .await?;
+    assert_eq!(codes(&store).await?, [("consistency_unreachable", "the cluster".to_owned())]);
+    let one = store_of(None, |settings| settings.consistency = Consistency::LocalOne).await?;
+    assert_eq!(codes(&one).await?, [("too_few_nodes", "the cluster".to_owned())]);
+    tell(&format!(
+        "ALTER KEYSPACE {KEYSPACE} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    ))
+    .await?;
+
+    tell(&format!("ALTER TABLE {KEYSPACE}.first DROP value")).await?;
+    tell(&format!("DROP TABLE {KEYSPACE}.second")).await?;
+    assert_eq!(codes(&store).await?, [at("column_missing", "first"), at("table_missing", "second")]);
+    tell(&format!("DROP TABLE {KEYSPACE}.first")).await?;
+    store.apply(&tables).await?;
+    tell(&format!("DROP TABLE {KEYSPACE}.first")).await?;
+    tell(&format!(
+        "CREATE TABLE {KEYSPACE}.first (device_id text, bucket timestamp, event_time timestamp, sequence bigint, \
+         received_at timestamp, version int, value text, PRIMARY KEY ((device_id, bucket), event_time, sequence))"
+    ))
+    .await?;
+    assert_eq!(codes(&store).await?, [at("table_differs", "first")]);
+    tell(&format!("DROP KEYSPACE {KEYSPACE}")).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_data_centre_is_used_if_the_cluster_has_it() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let names = texts(&*other_session(&node).await?, "SELECT data_center FROM system.local").await;
+    let place = |datacenter: &str, rack: Option<&str>| CassandraSettings {
+        datacenter: Some(datacenter.to_owned()),
+        rack: rack.map(str::to_owned),
+        ..settings(&node, None)
+    };
+    let error = CassandraStore::connect(place("elsewhere", None), Handle::current()).await.err().ok_or("connected")?;
+    assert!(matches!(error, StoreError::Unfit(_)), "{error}");
+    assert!(error.to_string().contains(&format!("only {}", names[0])), "{error}");
+
+    let store = CassandraStore::connect(place(&names[0], Some("no-such-rack")), Handle::current()).await?;
+    let table = simple_table("of_a_place");
+    store.apply(std::slice::from_ref(&table)).await?;
+    store.prepare(std::slice::from_ref(&table)).await?;
+    store.write(group(&table, "a", 0, 3)).await?;
+    let found = found(&store, std::slice::from_ref(&table)).await?;
+    assert_eq!(found.iter().map(|condition| condition.code).collect::<Vec<_>>(), ["unknown_rack"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_tells_the_time() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let reading = connect(&node, None).await?.clock().await?.ok_or("no time")?;
+    let own_ms = surgetank::telemetry::now_us() / 1000;
+    assert!(own_ms.abs_diff(reading.expected_ms(Instant::now())) < 5_000, "{reading:?} beside {own_ms}");
     Ok(())
 }
 

@@ -125,8 +125,69 @@ async fn a_write_goes_on_when_its_future_is_dropped() -> TestResult {
     Ok(())
 }
 
+/// Tests that look at the wall clock, which one of them sets wrong.
+static CLOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn nothing_is_deleted_by_a_clock_that_was_set_wrong() -> TestResult {
+    let _alone = CLOCK.lock().await;
+    let directory = tempfile::tempdir()?;
+    let (path, file) = (directory.path().join("rows.db"), directory.path().join("clock"));
+    let day = Duration::from_secs(86_400);
+    let day_ms = day.as_millis() as i64;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    let store = open(&path, None)?;
+    let table = simple_table("rows");
+    store.apply(std::slice::from_ref(&table)).await?;
+    let rows = GroupBuilder::new(&table)
+        .row("young", now_ms, 0, vec![Cell::Int(0)])
+        .row("middle", now_ms - 10 * day_ms, 0, vec![Cell::Int(0)])
+        .row("old", now_ms - 31 * day_ms, 0, vec![Cell::Int(0)]);
+    store.write(rows.build()).await?;
+    store.close().await;
+
+    let set_clock = |seconds: u64| {
+        std::fs::write(&file, seconds.to_string()).expect("write");
+        fail::cfg("wall_clock", &format!("return({})", file.display())).expect("fail point");
+    };
+    let wait_for = async |store: &EmbeddedStore, code: Option<&str>, num_rows: u64| -> TestResult {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let seen = || -> Result<_, QueryError> {
+            let code = store.conditions().first().map(|condition| condition.code);
+            Ok((code, query(&path, "SELECT count(*) FROM rows")?.rows[0][0].clone()))
+        };
+        while seen()? != (code, json!(num_rows)) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(seen()?, (code, json!(num_rows)));
+        Ok(())
+    };
+    for _ in 0..2 {
+        set_clock(60 * 86_400);
+        let store = open(&path, Some(30 * day))?;
+        wait_for(&store, Some("sweep_held"), 3).await?;
+        store.close().await;
+    }
+    set_clock(0);
+    let store = open(&path, Some(30 * day))?;
+    wait_for(&store, None, 2).await?;
+    assert_eq!(store.num_expired(), 1);
+    store.close().await;
+    // The file knows now when it was swept, whatever its rows say.
+    set_clock(10 * 86_400);
+    let store = open(&path, Some(30 * day))?;
+    wait_for(&store, Some("sweep_held"), 2).await?;
+    set_clock(0);
+    wait_for(&store, None, 2).await?;
+    store.close().await;
+    fail::remove("wall_clock");
+    Ok(())
+}
+
 #[tokio::test]
 async fn rows_past_their_time_are_deleted() -> TestResult {
+    let _alone = CLOCK.lock().await;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("rows.db");
     let store = open(&path, Some(Duration::from_secs(20)))?;
@@ -150,6 +211,30 @@ async fn rows_past_their_time_are_deleted() -> TestResult {
     }
     assert_eq!(count()?, json!(300));
     assert_eq!(keys(&store, &table).await.iter().filter(|key| key.event_time_ms == young_ms as u64).count(), 300);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_another_program_did_to_the_tables_is_found() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let tables = [simple_table("first"), simple_table("second"), simple_table("third")];
+    store.apply(&tables).await?;
+    let other = rusqlite::Connection::open(&path)?;
+    other.busy_timeout(Duration::from_secs(5))?;
+    let found = async || -> Result<Vec<(&str, String)>, StoreError> {
+        Ok(store.inspect(&tables).await?.into_iter().map(|found| (found.code, found.subject)).collect())
+    };
+    assert_eq!(found().await?, []);
+    other.execute_batch("ALTER TABLE first DROP COLUMN value; DROP TABLE second; DROP TABLE third;")?;
+    other.execute_batch(
+        "CREATE TABLE third(device_id TEXT NOT NULL, bucket INTEGER NOT NULL, event_time INTEGER NOT NULL, \
+         sequence INTEGER NOT NULL, received_at INTEGER, version INTEGER, value TEXT, \
+         PRIMARY KEY(device_id, bucket, event_time, sequence)) STRICT, WITHOUT ROWID",
+    )?;
+    let expected = [("column_missing", "first"), ("table_missing", "second"), ("table_differs", "third")];
+    assert_eq!(found().await?, expected.map(|(code, table)| (code, table.to_owned())));
     Ok(())
 }
 

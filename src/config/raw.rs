@@ -113,6 +113,7 @@ pub(super) struct RawDevices {
     pub hello_timeout: Entry,
     pub idle_timeout: Entry,
     pub max_event_time_ahead: Entry,
+    pub max_event_time_behind: Entry,
     pub retry_delay: Entry,
 }
 
@@ -129,6 +130,7 @@ impl Default for RawDevices {
             hello_timeout: "10 s".into(),
             idle_timeout: "5 min".into(),
             max_event_time_ahead: "1 day".into(),
+            max_event_time_behind: "3650 days".into(),
             retry_delay: "1 s".into(),
         }
     }

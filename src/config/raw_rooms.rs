@@ -163,6 +163,8 @@ impl Default for RawEmbeddedStore {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawCassandraStore {
     pub nodes: Entry,
+    pub local_dc: Entry,
+    pub rack: Entry,
     pub keyspace: Entry,
     pub replication: Entry,
     pub consistency: Entry,
@@ -179,6 +181,8 @@ impl Default for RawCassandraStore {
     fn default() -> Self {
         Self {
             nodes: ["127.0.0.1:9042"].into(),
+            local_dc: "".into(),
+            rack: "".into(),
             keyspace: "surgetank".into(),
             replication: "{'class': 'SimpleStrategy', 'replication_factor': 1}".into(),
             consistency: "local_quorum".into(),

@@ -16,7 +16,7 @@ use super::types::{Config, Topic};
 use super::validate::{Surroundings, validate};
 
 /// The keys that are taken over while the engine runs. The types of topics are, too, while the topics stay the same.
-const LIVE: [&str; 33] = [
+const LIVE: [&str; 34] = [
     "messages.directory",
     "devices.max_frame",
     "devices.max_package",
@@ -25,6 +25,7 @@ const LIVE: [&str; 33] = [
     "devices.hello_timeout",
     "devices.idle_timeout",
     "devices.max_event_time_ahead",
+    "devices.max_event_time_behind",
     "devices.retry_delay",
     "limits.device_packages",
     "limits.device_bytes",

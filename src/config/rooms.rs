@@ -162,6 +162,10 @@ pub struct EmbeddedStore {
 pub struct CassandraStore {
     /// `host:port` of the nodes to ask first; never empty.
     pub nodes: Vec<String>,
+    /// The data centre whose nodes are written to. `None`: those of all.
+    pub local_dc: Option<String>,
+    /// The rack in it whose nodes are asked first. `None`: all alike; always `None` without a data centre.
+    pub rack: Option<String>,
     /// The keyspace; a valid unquoted name.
     pub keyspace: String,
     /// The `replication` map of the keyspace, in CQL; used when the keyspace is created.

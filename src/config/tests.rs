@@ -84,6 +84,7 @@ fn every_key_is_checked_under_its_own_name() {
         "log.kafka.tls.key",
         "log.kafka.sasl.username",
         "log.kafka.sasl.password",
+        "store.cassandra.local_dc",
         "store.cassandra.username",
         "store.cassandra.password",
         "store.cassandra.tls.ca",

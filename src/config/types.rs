@@ -95,6 +95,8 @@ pub struct Devices {
     pub idle_timeout: Duration,
     /// How far an event time may lie ahead of the engine's clock.
     pub max_event_time_ahead: Duration,
+    /// How far an event time may lie behind the engine's clock.
+    pub max_event_time_behind: Duration,
     /// How long a device is asked to wait before it sends again what was not taken.
     pub retry_delay: Duration,
 }

@@ -187,6 +187,7 @@ impl Parts<'_> {
         Arc::new(DecoderParts {
             routes,
             rules: Arc::clone(rules),
+            clock: Arc::clone(&self.view.clock),
             max_wait: self.config.producer.max_wait,
             telemetry: Arc::clone(&self.view.telemetry),
         })

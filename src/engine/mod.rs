@@ -3,6 +3,7 @@
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
 mod build;
+mod clock;
 pub mod descriptors;
 mod doorkeeper;
 mod gate;

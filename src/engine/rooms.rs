@@ -140,7 +140,8 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
         StoreKind::Cassandra(store) => {
             let settings = CassandraSettings {
                 nodes: store.nodes.clone(),
-                datacenter: None,
+                datacenter: store.local_dc.clone(),
+                rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
                 replication: store.replication.clone(),
                 consistency: store.consistency,

@@ -14,7 +14,7 @@ use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
 use super::secrets::{LiveSecrets, Secrets};
 use super::threads::Threads;
-use super::{EngineError, Started, descriptors, doorkeeper, gate, health, memory};
+use super::{EngineError, Started, clock, descriptors, doorkeeper, gate, health, memory};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -58,8 +58,10 @@ impl Run {
             warn!("{shortage}");
         }
         let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
+        let status = Arc::new(Status::new());
         let view = View {
-            status: Arc::new(Status::new()),
+            clock: clock::begin(&config, &status),
+            status,
             telemetry: Arc::new(Telemetry::default()),
             supervisor,
             lags: Lags::default(),
@@ -85,6 +87,8 @@ impl Run {
             all_topics(&config),
             Arc::clone(&pipeline.schemas),
         ));
+        let clock =
+            tokio::spawn(clock::watch(Arc::clone(&view.clock), pipeline.rooms.clone(), Arc::clone(&view.telemetry)));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&pipeline.rooms.log)));
         view.status.set_phase(Phase::Running);
         info!("running");
@@ -113,6 +117,7 @@ impl Run {
         }
         chores.abort();
         inspection.abort();
+        clock.abort();
         accounts.abort();
         threads.stop();
         http.stop(false).await;

@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod backoff;
+pub mod clock;
 pub mod credit;
 pub mod fair;
 pub mod fleet;

@@ -13,6 +13,7 @@ use actix_web::{App, HttpServer, web};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
+use crate::actors::intake::LiveEvidence;
 use crate::engine::Reloads;
 use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
@@ -24,6 +25,8 @@ use crate::tls::ServerTls;
 pub struct View {
     /// What it is doing and whether its log and store answer.
     pub status: Arc<Status>,
+    /// What is known of this machine's clock.
+    pub clock: LiveEvidence,
     /// Histograms and counters.
     pub telemetry: Arc<Telemetry>,
     /// The actors.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use control::Control;
 pub use record_limit::RecordLimit;
 
+use crate::flow::clock::Reading;
 use crate::flow::health::{Condition, Part};
 
 /// A partition of a topic.
@@ -381,6 +382,23 @@ pub trait Log: Send + Sync {
     /// replicas, what is missing. An error if they cannot be asked.
     fn inspect(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What the clock of the log's servers said last, as far as is known without asking them: another machine's word for
+    /// what time it is.
+    fn clock(&self) -> Option<Reading> {
+        None
+    }
+
+    /// When the newest record that earlier runs have left was written, by the clock of that time, in milliseconds since the
+    /// Unix epoch.
+    fn newest_written_ms(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many records this process has removed from the log because they were old, or too many.
+    fn num_removed(&self) -> u64 {
+        0
     }
 
     /// Bytes of records that the log itself keeps in memory at present, about: queues of its client, buffers on the way

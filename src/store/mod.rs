@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
 use crate::flow::health::Condition;
 use crate::protocol::row::{RowGroup, Table};
@@ -62,6 +63,9 @@ pub enum StoreError {
         /// What is needed.
         expected: String,
     },
+    /// It is set up so that nothing would be written, which only an operator can mend.
+    #[error("{0}")]
+    Unfit(String),
     /// Another process has the database file open for writing.
     #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
     Locked {
@@ -116,6 +120,17 @@ pub trait Store: Send + Sync {
     /// settings, limits. An error if it cannot be asked.
     fn inspect(&self, _tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What time it is by the store's own clocks; `None` if it has none beside this machine's. Bounded by a short time
+    /// limit.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Reading>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// How many rows this process has deleted because they were past their time to live.
+    fn num_expired(&self) -> u64 {
+        0
     }
 
     /// What the store says of its own load; `None` if it says nothing. Asked once a second at most.

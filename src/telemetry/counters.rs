@@ -27,6 +27,10 @@ pub struct Counters {
     pub schemas_restored: AtomicU64,
     /// Acknowledged records that the log removed before they were read, as it tells.
     pub lost_records: AtomicU64,
+    /// Rows that the embedded store has deleted because they were past `store.ttl`.
+    pub rows_expired: AtomicU64,
+    /// Records that retention has removed from the embedded log.
+    pub log_removed: AtomicU64,
 }
 
 /// [`Counters`] at one moment.
@@ -43,6 +47,8 @@ pub struct CountersSnapshot {
     pub write_retries: u64,
     pub schemas_restored: u64,
     pub lost_records: u64,
+    pub rows_expired: u64,
+    pub log_removed: u64,
 }
 
 impl Counters {
@@ -60,6 +66,8 @@ impl Counters {
             write_retries: get(&self.write_retries),
             schemas_restored: get(&self.schemas_restored),
             lost_records: get(&self.lost_records),
+            rows_expired: get(&self.rows_expired),
+            log_removed: get(&self.log_removed),
         }
     }
 }

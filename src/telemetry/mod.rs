@@ -59,7 +59,19 @@ impl Telemetry {
     }
 }
 
-/// Microseconds since the Unix epoch by this machine's clock.
+/// Microseconds since the Unix epoch by this machine's clock. In tests the fail point `wall_clock` sets it wrong: its value
+/// is a file with the number of seconds that are added.
 pub fn now_us() -> u64 {
+    fail::fail_point!("wall_clock", |file| shifted_us(file.as_deref().unwrap_or_default()));
+    unix_us()
+}
+
+fn unix_us() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+#[cfg(feature = "failpoints")]
+fn shifted_us(file: &str) -> u64 {
+    let shift = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
+    unix_us().saturating_add_signed(shift.saturating_mul(1_000_000))
 }

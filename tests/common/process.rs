@@ -23,6 +23,28 @@ pub struct Process {
     pub ingest: SocketAddr,
 }
 
+/// The wall clock of a process that was started with its fail point, so many seconds from the right one.
+pub struct Clock(std::path::PathBuf);
+
+impl Clock {
+    pub fn set(site: &Site, seconds: i64) -> Self {
+        let clock = Self(site.path().join("clock"));
+        clock.move_to(seconds);
+        clock
+    }
+
+    pub fn move_to(&self, seconds: i64) {
+        // Never half of a number, which would be another one.
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, seconds.to_string()).unwrap();
+        std::fs::rename(new, &self.0).unwrap();
+    }
+
+    pub fn failpoint(&self) -> String {
+        format!("wall_clock=return({})", self.0.display())
+    }
+}
+
 /// The binary, without anything of this process's environment that it would listen to.
 pub fn surgetank(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_surgetank"));

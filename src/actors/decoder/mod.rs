@@ -14,10 +14,11 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use tracing::error;
 
-use super::intake::LiveIntakeRules;
+use super::intake::{LiveEvidence, LiveIntakeRules};
 use super::partition_producer::{Append, PartitionProducer};
 use super::routes::{RecordLimits, Routes};
 use super::ticket::{Part, ReplyTo, Ticket};
+use crate::flow::clock::Trust;
 use crate::flow::credit::Credit;
 use crate::log::{AppendBatch, Completion, Keys};
 use crate::protocol::device_id::DeviceId;
@@ -34,6 +35,8 @@ pub struct DecoderParts {
     pub routes: Routes,
     /// How messages are taken in.
     pub rules: LiveIntakeRules,
+    /// How far this machine's clock can be believed.
+    pub clock: LiveEvidence,
     /// How long to wait for a producer's room.
     pub max_wait: Duration,
     /// Counters and stages.
@@ -166,6 +169,11 @@ impl Handler<Decode> for Decoder {
     fn handle(&mut self, decode: Decode, ctx: &mut Self::Context) {
         fail::fail_point!("decoder");
         let started = Instant::now();
+        let trust = self.parts.clock.load().trust(decode.received_at_us / 1000, started);
+        if trust == Trust::Wrong {
+            // Dropped like this, the package is "retry later": what is stored under a wrong time cannot be mended.
+            return;
+        }
         let device_id = decode.device_id.clone();
         let package = PackageRef {
             device_id: &device_id,
@@ -173,6 +181,7 @@ impl Handler<Decode> for Decoder {
             block: &decode.block,
             limits: decode.limits,
             received_at_us: decode.received_at_us,
+            trust,
         };
         let (rules, unpacker, limits) = (self.parts.rules.load(), &mut self.unpacker, &self.limits);
         // A defect that one input sets off must not come back with every retry until the process gives up: such a

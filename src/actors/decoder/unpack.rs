@@ -3,8 +3,9 @@
 //! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
 //! checksum, length and then bytes, before any body is looked at.
 
-use crate::actors::intake::IntakeRules;
+use crate::actors::intake::{EventWindow, IntakeRules};
 use crate::actors::routes::RecordLimits;
+use crate::flow::clock::Trust;
 use crate::protocol::avro::DeadLetter;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
@@ -28,6 +29,8 @@ pub struct PackageRef<'a> {
     pub limits: PackageLimits,
     /// When it was read off its socket, in microseconds since the Unix epoch.
     pub received_at_us: u64,
+    /// How far the clock that said so can be believed; never [`Trust::Wrong`].
+    pub trust: Trust,
 }
 
 /// Records for one place, and the messages that they come from.
@@ -80,7 +83,7 @@ impl Unpacker {
         let receipt = ReceiptBuilder::new(package.package_id, num_messages);
         let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
         let room = Room { num_messages, num_bytes: self.plain.len() };
-        let latest_ms = package.received_at_us / 1000 + rules.max_event_time_ahead.as_millis() as u64;
+        let window = rules.window(package.received_at_us);
         for entry in messages {
             let message = match entry {
                 Entry::Message(message) => message,
@@ -93,7 +96,7 @@ impl Unpacker {
                 unpacked.receipt.set_duplicate(message.index, first);
                 continue;
             }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, latest_ms, rules, room, limits) {
+            if let Err((reason, detail)) = unpacked.admit(package, &message, window, rules, room, limits) {
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, (reason, &detail), header, message.raw, limits);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
@@ -135,7 +138,7 @@ impl Unpacked {
         &mut self,
         package: PackageRef<'_>,
         message: &Message<'_>,
-        latest_ms: u64,
+        window: EventWindow,
         rules: &IntakeRules,
         room: Room,
         limits: &RecordLimits,
@@ -144,10 +147,15 @@ impl Unpacked {
             return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
         }
         let header = message.header;
-        if header.event_time_ms > latest_ms {
-            let ahead_ms = header.event_time_ms - package.received_at_us / 1000;
-            let detail = format!("the event time is {ahead_ms} ms ahead of the server's clock");
-            return Err((RejectReason::EventTimeOutOfRange, detail));
+        if !window.holds(header.event_time_ms) {
+            return match package.trust {
+                Trust::Sound => {
+                    let detail = format!("the event time is {}", window.fault(header.event_time_ms));
+                    Err((RejectReason::EventTimeOutOfRange, detail))
+                }
+                // Perhaps it is our clock: without an outcome the device is told to send the message again.
+                Trust::Doubtful | Trust::Wrong => Ok(()),
+            };
         }
         let layout = rules
             .catalog
@@ -245,19 +253,25 @@ mod tests {
     }
 
     fn unpack(block: &[u8]) -> Result<Unpacked, PackageError> {
-        unpack_within(block, &limits(1 << 20))
+        unpack_with(block, Trust::Sound, &limits(1 << 20))
     }
 
     fn unpack_within(block: &[u8], limits: &RecordLimits) -> Result<Unpacked, PackageError> {
+        unpack_with(block, Trust::Sound, limits)
+    }
+
+    fn unpack_with(block: &[u8], trust: Trust, limits: &RecordLimits) -> Result<Unpacked, PackageError> {
         let catalog = Catalog::builtin().unwrap();
         let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
-        let max_event_time_ahead = Duration::from_secs(60);
-        let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead };
-        Unpacker::default().unpack(package(block, &DeviceId::new("truck-1").unwrap()), &rules, limits)
+        let (max_event_time_ahead, max_event_time_behind) = (Duration::from_secs(60), Duration::from_secs(86_400));
+        let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead, max_event_time_behind };
+        let device_id = DeviceId::new("truck-1").unwrap();
+        Unpacker::default().unpack(PackageRef { trust, ..package(block, &device_id) }, &rules, limits)
     }
 
     fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
-        PackageRef { device_id, package_id: 7, block, limits: LIMITS, received_at_us: RECEIVED_AT_US }
+        let (limits, received_at_us, trust) = (LIMITS, RECEIVED_AT_US, Trust::Sound);
+        PackageRef { device_id, package_id: 7, block, limits, received_at_us, trust }
     }
 
     fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {
@@ -269,8 +283,9 @@ mod tests {
         let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
         let mut builder = Builder::new(LIMITS);
         // As if all messages were as long as the first one.
-        builder.push(&header(position, 0, 0), &[0; 60_000]).unwrap();
-        (1..1000).for_each(|sequence| builder.push(&header(position, sequence, 0), &[]).unwrap());
+        let now_ms = RECEIVED_AT_US / 1000;
+        builder.push(&header(position, 0, now_ms), &[0; 60_000]).unwrap();
+        (1..1000).for_each(|sequence| builder.push(&header(position, sequence, now_ms), &[]).unwrap());
         let size = builder.size();
         let unpacked = unpack(&builder.finish().unwrap()).unwrap();
         assert_eq!(unpacked.dead.messages.len(), 1000);
@@ -341,6 +356,23 @@ mod tests {
         assert_eq!(letters.len(), 3);
         assert!(letters.iter().all(|letter| letter.reason_code == "too_large"), "{letters:?}");
         assert_eq!(letters[2].sequence, Some(2));
+    }
+
+    #[test]
+    fn test_a_time_out_of_range_is_refused_only_by_a_clock_that_is_believed() {
+        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
+        let now_ms = RECEIVED_AT_US / 1000;
+        for event_time_ms in [now_ms + 60_001, now_ms - 86_400_001, 1_795_995_013] {
+            let mut builder = Builder::new(LIMITS);
+            builder.push(&header(position, 1, event_time_ms), &[]).unwrap();
+            let block = builder.finish().unwrap();
+            let refused = unpack(&block).unwrap();
+            let outcome = Outcome::Rejected(RejectReason::EventTimeOutOfRange);
+            assert_eq!(refused.dead.messages, [(0, outcome)], "{event_time_ms}");
+            let doubtful = unpack_with(&block, Trust::Doubtful, &limits(1 << 20)).unwrap();
+            assert!(doubtful.dead.ends.is_empty() && doubtful.topics[0].ends.is_empty());
+            assert_eq!(doubtful.receipt.outcome(0), Outcome::RetryLater);
+        }
     }
 
     #[test]

@@ -183,6 +183,11 @@ fn devices(check: &mut Checker<'_>, raw: &RawDevices, surroundings: &Surrounding
             &raw.max_event_time_ahead,
             seconds(1)..=DAY * 365,
         ),
+        max_event_time_behind: section.duration(
+            "max_event_time_behind",
+            &raw.max_event_time_behind,
+            seconds(1)..=DAY * 36500,
+        ),
         retry_delay: section.duration("retry_delay", &raw.retry_delay, millis(10)..=minutes(5)),
     }
 }

@@ -138,9 +138,20 @@ fn cassandra(check: &mut Checker<'_>, raw: &RawCassandraStore, surroundings: &Su
         ("local_quorum", Consistency::LocalQuorum),
         ("each_quorum", Consistency::EachQuorum),
     ];
+    let mut place = |name: &str, entry: &Entry, none: &str| {
+        let text = section.text(name, entry, |_| true, none);
+        (!text.is_empty()).then_some(text)
+    };
+    let local_dc = place("local_dc", &raw.local_dc, "the name of a data centre, or empty for all");
+    let rack = place("rack", &raw.rack, "the name of a rack, or empty for all");
+    if rack.is_some() && local_dc.is_none() {
+        section.fault("rack", "means nothing without a data centre; set local_dc, too");
+    }
     let a_map = "a CQL map with 'class', such as \"{'class': 'NetworkTopologyStrategy', 'dc1': 3}\"";
     CassandraStore {
         nodes: section.hosts("nodes", &raw.nodes),
+        local_dc,
+        rack,
         keyspace: section.text("keyspace", &raw.keyspace, is_keyspace, "a letter, then up to 47 of a-z, 0-9 and '_'"),
         replication: section.text("replication", &raw.replication, is_replication, a_map),
         consistency: section.choice("consistency", &raw.consistency, &consistencies, Consistency::LocalQuorum),

@@ -126,5 +126,7 @@ pub(in crate::engine) fn intake_rules(config: &Config, catalog: Arc<Catalog>, to
     };
     let types = catalog.types().iter();
     let topic_of = types.filter_map(|message_type| Some((message_type.id, topic_of(&message_type.name)?))).collect();
-    IntakeRules { catalog, topic_of, max_event_time_ahead: config.devices.max_event_time_ahead }
+    let devices = &config.devices;
+    let (max_event_time_ahead, max_event_time_behind) = (devices.max_event_time_ahead, devices.max_event_time_behind);
+    IntakeRules { catalog, topic_of, max_event_time_ahead, max_event_time_behind }
 }

@@ -12,7 +12,9 @@ use super::piece::{Piece, Sent, Way};
 use super::problem::{Kind, Problem};
 use super::tally::Tally;
 use super::{IDEMPOTENCY_HEADER, Ingest, no_such_path};
+use crate::actors::intake::EventWindow;
 use crate::actors::routes::TopicRoute;
+use crate::flow::clock::Trust;
 use crate::flow::memory::Reserved;
 use crate::protocol::json::{
     EventFault, EventKey, EventReader, FaultReason, Framing, JsonPlan, Split, Splitter, derived_sequence,
@@ -37,8 +39,10 @@ struct Request<'a> {
     way: Way<'a>,
     idempotency_key: Option<&'a [u8]>,
     received_at_us: u64,
-    /// The latest event time that is taken, in milliseconds since the Unix epoch.
-    latest_ms: u64,
+    /// The event times that are taken.
+    window: EventWindow,
+    /// How far the clock that these are measured by can be believed.
+    trust: Trust,
     reader: EventReader,
     splitter: Splitter,
     /// What was read and not worked on yet.
@@ -82,8 +86,11 @@ pub(super) async fn post(
     let mut body = Body::new(&request, payload, meter, &ingest.limits, max_block)?;
     let _credit = ingest.admit()?;
 
-    let mut under_way = Request::new(&ingest, &message_type.json, route, framing, idempotency_key);
-    under_way.latest_ms = under_way.received_at_us / 1000 + rules.max_event_time_ahead.as_millis() as u64;
+    let received_at_us = now_us();
+    let trust = ingest.trust(received_at_us, since)?;
+    let window = rules.window(received_at_us);
+    let times = (received_at_us, window, trust);
+    let mut under_way = Request::new(&ingest, &message_type.json, route, framing, idempotency_key, times);
     let outcome = under_way.take_in(&mut body).await;
     let answer = under_way.finish(outcome).await;
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
@@ -123,6 +130,7 @@ impl<'a> Request<'a> {
         route: &'a TopicRoute,
         framing: Framing,
         idempotency_key: Option<&'a [u8]>,
+        (received_at_us, window, trust): (u64, EventWindow, Trust),
     ) -> Self {
         let way = Way {
             route,
@@ -135,8 +143,9 @@ impl<'a> Request<'a> {
             plan,
             way,
             idempotency_key,
-            received_at_us: now_us(),
-            latest_ms: u64::MAX,
+            received_at_us,
+            window,
+            trust,
             reader: EventReader::default(),
             splitter: Splitter::new(framing, ingest.limits.max_event),
             buffer: Vec::new(),
@@ -220,11 +229,16 @@ impl<'a> Request<'a> {
             self.reject(index, line, fault, piece);
             return Ok(());
         };
-        if event.event_time_ms > self.latest_ms {
-            let ahead_ms = event.event_time_ms - self.received_at_us / 1000;
-            let detail = format!("{ahead_ms} ms ahead of the server's clock");
-            let fault = EventFault::new(FaultReason::EventTimeOutOfRange, "$.event_time", detail);
-            self.reject(index, line, fault, piece);
+        if !self.window.holds(event.event_time_ms) {
+            match self.trust {
+                Trust::Sound => {
+                    let detail = self.window.fault(event.event_time_ms);
+                    let fault = EventFault::new(FaultReason::EventTimeOutOfRange, "$.event_time", detail);
+                    self.reject(index, line, fault, piece);
+                }
+                // Perhaps it is our clock.
+                Trust::Doubtful | Trust::Wrong => piece.decide(Outcome::RetryLater),
+            }
             return Ok(());
         }
         // Nothing of a request with one event can be there twice.

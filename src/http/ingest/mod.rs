@@ -21,7 +21,7 @@ mod tests;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
@@ -34,6 +34,7 @@ use crate::actors::connection::Edge;
 use crate::actors::decoder::DecoderParts;
 use crate::config;
 use crate::credentials::CurrentCredentials;
+use crate::flow::clock::Trust;
 use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::{Reserved, retry_delay};
 use crate::supervision::jitter;
@@ -98,6 +99,17 @@ impl Ingest {
             let detail = format!("{} are under way", self.limits.max_requests);
             Problem::new(Kind::Busy, detail).retry_after(self.retry_delay())
         })
+    }
+
+    /// How far this machine's clock can be believed; nothing is taken in while it is wrong.
+    fn trust(&self, received_at_us: u64, now: Instant) -> Result<Trust, Problem> {
+        match self.parts.clock.load().trust(received_at_us / 1000, now) {
+            Trust::Wrong => {
+                let problem = Problem::new(Kind::NotConfirmed, "this server's clock is wrong: send the request again");
+                Err(problem.retry_after(self.retry_delay()))
+            }
+            trust => Ok(trust),
+        }
     }
 
     /// Room in memory for what is about to be read.

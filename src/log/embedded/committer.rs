@@ -5,13 +5,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 use fjall::{Database, PersistMode};
 
 use super::entry::EntryBuilder;
 use super::failure::{Condition, Failure};
+use super::log_time::LogTime;
 use super::partition::Partition;
 use super::topics::Topics;
 use crate::log::{AppendBatch, AppendError, Completion};
@@ -39,6 +40,7 @@ pub(super) struct Committer {
     database: Database,
     topics: Arc<Topics>,
     condition: Arc<Condition>,
+    time: Arc<LogTime>,
     num_groups: Arc<AtomicU64>,
     /// Memtables are sent to disk when they hold half of the write buffer: the other half is for those on their way.
     max_memtable_bytes: u64,
@@ -74,6 +76,7 @@ impl Committer {
         database: Database,
         topics: Arc<Topics>,
         condition: Arc<Condition>,
+        time: Arc<LogTime>,
         num_groups: Arc<AtomicU64>,
         write_buffer: u64,
     ) -> Self {
@@ -83,6 +86,7 @@ impl Committer {
             database,
             topics,
             condition,
+            time,
             num_groups,
             max_memtable_bytes,
             num_memtable_bytes,
@@ -117,7 +121,7 @@ impl Committer {
         if let Err(error @ AppendError::Unavailable(_)) = self.condition.check() {
             return group.fail(&error);
         }
-        match self.write(&group_parts(group.entries)) {
+        match self.write(&group_parts(group.entries, self.time.now_ms(Instant::now()))) {
             Ok(()) => group.receipts.into_iter().for_each(|done| done.complete(Ok(()))),
             Err(failure) => {
                 self.condition.break_down(format!("writing to the log failed: {failure}"));
@@ -161,19 +165,13 @@ struct Part {
     bytes: Bytes,
 }
 
-fn group_parts(entries: Vec<Option<(Arc<Partition>, EntryBuilder)>>) -> Vec<Part> {
-    let now = now_ms();
+fn group_parts(entries: Vec<Option<(Arc<Partition>, EntryBuilder)>>, now_ms: u64) -> Vec<Part> {
     let parts = entries.into_iter().flatten().map(|(partition, builder)| {
         let num_records = builder.num_records();
-        let bytes = builder.finish(partition.end_position(), now).into();
+        let bytes = builder.finish(partition.end_position(), now_ms).into();
         Part { partition, num_records, bytes }
     });
     parts.collect()
-}
-
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 // === impl Group ===

@@ -2,18 +2,19 @@
 //! lets go.
 //!
 //! It never removes a record that a consumer has not committed, nor the last entry of a partition (which carries the
-//! offset on).
+//! offset on). Entries grow old by the log's own time ([`LogTime`]), which no change of the wall clock moves.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use fjall::AbstractTree;
 
-use super::committer::now_ms;
 use super::entry::Header;
 use super::failure::{Condition, Failure};
+use super::log_time::LogTime;
 use super::partition::{Partition, decode_guard};
 use super::topics::Topics;
 
@@ -26,6 +27,10 @@ const RETENTION_SLACK: u64 = 64;
 /// How long to wait after a removal that freed nothing, because the entries are still in a memtable or share a file
 /// with newer ones.
 const RETENTION_PAUSE: Duration = Duration::from_secs(5);
+/// How often it says what retention has removed.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the log's time is stored, so that the next start sees how long the log stood still.
+const TIME_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What may stay.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +45,26 @@ pub(super) struct Retention {
 pub(super) struct Housekeeper {
     topics: Arc<Topics>,
     condition: Arc<Condition>,
+    time: Arc<LogTime>,
     retention: Retention,
     stored_commits: HashMap<usize, u64>,
     oldest: HashMap<usize, Oldest>,
+    removed: Removed,
+}
+
+/// What retention has removed.
+struct Removed {
+    /// Records since the log was opened.
+    num_records: Arc<AtomicU64>,
+    /// Records of each topic that nobody was told of yet.
+    untold: BTreeMap<Arc<str>, u64>,
+    /// When it is told again at the earliest.
+    tell_at: Instant,
 }
 
 /// The oldest entry of a partition.
 struct Oldest {
+    base_offset: u64,
     header: Header,
     /// When to try again after a removal in vain.
     retry_at: Instant,
@@ -55,15 +73,23 @@ struct Oldest {
 // === impl Housekeeper ===
 
 impl Housekeeper {
-    /// A housekeeper that has not started.
-    pub(super) fn new(topics: Arc<Topics>, condition: Arc<Condition>, retention: Retention) -> Self {
+    /// A housekeeper that has not started; `num_removed` counts the records that retention removes.
+    pub(super) fn new(
+        topics: Arc<Topics>,
+        condition: Arc<Condition>,
+        time: Arc<LogTime>,
+        retention: Retention,
+        num_removed: Arc<AtomicU64>,
+    ) -> Self {
         let stored_commits = topics.partitions().iter().map(|p| (p.index, p.committed())).collect();
-        Self { topics, condition, retention, stored_commits, oldest: HashMap::new() }
+        let removed = Removed { num_records: num_removed, untold: BTreeMap::new(), tell_at: Instant::now() };
+        Self { topics, condition, time, retention, stored_commits, oldest: HashMap::new(), removed }
     }
 
     /// Works until `stop` is closed; all commits are stored by then.
     pub(super) fn run(mut self, stop: &mpsc::Receiver<()>) {
         let mut retention_at = Instant::now() + RETENTION_INTERVAL;
+        let mut time_at = Instant::now() + TIME_INTERVAL;
         let mut is_stopping = false;
         while !is_stopping {
             is_stopping = stop.recv_timeout(COMMIT_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
@@ -71,6 +97,14 @@ impl Housekeeper {
                 self.condition.break_down(format!("storing commits failed: {failure}"));
                 return;
             }
+            if is_stopping || Instant::now() >= time_at {
+                time_at = Instant::now() + TIME_INTERVAL;
+                if let Err(failure) = self.topics.store_time(self.time.now_ms(Instant::now())) {
+                    self.condition.break_down(format!("storing the log's time failed: {failure}"));
+                    return;
+                }
+            }
+            self.removed.tell(Instant::now());
             if Instant::now() >= retention_at {
                 retention_at = Instant::now() + RETENTION_INTERVAL;
                 // Removing nothing for now does no harm: the disk budget still holds.
@@ -117,10 +151,11 @@ impl Housekeeper {
         match self.oldest.entry(partition.index) {
             Entry::Occupied(known) => Ok(Some(known.into_mut())),
             Entry::Vacant(unknown) => {
-                let Some((_, bytes)) = partition.entries.first_key_value().map(decode_guard).transpose()? else {
+                let Some((base_offset, bytes)) = partition.entries.first_key_value().map(decode_guard).transpose()?
+                else {
                     return Ok(None);
                 };
-                let oldest = Oldest { header: Header::decode(&bytes)?, retry_at: Instant::now() };
+                let oldest = Oldest { base_offset, header: Header::decode(&bytes)?, retry_at: Instant::now() };
                 Ok(Some(unknown.insert(oldest)))
             }
         }
@@ -130,12 +165,13 @@ impl Housekeeper {
     /// the whole log.
     fn trim(&mut self, partition: &Partition, num_bytes_of_all: u64) -> Result<(), Failure> {
         let Retention { age, num_bytes } = self.retention;
+        let now_ms = self.time.now_ms(Instant::now());
         let Some(oldest) = self.oldest(partition)? else { return Ok(()) };
         if Instant::now() < oldest.retry_at {
             return Ok(());
         }
         let age_ms = age.as_millis() as u64;
-        let expired_before = now_ms().saturating_sub(age_ms);
+        let expired_before = now_ms.saturating_sub(age_ms);
         let size = partition.end_position().saturating_sub(oldest.header.position);
         let share = (u128::from(size) * u128::from(num_bytes) / u128::from(num_bytes_of_all.max(1))) as u64;
         let over_before = partition.end_position().saturating_sub(share);
@@ -147,15 +183,40 @@ impl Housekeeper {
         }
         let may_go = |header: &Header| header.written_at_ms < expired_before || header.position < over_before;
         let limit = if partition.is_consumed() { partition.committed() } else { partition.end() };
-        let before = oldest.header;
+        let (before, first) = (oldest.header, oldest.base_offset);
         if let Some(cut) = first_kept(partition, limit, may_go)? {
             partition.entries.tree.drop_range(..cut.to_be_bytes()).map_err(fjall::Error::from)?;
         }
         self.oldest.remove(&partition.index);
-        if let Some(oldest) = self.oldest(partition)?.filter(|oldest| oldest.header == before) {
+        let Some(oldest) = self.oldest(partition)? else { return Ok(()) };
+        if oldest.header == before {
             oldest.retry_at = Instant::now() + RETENTION_PAUSE;
         }
+        let num_removed = oldest.base_offset - first;
+        self.removed.add(&partition.id.topic, num_removed);
         Ok(())
+    }
+}
+
+// === impl Removed ===
+
+impl Removed {
+    fn add(&mut self, topic: &Arc<str>, num_records: u64) {
+        if num_records > 0 {
+            self.num_records.fetch_add(num_records, Ordering::Relaxed);
+            *self.untold.entry(Arc::clone(topic)).or_default() += num_records;
+        }
+    }
+
+    /// One line for each topic, at most once in a while.
+    fn tell(&mut self, now: Instant) {
+        if self.untold.is_empty() || now < self.tell_at {
+            return;
+        }
+        self.tell_at = now + REPORT_INTERVAL;
+        for (topic, records) in std::mem::take(&mut self.untold) {
+            tracing::info!(%topic, records, "retention has removed old records from the log");
+        }
     }
 }
 

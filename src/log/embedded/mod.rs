@@ -9,6 +9,7 @@ mod entry;
 mod failure;
 mod housekeeper;
 mod journal;
+mod log_time;
 mod partition;
 mod reader;
 mod subscription;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fjall::Database;
 use futures_util::FutureExt;
@@ -30,12 +31,14 @@ use self::committer::{Committer, Order};
 use self::failure::{Condition, Failure};
 use self::housekeeper::{Housekeeper, Retention};
 use self::partition::Partition;
+use self::log_time::{LogTime, Start};
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordLimit, RecordVisitor, Subscription,
     TopicPartition, TopicSpec, WriterSchema,
 };
+use crate::telemetry::now_us;
 
 /// A batch above this is cut, and a record refused: one entry must stay readable in one piece.
 const MAX_BATCH_BYTES: usize = 32 << 20;
@@ -66,6 +69,9 @@ pub struct EmbeddedLog {
     topics: Arc<Topics>,
     condition: Arc<Condition>,
     num_groups: Arc<AtomicU64>,
+    /// Records that retention has removed.
+    num_removed: Arc<AtomicU64>,
+    newest_written_ms: Option<u64>,
     orders: mpsc::Sender<Order>,
     record_limit: RecordLimit,
     is_subscribed: Arc<AtomicBool>,
@@ -98,12 +104,20 @@ impl EmbeddedLog {
 
         let condition = Arc::new(Condition::new(settings.disk_budget));
         condition.set_unread_bytes(topics.num_unread_bytes());
-        let num_groups = Arc::new(AtomicU64::new(0));
+        let newest_written_ms = topics.newest_written_ms().map_err(|failure| failed(&context, &failure))?;
+        let time = Arc::new(start_time(&topics, settings.retention).map_err(|failure| failed(&context, &failure))?);
+        let (num_groups, num_removed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (orders, incoming) = mpsc::channel();
-        let committer =
-            Committer::new(database, topics.clone(), condition.clone(), num_groups.clone(), settings.write_buffer);
+        let committer = Committer::new(
+            database,
+            topics.clone(),
+            condition.clone(),
+            time.clone(),
+            num_groups.clone(),
+            settings.write_buffer,
+        );
         let retention = Retention { age: settings.retention, num_bytes: settings.retention_bytes };
-        let housekeeper = Housekeeper::new(topics.clone(), condition.clone(), retention);
+        let housekeeper = Housekeeper::new(topics.clone(), condition.clone(), time, retention, num_removed.clone());
         let (stop_housekeeper, stopped) = mpsc::channel();
         let threads = Threads {
             committer: spawn("log-committer", &context, move || committer.run(&incoming))?,
@@ -112,7 +126,17 @@ impl EmbeddedLog {
         };
         let is_subscribed = Arc::new(AtomicBool::new(false));
         let (record_limit, threads) = (RecordLimit::new(MAX_BATCH_BYTES), Mutex::new(Some(threads)));
-        Ok(Self { topics, condition, num_groups, orders, record_limit, is_subscribed, threads })
+        Ok(Self {
+            topics,
+            condition,
+            num_groups,
+            num_removed,
+            newest_written_ms,
+            orders,
+            record_limit,
+            is_subscribed,
+            threads,
+        })
     }
 
     /// How many groups were committed, each with one flush to disk.
@@ -226,6 +250,14 @@ impl Log for EmbeddedLog {
         self.condition.check().map_err(|error| error.to_string())
     }
 
+    fn newest_written_ms(&self) -> Option<u64> {
+        self.newest_written_ms
+    }
+
+    fn num_removed(&self) -> u64 {
+        self.num_removed.load(Ordering::Relaxed)
+    }
+
     fn buffered_bytes(&self) -> u64 {
         self.topics.buffered_bytes()
     }
@@ -254,6 +286,26 @@ impl Log for EmbeddedLog {
         // A panic of a thread has already broken the log; closing has nothing to add.
         tokio::task::spawn_blocking(move || Self::stop(threads, &orders)).map(|_| ()).boxed()
     }
+}
+
+/// The log's time as this start finds it; where the wall clock says something else, that is told.
+fn start_time(topics: &Topics, retention: Duration) -> Result<LogTime, Failure> {
+    let (time, start) = LogTime::start(topics.newest_ms()?, now_us() / 1000, retention, Instant::now());
+    let told = |apart: Duration| humantime::format_duration(Duration::from_secs(apart.as_secs())).to_string();
+    match start {
+        Start::Agreed => {}
+        Start::Past(apart) => tracing::info!(
+            stood_still = told(apart),
+            "the log was not open for long, or the clock was set: what is in it grows no older by that time"
+        ),
+        // Seconds are the doing of whoever keeps the clock right.
+        Start::Before(apart) if apart < Duration::from_secs(60) => {}
+        Start::Before(apart) => tracing::warn!(
+            behind = told(apart),
+            "the clock is behind the time at which the log was written: it is wrong now, or was wrong then"
+        ),
+    }
+    Ok(time)
 }
 
 fn open_database(settings: &EmbeddedLogSettings) -> Result<Database, Failure> {

@@ -10,9 +10,13 @@ use arc_swap::ArcSwap;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::Mutex;
 
+use super::entry::Header;
 use super::failure::Failure;
-use super::partition::Partition;
+use super::partition::{Partition, decode_guard};
 use crate::log::{LogError, TopicPartition, TopicSpec, WriterSchema};
+
+/// The log's time among the commits, whose other keys are those of partitions and have a slash.
+const TIME_KEY: &[u8] = b"time";
 
 /// All topics of the log.
 pub(super) struct Topics {
@@ -159,6 +163,29 @@ impl Topics {
             batch.insert(&self.commits, partition.id.to_string(), offset.to_le_bytes());
         }
         Ok(batch.commit()?)
+    }
+
+    /// Stores the log's time.
+    pub(super) fn store_time(&self, now_ms: u64) -> Result<(), Failure> {
+        self.store(&self.commits, TIME_KEY, now_ms.to_le_bytes().to_vec())
+    }
+
+    /// The newest time that the log knows of, stored or of an entry, in milliseconds since the Unix epoch.
+    pub(super) fn newest_ms(&self) -> Result<Option<u64>, Failure> {
+        let stored = self.commits.get(TIME_KEY)?;
+        let stored = stored.and_then(|bytes| bytes.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)));
+        Ok(stored.max(self.newest_written_ms()?))
+    }
+
+    /// When the newest entry of all partitions was written.
+    pub(super) fn newest_written_ms(&self) -> Result<Option<u64>, Failure> {
+        let mut newest_ms = None;
+        for partition in self.partitions.load().values() {
+            if let Some((_, bytes)) = partition.entries.last_key_value().map(decode_guard).transpose()? {
+                newest_ms = newest_ms.max(Some(Header::decode(&bytes)?.written_at_ms));
+            }
+        }
+        Ok(newest_ms)
     }
 
     /// Writes one pair, flushed.

@@ -34,6 +34,9 @@ pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
         if *spec.name == *settings.control_topic {
             // Without the second, what is old would stay for as long as a segment takes to fill.
             topic = topic.set("retention.ms", CONTROL_RETENTION_MS).set("segment.ms", CONTROL_RETENTION_MS);
+            // So that each word tells the broker's time, which is the only way to learn it: the protocol has no question
+            // for it.
+            topic = topic.set("message.timestamp.type", "LogAppendTime");
         }
         let context = format!("creating topic {}", spec.name);
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));

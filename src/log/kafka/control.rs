@@ -5,22 +5,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message, Offset, Timestamp, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
 use super::brokers::{Statistics, is_of_a_connection, log_line};
 use super::failed;
 use super::settings::KafkaLogSettings;
+use crate::flow::clock::Reading;
 use crate::log::{Control, LogError};
 
 /// How long one poll waits: also how soon a thread sees that it should stop.
@@ -44,6 +46,10 @@ pub(super) struct KafkaControl {
     ended: watch::Receiver<()>,
 }
 
+/// What the broker's clock said last; `None` until it is heard. The broker stamps what is said on a channel whose topic has
+/// `LogAppendTime`, as those have that [`super::admin`] creates.
+pub(super) type BrokerClock = Arc<Mutex<Option<Reading>>>;
+
 /// The callbacks of all three clients.
 struct ControlContext {
     bootstrap: Bootstrap,
@@ -54,7 +60,7 @@ struct ControlContext {
 
 impl KafkaControl {
     /// Joins the channel of the pods of one group. Connects in its own time.
-    pub(super) fn join(settings: &KafkaLogSettings, pod: &str) -> Result<Self, LogError> {
+    pub(super) fn join(settings: &KafkaLogSettings, pod: &str, clock: BrokerClock) -> Result<Self, LogError> {
         let what = "joining the control channel";
         let topic = settings.control_topic.clone();
         let is_leader = Arc::new(AtomicBool::new(false));
@@ -83,7 +89,7 @@ impl KafkaControl {
         serve_producer("kafka-control-out", &producer).map_err(thread_failed)?;
         let (stopped, guard) = (Arc::clone(&stop), ended_sender.clone());
         spawn("kafka-control-in", move || {
-            read(&reader, &stopped, &group, &sender);
+            read(&reader, &stopped, &group, &sender, &clock);
             drop((reader, guard));
         })?;
         let stopped = Arc::clone(&stop);
@@ -154,10 +160,20 @@ fn group_key(group: &str) -> Vec<u8> {
     [group.as_bytes(), b"\0"].concat()
 }
 
-fn read(reader: &BaseConsumer<ControlContext>, stop: &AtomicBool, group: &[u8], to: &mpsc::Sender<Bytes>) {
+fn read(
+    reader: &BaseConsumer<ControlContext>,
+    stop: &AtomicBool,
+    group: &[u8],
+    to: &mpsc::Sender<Bytes>,
+    clock: &Mutex<Option<Reading>>,
+) {
+    let mut newest = None;
     while !stop.load(Ordering::Acquire) {
         match reader.poll(POLL) {
             Some(Ok(message)) => {
+                if let Timestamp::LogAppendTime(unix_ms) = message.timestamp() {
+                    newest = u64::try_from(unix_ms).ok().map(|unix_ms| Reading { unix_ms, at: Instant::now() });
+                }
                 let payload = message.payload().unwrap_or_default();
                 let is_ours = message.key().is_some_and(|key| key.starts_with(group));
                 if is_ours && payload.len() <= MAX_MESSAGE_BYTES {
@@ -166,7 +182,12 @@ fn read(reader: &BaseConsumer<ControlContext>, stop: &AtomicBool, group: &[u8], 
                 }
             }
             Some(Err(error)) => tracing::debug!(%error, "reading the control channel"),
-            None => {}
+            // Nothing more is at hand, so the newest has just been said: behind an outage old ones come first.
+            None => {
+                if let Some(reading) = newest.take() {
+                    *clock.lock() = Some(reading);
+                }
+            }
         }
         reader.context().bootstrap.mend(reader.client());
     }

@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
 use self::consumption::Consumption;
-use self::control::KafkaControl;
+use self::control::{BrokerClock, KafkaControl};
 use self::inspect::Inspector;
 use self::producer::BatchProducer;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
@@ -51,6 +51,7 @@ use super::{
     Subscription, TopicPartition, TopicSpec, WriterSchema, unavailable,
 };
 use crate::flow::health::Condition;
+use crate::flow::clock::Reading;
 
 /// The log on a Kafka cluster.
 pub struct KafkaLog {
@@ -60,6 +61,7 @@ pub struct KafkaLog {
     inspector: Arc<Inspector>,
     consumption: Arc<Consumption>,
     is_subscribed: Arc<AtomicBool>,
+    clock: BrokerClock,
 }
 
 // === impl KafkaLog ===
@@ -72,7 +74,8 @@ impl KafkaLog {
         let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
         let inspector = Arc::new(Inspector::new(settings.clone(), Arc::clone(&brokers)));
         let (consumption, is_subscribed) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed })
+        let clock = BrokerClock::default();
+        Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed, clock })
     }
 
     /// Asks the brokers what these topics take.
@@ -213,11 +216,15 @@ impl Log for KafkaLog {
         scan::scan(&self.settings, topic, visit)
     }
 
+    fn clock(&self) -> Option<Reading> {
+        *self.clock.lock()
+    }
+
     fn control(&self, pod: &str) -> Result<Option<Box<dyn Control>>, LogError> {
         if self.settings.control_topic.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod)?)))
+        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod, Arc::clone(&self.clock))?)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -4,7 +4,9 @@
 //! driver's connections and timers live there; callers wait for the task. Nothing is retried here.
 
 mod bind;
+mod clock;
 mod errors;
+mod inspect;
 mod keys;
 mod pressure;
 mod schema;
@@ -26,11 +28,14 @@ use tokio::sync::Semaphore;
 
 pub use settings::{CassandraSettings, Consistency};
 
+use self::inspect::Inspector;
 use self::pressure::Views;
 use self::statements::Statements;
 use super::scan;
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
+use crate::flow::health::Condition;
 use crate::protocol::row::{RowGroup, Table};
 
 /// How long the cluster may take to show that it is alive.
@@ -46,6 +51,7 @@ struct Cluster {
     statements: ArcSwap<Statements>,
     health_query: Statement,
     views: Views,
+    inspector: Inspector,
 }
 
 /// The handle of the Cassandra store.
@@ -68,7 +74,8 @@ impl CassandraStore {
             health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
             let statements = ArcSwap::from_pointee(Statements::default());
             let views = Views::new(&settings.keyspace);
-            Ok(Arc::new(Cluster { session, settings, statements, health_query, views }))
+            let inspector = Inspector::default();
+            Ok(Arc::new(Cluster { session, settings, statements, health_query, views, inspector }))
         });
         let cluster = task.await.map_err(|error| failed("connecting to the cluster", &error))??;
         Ok(Self { cluster, runtime, places: Arc::new(Semaphore::new(NUM_PLACES as usize)) })
@@ -163,6 +170,19 @@ impl Store for CassandraStore {
     fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {
         Box::pin(self.run("asking the cluster about itself", |cluster| async move {
             Ok(cluster.views.ask(&cluster.session).await)
+        }))
+    }
+
+    fn inspect(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(self.run("inspecting the cluster", |cluster| async move {
+            cluster.inspector.inspect(&cluster.session, &cluster.settings, &tables).await
+        }))
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Reading>, StoreError>> {
+        Box::pin(self.run("asking the cluster for the time", |cluster| async move {
+            Ok(clock::ask(&cluster.session).await?.reading())
         }))
     }
 

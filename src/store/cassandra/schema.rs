@@ -139,9 +139,14 @@ fn create_cql(settings: &CassandraSettings, table: &Table) -> String {
     )
 }
 
+/// A time to live as a table has it.
+pub(super) fn ttl_seconds(ttl: Duration) -> u64 {
+    ttl.as_secs().clamp(1, MAX_TTL_SECONDS)
+}
+
 /// Without a time to live compaction stays at the server's default, which Cassandra and ScyllaDB each know best.
 fn ttl_options(ttl: Duration) -> String {
-    let ttl_seconds = ttl.as_secs().clamp(1, MAX_TTL_SECONDS);
+    let ttl_seconds = ttl_seconds(ttl);
     let window_hours = (ttl_seconds / 3600 / NUM_COMPACTION_WINDOWS).max(1);
     let (unit, size) = if window_hours < 24 { ("HOURS", window_hours) } else { ("DAYS", window_hours / 24) };
     format!(

@@ -13,8 +13,8 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement;
 
-use super::failed;
 use super::settings::{CassandraSettings, Consistency};
+use super::{failed, inspect};
 use crate::store::StoreError;
 use crate::tls;
 
@@ -51,7 +51,11 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         builder = builder.tls_context(Some(Arc::new(tls)));
     }
     let context = || format!("connecting to {}", settings.nodes.join(", "));
-    builder.build().await.map_err(|error| failed(context(), &error))
+    let session = builder.build().await.map_err(|error| failed(context(), &error))?;
+    match inspect::unknown_datacenter(&session, settings) {
+        None => Ok(session),
+        Some(reason) => Err(StoreError::Unfit(reason)),
+    }
 }
 
 /// The profile of health questions: a node that hangs must not make the cluster look dead.
@@ -69,9 +73,10 @@ pub(super) fn health_profile(settings: &CassandraSettings) -> ExecutionProfile {
 
 fn load_balancing(settings: &CassandraSettings) -> Arc<dyn scylla::policies::load_balancing::LoadBalancingPolicy> {
     let builder = DefaultPolicy::builder().token_aware(true);
-    match &settings.datacenter {
-        Some(datacenter) => builder.prefer_datacenter(datacenter.clone()).build(),
-        None => builder.build(),
+    match (&settings.datacenter, &settings.rack) {
+        (Some(datacenter), Some(rack)) => builder.prefer_datacenter_and_rack(datacenter.clone(), rack.clone()).build(),
+        (Some(datacenter), None) => builder.prefer_datacenter(datacenter.clone()).build(),
+        (None, _) => builder.build(),
     }
 }
 

@@ -12,6 +12,8 @@ pub struct CassandraSettings {
     pub nodes: Vec<String>,
     /// The data centre whose nodes are used, and no others. `None`: all nodes alike, for clusters of one data centre.
     pub datacenter: Option<String>,
+    /// The rack in that data centre whose nodes are asked first. `None`: all racks alike.
+    pub rack: Option<String>,
     /// The keyspace.
     pub keyspace: String,
     /// The `replication` map in CQL, used when the keyspace is created.
@@ -63,6 +65,7 @@ impl fmt::Debug for CassandraSettings {
         f.debug_struct("CassandraSettings")
             .field("nodes", &self.nodes)
             .field("datacenter", &self.datacenter)
+            .field("rack", &self.rack)
             .field("keyspace", &self.keyspace)
             // The password is for the database alone.
             .field("role", &self.credentials.as_ref().map(|(role, _)| role))

@@ -2,14 +2,19 @@
 //!
 //! A sweep walks over all partitions (device and bucket) in key order and deletes the old rows at the head of each.
 //! It goes in small steps between the writes, so that no write waits for it long. SQLite uses the freed pages again;
-//! the file does not shrink.
+//! the file does not shrink. Whether the clock can be believed is [`SweepTime`]'s to say; the time of the last sweep is kept
+//! in the file, so that the next start can tell.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::schema::quoted;
+use super::sweep_time::{Hold, SweepTime};
+use super::writer::Shared;
 
 /// Partitions that one step looks at.
 const NUM_PARTITIONS_PER_STEP: usize = 128;
@@ -20,6 +25,14 @@ const LONGEST_BUSY_TIME: Duration = Duration::from_secs(1);
 /// Time between sweeps: a fraction of the time to live, within these bounds.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
+/// Time between looks at a clock that is not believed.
+const REST_WHILE_HELD: Duration = Duration::from_secs(1);
+/// Partitions that are looked at for the newest row of a store that does not know when it was swept last.
+const NUM_PARTITIONS_LOOKED_AT: usize = 20_000;
+/// Where the file keeps the time of the last sweep: a number of 32 bits that SQLite leaves to its users. In minutes since
+/// the Unix epoch; 0 if there was none.
+const SWEPT_PRAGMA: &str = "user_version";
+const MINUTE_MS: u64 = 60_000;
 
 /// Where a sweep has come to.
 struct Sweep {
@@ -27,11 +40,18 @@ struct Sweep {
     tables: Vec<String>,
     /// The partition that was looked at last in that table.
     last_opt: Option<(Value, Value)>,
+    /// Rows deleted so far.
+    num_rows: u64,
 }
 
 /// Deletes old rows step by step.
 pub(super) struct Expiry {
     ttl: Duration,
+    time: SweepTime,
+    swept_minute: u64,
+    /// When the first step of this run was made.
+    began: Option<Instant>,
+    shared: Arc<Shared>,
     sweep_opt: Option<Sweep>,
     /// When the last step was made; the next sweep starts a rest after it.
     last_step: Option<Instant>,
@@ -40,9 +60,16 @@ pub(super) struct Expiry {
 // === impl Expiry ===
 
 impl Expiry {
-    /// Rows live this long after their event time.
-    pub(super) fn new(ttl: Duration) -> Self {
-        Self { ttl, sweep_opt: None, last_step: None }
+    /// Rows live this long after their event time. Looks up when they were swept last.
+    pub(super) fn new(ttl: Duration, connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Self> {
+        let swept_minute = connection.pragma_query_value(None, SWEPT_PRAGMA, |row| row.get::<_, i64>(0))?;
+        let swept_minute = u64::try_from(swept_minute).unwrap_or(0);
+        let known_ms = match swept_minute {
+            0 => newest_event_ms(connection)?,
+            minute => Some(minute * MINUTE_MS),
+        };
+        let time = SweepTime::new(ttl, known_ms);
+        Ok(Self { ttl, time, swept_minute, began: None, shared, sweep_opt: None, last_step: None })
     }
 
     /// How long there is nothing to do.
@@ -59,28 +86,54 @@ impl Expiry {
         self.time_to_next_step(now).is_zero() && busy_time >= LONGEST_BUSY_TIME
     }
 
-    /// One step of the sweep under way, or the first of a new one. An error ends the sweep.
-    pub(super) fn step(&mut self, connection: &Connection, clock: SystemTime, now: Instant) -> rusqlite::Result<()> {
+    /// One step of the sweep under way, or the first of a new one, while the wall clock shows `wall_ms` (milliseconds since
+    /// the Unix epoch). Nothing while that is not believed. An error ends the sweep.
+    pub(super) fn step(&mut self, connection: &Connection, wall_ms: u64, now: Instant) -> rusqlite::Result<()> {
         self.last_step = Some(now);
-        let Some(oldest) = clock.checked_sub(self.ttl).and_then(|time| time.duration_since(UNIX_EPOCH).ok()) else {
+        self.began.get_or_insert(now);
+        let looked = self.time.look(wall_ms, now);
+        *self.shared.held_sweep.lock() = looked.err().map(|hold| held(hold, self.ttl, self.time.hold()));
+        let Ok(now_ms) = looked else {
+            self.sweep_opt = None;
             return Ok(());
         };
-        let oldest_ms = i64::try_from(oldest.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = i64::try_from(now_ms.saturating_sub(self.ttl.as_millis() as u64)).unwrap_or(i64::MAX);
         let mut sweep = match self.sweep_opt.take() {
             Some(sweep) => sweep,
-            None => Sweep { tables: tables_with_time(connection)?, last_opt: None },
+            None => Sweep { tables: tables_with_time(connection)?, last_opt: None, num_rows: 0 },
         };
+        let num_rows_before = sweep.num_rows;
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let is_finished = sweep.advance(connection, oldest_ms)?;
+        self.note_time(connection, now_ms, now)?;
         transaction.commit()?;
+        self.shared.num_expired.fetch_add(sweep.num_rows - num_rows_before, Ordering::Relaxed);
         if !is_finished {
             self.sweep_opt = Some(sweep);
+        } else if sweep.num_rows > 0 {
+            let ttl = humantime::format_duration(self.ttl);
+            tracing::info!(rows = sweep.num_rows, %ttl, "deleted rows whose event time is past store.ttl");
+        }
+        Ok(())
+    }
+
+    fn note_time(&mut self, connection: &Connection, now_ms: u64, now: Instant) -> rusqlite::Result<()> {
+        let minute = now_ms / MINUTE_MS;
+        // A clock that is behind does no harm here, but what it shows would make the right one look wrong at the next
+        // start: so it has to stand for as long as one that is ahead.
+        let has_stood = self.began.is_some_and(|began| now.saturating_duration_since(began) >= self.time.hold());
+        if minute > self.swept_minute || (minute < self.swept_minute && has_stood) {
+            connection.pragma_update(None, SWEPT_PRAGMA, i32::try_from(minute).unwrap_or(0))?;
+            self.swept_minute = minute;
         }
         Ok(())
     }
 
     fn rest(&self) -> Duration {
-        (self.ttl / 24).clamp(SHORTEST_REST, LONGEST_REST)
+        match self.time.is_held() {
+            true => REST_WHILE_HELD,
+            false => (self.ttl / 24).clamp(SHORTEST_REST, LONGEST_REST),
+        }
     }
 }
 
@@ -90,6 +143,17 @@ impl Sweep {
     /// Goes on within the bounds of a step; true when no table is left.
     fn advance(&mut self, connection: &Connection, oldest_ms: i64) -> rusqlite::Result<bool> {
         let mut num_deleted = 0;
+        let outcome = self.look_at_partitions(connection, oldest_ms, &mut num_deleted);
+        self.num_rows += num_deleted as u64;
+        outcome
+    }
+
+    fn look_at_partitions(
+        &mut self,
+        connection: &Connection,
+        oldest_ms: i64,
+        num_deleted: &mut usize,
+    ) -> rusqlite::Result<bool> {
         for _ in 0..NUM_PARTITIONS_PER_STEP {
             let Some(table) = self.tables.last() else { return Ok(true) };
             let Some((device_id, bucket, first_ms)) = next_partition(connection, table, self.last_opt.as_ref())? else {
@@ -98,9 +162,9 @@ impl Sweep {
                 continue;
             };
             if first_ms < oldest_ms {
-                num_deleted += delete_head(connection, table, &device_id, &bucket, oldest_ms)?;
+                *num_deleted += delete_head(connection, table, &device_id, &bucket, oldest_ms)?;
             }
-            if num_deleted >= NUM_ROWS_PER_STEP {
+            if *num_deleted >= NUM_ROWS_PER_STEP {
                 // This partition may have more; the next step looks at it again.
                 return Ok(false);
             }
@@ -108,6 +172,38 @@ impl Sweep {
         }
         Ok(self.tables.is_empty())
     }
+}
+
+/// Why nothing is deleted, for people.
+fn held(hold: Hold, ttl: Duration, wait: Duration) -> String {
+    let at = |unix_ms| humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(unix_ms));
+    format!(
+        "rows past store.ttl ({}) are not deleted: the clock shows {}, but by what the store knows it should show about {}; \
+         deleting goes on when the clock is set right, or {} after it was set, if it is right",
+        humantime::format_duration(ttl),
+        at(hold.shown_ms),
+        at(hold.expected_ms),
+        humantime::format_duration(wait),
+    )
+}
+
+/// The event time of the newest row, as far as that is found quickly.
+fn newest_event_ms(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let mut newest_ms: Option<i64> = None;
+    for table in tables_with_time(connection)? {
+        let mut last_opt: Option<(Value, Value)> = None;
+        let newest = format!(
+            "SELECT event_time FROM {} WHERE device_id = ?1 AND bucket = ?2 ORDER BY event_time DESC LIMIT 1",
+            quoted(&table),
+        );
+        let mut statement = connection.prepare_cached(&newest)?;
+        for _ in 0..NUM_PARTITIONS_LOOKED_AT {
+            let Some((device_id, bucket, _)) = next_partition(connection, &table, last_opt.as_ref())? else { break };
+            newest_ms = newest_ms.max(Some(statement.query_row(params![device_id, bucket], |row| row.get(0))?));
+            last_opt = Some((device_id, bucket));
+        }
+    }
+    Ok(newest_ms.map(|newest_ms| u64::try_from(newest_ms).unwrap_or(0)))
 }
 
 /// All tables of ours, also of message types that are no longer declared: their rows grow old, too.

@@ -8,11 +8,13 @@ mod database;
 mod expiry;
 mod query;
 mod schema;
+mod sweep_time;
 mod transaction;
 mod writer;
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use self::expiry::Expiry;
 use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::health::{Condition, Part};
 use crate::protocol::row::{RowGroup, Table};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
@@ -67,8 +70,16 @@ impl EmbeddedStore {
         let lock = database::WriterLock::take(&path)?;
         let connection = database::open_writer(&path, page_cache_bytes)?;
         let (jobs, job_receiver) = mpsc::channel();
-        let shared =
-            Arc::new(Shared { permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)), health: Mutex::new(Ok(())) });
+        let shared = Arc::new(Shared {
+            permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)),
+            health: Mutex::new(Ok(())),
+            held_sweep: Mutex::default(),
+            num_expired: AtomicU64::new(0),
+        });
+        let expiry_opt = ttl
+            .map(|ttl| Expiry::new(ttl, &connection, shared.clone()))
+            .transpose()
+            .map_err(|error| failed(format!("looking up when {} was swept", path.display()), &error))?;
         let transaction_rows = transaction_rows.max(1);
         let writer = Writer {
             path: path.clone(),
@@ -77,7 +88,7 @@ impl EmbeddedStore {
             jobs: job_receiver,
             shared: shared.clone(),
             transaction_rows,
-            expiry_opt: ttl.map(Expiry::new),
+            expiry_opt,
         };
         thread::Builder::new()
             .name("store-writer".to_string())
@@ -137,6 +148,28 @@ impl Store for EmbeddedStore {
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
         // What the last transaction came to: a question to the thread would wait behind honest work.
         Box::pin(async { self.shared.health.lock().clone() })
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let held = self.shared.held_sweep.lock().clone();
+        held.map(|detail| Condition::degraded(Part::Clock, "sweep_held", "", detail)).into_iter().collect()
+    }
+
+    fn inspect(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {
+        let (path, tables) = (self.path.clone(), tables.to_vec());
+        let context = format!("inspecting {}", path.display());
+        // Beside the writing thread, which may be at work for long: whoever changes the file does so beside it, too.
+        let inspection = tokio::task::spawn_blocking(move || {
+            let connection =
+                database::open_reader(&path).map_err(|error| failed(format!("opening {}", path.display()), &error))?;
+            let misshapen = |table| schema::condition(&connection, table).transpose();
+            tables.iter().filter_map(misshapen).collect()
+        });
+        Box::pin(async move { inspection.await.unwrap_or_else(|error| Err(failed(context, &error))) })
+    }
+
+    fn num_expired(&self) -> u64 {
+        self.shared.num_expired.load(Ordering::Relaxed)
     }
 
     fn scan<'a>(

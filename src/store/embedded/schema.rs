@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::failed;
+use crate::flow::health::{Condition, Part};
 use crate::protocol::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
@@ -86,6 +87,23 @@ pub(super) fn check(connection: &Connection, tables: &[Arc<Table>]) -> Result<()
         check_key(table, &existing)?;
     }
     Ok(())
+}
+
+/// What is wrong with a table, if another program has changed it; an error if it cannot be looked at.
+pub(super) fn condition(connection: &Connection, table: &Arc<Table>) -> Result<Option<Condition>, StoreError> {
+    match check(connection, std::slice::from_ref(table)) {
+        Ok(()) => Ok(None),
+        Err(StoreError::Missing { what }) => {
+            let code = if what.starts_with("column") { "column_missing" } else { "table_missing" };
+            let detail = format!("{}; no row is written to it", StoreError::Missing { what });
+            Ok(Some(Condition::failing(Part::Store, code, &*table.name, detail)))
+        }
+        Err(error @ StoreError::Conflict { .. }) => {
+            let detail = format!("{error}: no row is written to it; rename what is there and run `surgetank apply`");
+            Ok(Some(Condition::failing(Part::Store, "table_differs", &*table.name, detail).refusing_start()))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 fn create_sql(table: &Table) -> String {

@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -19,6 +20,7 @@ use super::schema;
 use super::transaction::GroupWriter;
 use crate::protocol::row::{RowGroup, Table};
 use crate::store::{StoreError, WriteError};
+use crate::telemetry::now_us;
 
 /// How long the thread sleeps at most when there is nothing to do.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -51,6 +53,10 @@ pub(super) struct Shared {
     pub(super) permits: Arc<Semaphore>,
     /// Whether the last transaction worked.
     pub(super) health: Mutex<Result<(), String>>,
+    /// Why no old rows are deleted, if that is so.
+    pub(super) held_sweep: Mutex<Option<String>>,
+    /// Rows deleted because they were old.
+    pub(super) num_expired: AtomicU64,
 }
 
 /// Tells the handle that the thread has ended, also when it panics.
@@ -180,7 +186,7 @@ impl Writer {
 
     fn expire(&mut self) {
         let Some(expiry) = &mut self.expiry_opt else { return };
-        if let Err(error) = expiry.step(&self.connection, SystemTime::now(), Instant::now()) {
+        if let Err(error) = expiry.step(&self.connection, now_us() / 1000, Instant::now()) {
             warn!(%error, path = %self.path.display(), "cannot delete old rows, will try again at the next sweep");
         }
     }
