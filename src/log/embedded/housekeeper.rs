@@ -13,7 +13,7 @@ use fjall::AbstractTree;
 
 use super::committer::now_ms;
 use super::entry::Header;
-use super::failure::{Condition, Failure};
+use super::failure::{Failure, LogState};
 use super::partition::{Partition, decode_guard};
 use super::topics::Topics;
 
@@ -39,7 +39,7 @@ pub(super) struct Retention {
 /// The housekeeper's state.
 pub(super) struct Housekeeper {
     topics: Arc<Topics>,
-    condition: Arc<Condition>,
+    state: Arc<LogState>,
     retention: Retention,
     stored_commits: HashMap<usize, u64>,
     oldest: HashMap<usize, Oldest>,
@@ -56,9 +56,9 @@ struct Oldest {
 
 impl Housekeeper {
     /// A housekeeper that has not started.
-    pub(super) fn new(topics: Arc<Topics>, condition: Arc<Condition>, retention: Retention) -> Self {
+    pub(super) fn new(topics: Arc<Topics>, state: Arc<LogState>, retention: Retention) -> Self {
         let stored_commits = topics.partitions().iter().map(|p| (p.index, p.committed())).collect();
-        Self { topics, condition, retention, stored_commits, oldest: HashMap::new() }
+        Self { topics, state, retention, stored_commits, oldest: HashMap::new() }
     }
 
     /// Works until `stop` is closed; all commits are stored by then.
@@ -68,7 +68,7 @@ impl Housekeeper {
         while !is_stopping {
             is_stopping = stop.recv_timeout(COMMIT_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
             if let Err(failure) = self.store_commits() {
-                self.condition.break_down(format!("storing commits failed: {failure}"));
+                self.state.break_down(format!("storing commits failed: {failure}"));
                 return;
             }
             if Instant::now() >= retention_at {
@@ -94,7 +94,7 @@ impl Housekeeper {
             for (partition, _) in &moved {
                 partition.update_kept_position()?;
             }
-            self.condition.set_unread_bytes(self.topics.num_unread_bytes());
+            self.state.set_unread_bytes(self.topics.num_unread_bytes());
         }
         Ok(())
     }

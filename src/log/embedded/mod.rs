@@ -10,6 +10,7 @@ mod failure;
 mod housekeeper;
 mod journal;
 mod partition;
+mod place;
 mod reader;
 mod subscription;
 mod topics;
@@ -27,14 +28,16 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc as tokio_mpsc;
 
 use self::committer::{Committer, Order};
-use self::failure::{Condition, Failure};
+use self::failure::{Failure, LogState};
 use self::housekeeper::{Housekeeper, Retention};
+use self::place::LogPlace;
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
     TopicSpec, WriterSchema,
 };
+use crate::flow::health::{Condition, Gauge};
 
 /// A batch above this is refused: one entry must stay readable in one piece.
 const MAX_BATCH_BYTES: usize = 32 << 20;
@@ -63,7 +66,7 @@ pub struct EmbeddedLogSettings {
 /// The log in the data directory.
 pub struct EmbeddedLog {
     topics: Arc<Topics>,
-    condition: Arc<Condition>,
+    state: Arc<LogState>,
     num_groups: Arc<AtomicU64>,
     orders: mpsc::Sender<Order>,
     is_subscribed: Arc<AtomicBool>,
@@ -94,14 +97,16 @@ impl EmbeddedLog {
         let recovered = Topics::recover(database.clone(), tail_cache).map_err(|failure| failed(&context, &failure))?;
         let topics = Arc::new(recovered);
 
-        let condition = Arc::new(Condition::new(settings.disk_budget));
-        condition.set_unread_bytes(topics.num_unread_bytes());
+        let state = Arc::new(LogState::new(&settings.directory, settings.disk_budget));
+        state.set_unread_bytes(topics.num_unread_bytes());
         let num_groups = Arc::new(AtomicU64::new(0));
         let (orders, incoming) = mpsc::channel();
+        let place =
+            LogPlace::of(&settings.directory).map_err(|error| failed(&context, &fjall::Error::from(error).into()))?;
         let committer =
-            Committer::new(database, topics.clone(), condition.clone(), num_groups.clone(), settings.write_buffer);
+            Committer::new(database, topics.clone(), place, state.clone(), num_groups.clone(), settings.write_buffer);
         let retention = Retention { age: settings.retention, num_bytes: settings.retention_bytes };
-        let housekeeper = Housekeeper::new(topics.clone(), condition.clone(), retention);
+        let housekeeper = Housekeeper::new(topics.clone(), state.clone(), retention);
         let (stop_housekeeper, stopped) = mpsc::channel();
         let threads = Threads {
             committer: spawn("log-committer", &context, move || committer.run(&incoming))?,
@@ -109,7 +114,7 @@ impl EmbeddedLog {
             stop_housekeeper,
         };
         let is_subscribed = Arc::new(AtomicBool::new(false));
-        Ok(Self { topics, condition, num_groups, orders, is_subscribed, threads: Mutex::new(Some(threads)) })
+        Ok(Self { topics, state, num_groups, orders, is_subscribed, threads: Mutex::new(Some(threads)) })
     }
 
     /// How many groups were committed, each with one flush to disk.
@@ -119,11 +124,11 @@ impl EmbeddedLog {
 
     /// How many bytes nobody has read yet; appends are refused at the disk budget.
     pub fn num_unread_bytes(&self) -> u64 {
-        self.condition.num_unread_bytes()
+        self.state.num_unread_bytes()
     }
 
     fn refusal(&self, batch: &AppendBatch) -> Result<(), AppendError> {
-        self.condition.check()?;
+        self.state.check()?;
         let num_bytes = batch.num_bytes();
         if num_bytes > MAX_BATCH_BYTES {
             return Err(AppendError::Refused(format!(
@@ -207,7 +212,17 @@ impl Log for EmbeddedLog {
     }
 
     fn health(&self) -> Result<(), String> {
-        self.condition.check().map_err(|error| error.to_string())
+        self.state.check().map_err(|error| error.to_string())
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.state.conditions()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let unread = Gauge { name: "log_unread_bytes", value: self.num_unread_bytes() };
+        let free = self.state.free_bytes().map(|value| Gauge { name: "log_disk_free_bytes", value });
+        [Some(unread), free].into_iter().flatten().collect()
     }
 
     fn buffered_bytes(&self) -> u64 {
@@ -215,7 +230,7 @@ impl Log for EmbeddedLog {
     }
 
     fn broken(&self) -> Option<String> {
-        self.condition.broken()
+        self.state.broken()
     }
 
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {

@@ -6,9 +6,14 @@
 mod bind;
 mod database;
 mod expiry;
+mod place;
 mod query;
+mod readers;
 mod schema;
+mod sentry;
+mod state;
 mod transaction;
+mod visitor;
 mod writer;
 
 use std::fmt::Display;
@@ -22,12 +27,15 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use query::{QueryError, QueryResult, query};
+pub use query::{Found, QueryError, QueryResult, query, query_each};
 
 use self::expiry::Expiry;
+use self::sentry::Sentry;
+use self::state::StoreState;
 use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::health::{Condition, Gauge};
 use crate::protocol::row::{RowGroup, Table};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
@@ -56,6 +64,7 @@ pub struct EmbeddedStore {
     transaction_rows: usize,
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
+    state: Arc<StoreState>,
 }
 
 // === impl EmbeddedStore ===
@@ -66,6 +75,8 @@ impl EmbeddedStore {
         let EmbeddedStoreSettings { path, transaction_rows, page_cache_bytes, ttl } = settings;
         let lock = database::WriterLock::take(&path)?;
         let connection = database::open_writer(&path, page_cache_bytes)?;
+        let state = Arc::new(StoreState::new(&path));
+        let sentry = Sentry::of(&path, state.clone()).map_err(|error| failed(path.display(), &error))?;
         let (jobs, job_receiver) = mpsc::channel();
         let shared =
             Arc::new(Shared { permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)), health: Mutex::new(Ok(())) });
@@ -76,6 +87,7 @@ impl EmbeddedStore {
             _lock: lock,
             jobs: job_receiver,
             shared: shared.clone(),
+            sentry,
             transaction_rows,
             expiry_opt: ttl.map(Expiry::new),
         };
@@ -83,7 +95,7 @@ impl EmbeddedStore {
             .name("store-writer".to_string())
             .spawn(move || writer.run())
             .map_err(|error| failed("starting the store's thread", &error))?;
-        Ok(Self { path, transaction_rows, jobs, shared })
+        Ok(Self { path, transaction_rows, jobs, shared, state })
     }
 
     /// Has the thread do something and waits for its answer.
@@ -137,6 +149,18 @@ impl Store for EmbeddedStore {
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
         // What the last transaction came to: a question to the thread would wait behind honest work.
         Box::pin(async { self.shared.health.lock().clone() })
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.state.conditions()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.state.gauges()
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.state.broken().cloned()
     }
 
     fn scan<'a>(
