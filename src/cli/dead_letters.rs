@@ -1,10 +1,11 @@
 //! `surgetank dead-letters`: what could never be written, and why.
 
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::args::{DeadLettersArgs, Format};
-use super::{Failure, Outcome, load, print, runtime};
+use super::listing::Listing;
+use super::output::Results;
+use super::{Failure, Outcome, end, load, runtime};
 use crate::engine::{dead_letter_topic, open_log};
 use crate::log::TopicPartition;
 use crate::protocol::avro::OwnedDeadLetter;
@@ -14,8 +15,7 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     let topic = dead_letter_topic(&config);
     runtime(1)?.block_on(async {
         let log = open_log(&config).map_err(Failure::job)?;
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        let mut table = Listing::new([
             "at",
             "device",
             "reason",
@@ -27,18 +27,22 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
             "event time",
             "bytes",
         ]);
+        let (mut results, mut is_full) = (Results::new(), false);
         let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| match args.format {
-            Format::Json => print(to_json(from, offset, value)),
-            Format::Table => {
-                table.add_row(to_row(value));
-            }
+            // The scan takes no for an answer only this way, and would go on for as long as the topic is.
+            Format::Json => results.line(to_json(from, offset, value)).unwrap_or_else(|failure| end(failure)),
+            Format::Table if is_full => {}
+            Format::Table => is_full = table.add(to_row(value)).is_break(),
         };
-        log.scan(&topic, &mut visit).map_err(Failure::job)?;
+        let scanned = log.scan(&topic, &mut visit).map_err(Failure::job);
+        // What was found goes out, however far the scan came.
+        results.finish()?;
+        scanned?;
         log.close().await;
-        if matches!(args.format, Format::Table) {
-            print(table);
+        match args.format {
+            Format::Json => Ok(()),
+            Format::Table => table.print(),
         }
-        Ok(())
     })
 }
 
