@@ -1,9 +1,11 @@
 //! `surgetank token new`: a token, and what the file of tokens is to hold of it.
 
+use std::io::Write;
+
 use toml::Value;
 
 use super::args::{TokenKindArg, TokenNewArgs};
-use super::output::{print, tell};
+use super::output::print;
 use super::{Failure, Outcome};
 use crate::credentials::{Credentials, TokenKind, new_token};
 
@@ -37,6 +39,6 @@ pub(super) fn new(args: &TokenNewArgs) -> Outcome {
     Credentials::parse("the new token", &lines).map_err(Failure::usage)?;
     // Before the token: nobody is to be given one whose hash is nowhere.
     print(&lines)?;
-    tell!("{token}");
-    Ok(())
+    // It is nowhere else: who did not see it has to make another.
+    writeln!(std::io::stderr(), "{token}").map_err(|error| Failure::Job(format!("cannot print the token: {error}")))
 }

@@ -20,9 +20,8 @@ use crate::log::{AppendBatch, AppendError, Completion};
 /// A group is written at this size even if more is waiting: it bounds the memory of a group and the time of a flush.
 const MAX_GROUP_BYTES: usize = 4 << 20;
 
-/// The disk is looked at this often, and after so many bytes: free space, and whether all files are there.
+/// The disk is looked at this often, and sooner when much is written: free space, and whether all files are there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const LOOK_BYTES: u64 = 16 << 20;
 
 /// Something is written this often, so that a disk that fails is known before a record comes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(20);
@@ -55,6 +54,7 @@ pub(super) struct Committer {
     looked_at: Instant,
     wrote_at: Instant,
     num_bytes_since_look: u64,
+    max_bytes_to_look: u64,
     group: Group,
 }
 
@@ -103,6 +103,7 @@ impl Committer {
             looked_at: Instant::now(),
             wrote_at: Instant::now(),
             num_bytes_since_look: 0,
+            max_bytes_to_look: 0,
             group: Group::default(),
         }
     }
@@ -134,7 +135,7 @@ impl Committer {
             if is_stopping {
                 break;
             }
-            if self.num_bytes_since_look >= LOOK_BYTES || self.looked_at.elapsed() >= LOOK_INTERVAL {
+            if self.num_bytes_since_look >= self.max_bytes_to_look || self.looked_at.elapsed() >= LOOK_INTERVAL {
                 self.look();
             }
         }
@@ -160,7 +161,10 @@ impl Committer {
         }
         let looked = self.place.look().and_then(|()| self.place.look_at(tables)).and_then(|()| self.place.space());
         match looked {
-            Ok(space) => self.state.set_space(space),
+            Ok(space) => {
+                self.state.set_space(space);
+                self.max_bytes_to_look = self.state.bytes_to_next_look();
+            }
             Err(failure) => self.state.break_down_by(&failure, "looking after the log"),
         }
     }

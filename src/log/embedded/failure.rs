@@ -13,10 +13,12 @@ use crate::disk::{Space, explain};
 use crate::flow::health::{Condition, Part};
 use crate::log::AppendError;
 
-/// Appends end with this much of the disk free, or with a twentieth of a small one: what is acknowledged can then still
-/// be read, committed and moved to tables, which takes some room itself.
+/// Appends end with this much of the disk free, or with a twentieth of a small one, but with no less than the write buffer
+/// takes on its way to tables: what is acknowledged can then still be read, committed and moved there.
 const RESERVE_BYTES: u64 = 64 << 20;
 const RESERVE_PART: u64 = 20;
+/// On the smallest disks the write buffer must not take everything.
+const MOST_RESERVE_PART: u64 = 4;
 
 /// A write that takes longer than this is told of: a disk that hangs says nothing by itself.
 const LONG_WRITE: Duration = Duration::from_secs(5);
@@ -86,6 +88,7 @@ fn told(error: &fjall::Error) -> String {
 pub(super) struct LogState {
     directory: PathBuf,
     disk_budget: u64,
+    write_buffer: u64,
     broken: OnceLock<Breakdown>,
     is_full: AtomicBool,
     num_unread_bytes: AtomicU64,
@@ -105,10 +108,11 @@ struct Breakdown {
 
 impl LogState {
     /// A sound and empty log.
-    pub(super) fn new(directory: &Path, disk_budget: u64) -> Self {
+    pub(super) fn new(directory: &Path, disk_budget: u64, write_buffer: u64) -> Self {
         Self {
             directory: directory.to_owned(),
             disk_budget,
+            write_buffer,
             broken: OnceLock::new(),
             is_full: AtomicBool::new(false),
             num_unread_bytes: AtomicU64::new(0),
@@ -133,7 +137,7 @@ impl LogState {
             (Failure::Engine(fjall::Error::Poisoned), Ok(space)) if space.is_read_only => {
                 "; its file system is mounted read-only"
             }
-            (Failure::Engine(fjall::Error::Poisoned), Ok(space)) if space.free < reserve(&space) => {
+            (Failure::Engine(fjall::Error::Poisoned), Ok(space)) if space.free < self.reserve(&space) => {
                 "; its disk is full"
             }
             _ => "",
@@ -155,7 +159,7 @@ impl LogState {
     /// Reports how much room the disk has. Out of space at the reserve, taking appends again at one and a half times it.
     pub(super) fn set_space(&self, space: Space) {
         *self.space.lock() = Some(space);
-        let reserve = reserve(&space);
+        let reserve = self.reserve(&space);
         if space.free < reserve {
             self.is_out_of_space.store(true, Ordering::Release);
         } else if space.free >= reserve + reserve / 2 {
@@ -239,6 +243,18 @@ impl LogState {
         conditions
     }
 
+    /// Bytes that appends leave free.
+    fn reserve(&self, space: &Space) -> u64 {
+        let usual = RESERVE_BYTES.min(space.size / RESERVE_PART);
+        usual.max(self.write_buffer.min(space.size / MOST_RESERVE_PART))
+    }
+
+    /// After how many bytes the room is to be looked at again, so that the reserve is not passed unseen.
+    pub(super) fn bytes_to_next_look(&self) -> u64 {
+        let space = *self.space.lock();
+        space.map_or(0, |space| self.reserve(&space) / 4)
+    }
+
     fn full_detail(&self) -> String {
         let (unread, budget) = (self.num_unread_bytes(), self.disk_budget);
         format!("{unread} bytes are not yet in the database, log.embedded.disk_budget is {budget}")
@@ -252,13 +268,9 @@ impl LogState {
             ByteSize(space.free),
             ByteSize(space.size),
             self.directory.display(),
-            ByteSize(reserve(&space)),
+            ByteSize(self.reserve(&space)),
         )
     }
-}
-
-fn reserve(space: &Space) -> u64 {
-    RESERVE_BYTES.min(space.size / RESERVE_PART)
 }
 
 #[cfg(test)]
@@ -266,7 +278,7 @@ mod tests {
     use super::*;
 
     fn state() -> LogState {
-        LogState::new(Path::new("/data/log"), 1_000)
+        LogState::new(Path::new("/data/log"), 1_000, 2 << 20)
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl EmbeddedLog {
         let recovered = Topics::recover(database.clone(), tail_cache).map_err(|failure| failed(&context, &failure))?;
         let topics = Arc::new(recovered);
 
-        let state = Arc::new(LogState::new(&settings.directory, settings.disk_budget));
+        let state = Arc::new(LogState::new(&settings.directory, settings.disk_budget, settings.write_buffer));
         state.set_unread_bytes(topics.num_unread_bytes());
         let num_groups = Arc::new(AtomicU64::new(0));
         let (orders, incoming) = mpsc::channel();
