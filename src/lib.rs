@@ -9,6 +9,7 @@ pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod credentials;
+pub mod disk;
 pub mod engine;
 pub mod flow;
 pub mod http;

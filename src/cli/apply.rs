@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::output::{Results, tell};
 use super::{Failure, Outcome, load, runtime};
 use crate::engine::{all_topics, check_topics, load_catalog, open_log, open_store, tables};
 
@@ -16,14 +17,14 @@ pub(super) fn apply(path: &Path) -> Outcome {
         let mut changes = log.apply(&topics).await.map_err(Failure::job)?;
         let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
         changes.extend(store.apply(&tables(&catalog)).await.map_err(Failure::job)?);
-        for change in &changes {
-            println!("{change}");
-        }
+        // Whatever becomes of telling: the changes are made.
+        let mut results = Results::new();
+        let told = changes.iter().try_for_each(|change| results.line(change)).and_then(|()| results.finish());
         if changes.is_empty() {
-            eprintln!("nothing to do: everything is there");
+            tell!("nothing to do: everything is there");
         }
         store.close().await;
         log.close().await;
-        Ok(())
+        told
     })
 }

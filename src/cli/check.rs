@@ -2,9 +2,10 @@
 
 use super::args::CheckArgs;
 use super::check_online::check_online;
+use super::output::tell;
 use super::{Failure, Outcome};
 use crate::config::Config;
-use crate::engine::{Secrets, check_topics, descriptors, load_catalog};
+use crate::engine::{Secrets, capacity, check_topics, descriptors, load_catalog};
 use crate::protocol::layout::Catalog;
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
@@ -14,14 +15,17 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     check_topics(&config, &catalog).map_err(Failure::Usage)?;
     check_secrets(&config, &catalog)?;
     let num_versions: usize = catalog.types().iter().map(|message_type| message_type.versions.len()).sum();
-    eprintln!(
+    tell!(
         "{}: fine ({} topics, {} message types in {num_versions} versions)",
         path.display(),
         config.topics.len(),
         catalog.types().len(),
     );
-    if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
-        eprintln!("{}: note: {shortage}", path.display());
+    let limit = descriptors::raise_limit();
+    let notes =
+        [descriptors::refusal(&config, limit), descriptors::shortage(&config, limit), capacity::shortage(&config)];
+    for note in notes.into_iter().flatten() {
+        tell!("{}: note: {note}", path.display());
     }
     if args.online { check_online(path, &config, &catalog) } else { Ok(()) }
 }

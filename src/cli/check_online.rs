@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::output::tell;
 use super::{Failure, Outcome, runtime};
 use crate::actors::schemas::check_layouts;
 use crate::config::{Config, LogKind, StoreKind};
@@ -31,10 +32,10 @@ pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> O
     let path = path.display();
     let Findings { failing, degraded, notes } = &findings;
     for (word, lines) in [("failing", failing), ("degraded", degraded), ("note", notes)] {
-        lines.iter().for_each(|line| eprintln!("{path}: {word}: {line}"));
+        lines.iter().for_each(|line| tell!("{path}: {word}: {line}"));
     }
     match failing.len() {
-        0 if degraded.is_empty() => eprintln!("{path}: online: fine"),
+        0 if degraded.is_empty() => tell!("{path}: online: fine"),
         0 => {}
         number => {
             return Err(Failure::Job(format!("{number} of the things that were asked keep rows from being written")));

@@ -1,10 +1,11 @@
 //! `surgetank dead-letters`: what could never be written, and why. A letter that was written in parts is shown as one.
 
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::args::{DeadLettersArgs, Format};
-use super::{Failure, Outcome, load, print, runtime};
+use super::listing::Listing;
+use super::output::Results;
+use super::{Failure, Outcome, end, load, runtime};
 use crate::engine::{dead_letter_topic, open_log};
 use crate::log::TopicPartition;
 use crate::protocol::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
@@ -12,8 +13,9 @@ use crate::protocol::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter}
 /// Payloads of letters of which parts are still to come, in bytes: parts lie side by side, so that few are open.
 const MAX_OPEN_BYTES: usize = 64 << 20;
 
-/// A table is printed when it has so many rows, and the next begins: the topic may have millions.
-const TABLE_ROWS: usize = 500;
+/// The columns of the table.
+const HEADER: [&str; 10] =
+    ["at", "device", "reason", "detail", "origin", "type", "version", "sequence", "event time", "bytes"];
 
 pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     let config = load(Some(&args.config))?;
@@ -21,15 +23,13 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     runtime(1)?.block_on(async {
         let log = open_log(&config).map_err(Failure::job)?;
         let mut parts = LetterParts::new(MAX_OPEN_BYTES);
-        let mut table = new_table();
+        let mut table = Listing::new(HEADER);
+        let (mut results, mut is_full) = (Results::new(), false);
         let mut show = |place: Option<(&TopicPartition, u64)>, letter: &Joined| match args.format {
-            Format::Json => print(to_json(place, letter)),
-            Format::Table => {
-                table.add_row(to_row(letter));
-                if table.row_count() >= TABLE_ROWS {
-                    print(std::mem::replace(&mut table, new_table()));
-                }
-            }
+            // The scan takes no for an answer only this way, and would go on for as long as the topic is.
+            Format::Json => results.line(to_json(place, letter)).unwrap_or_else(|failure| end(failure)),
+            Format::Table if is_full => {}
+            Format::Table => is_full = table.add(to_row(letter)).is_break(),
         };
         let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| {
             let letters = match OwnedDeadLetter::decode(value) {
@@ -38,31 +38,17 @@ pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
             };
             letters.iter().for_each(|letter| show(Some((from, offset)), letter));
         };
-        log.scan(&topic, &mut visit).map_err(Failure::job)?;
-        log.close().await;
+        let scanned = log.scan(&topic, &mut visit).map_err(Failure::job);
+        // What was found goes out, however far the scan came.
         parts.finish().iter().for_each(|letter| show(None, letter));
-        if matches!(args.format, Format::Table) {
-            print(table);
+        results.finish()?;
+        scanned?;
+        log.close().await;
+        match args.format {
+            Format::Json => Ok(()),
+            Format::Table => table.print(),
         }
-        Ok(())
     })
-}
-
-fn new_table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "at",
-        "device",
-        "reason",
-        "detail",
-        "origin",
-        "type",
-        "version",
-        "sequence",
-        "event time",
-        "bytes",
-    ]);
-    table
 }
 
 /// Something else in the topic, shown as far as that goes.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::args::DemoArgs;
+use super::output::tell;
 use super::reckoning::reckon;
 use super::report::{RunReport, StoreSide};
 use super::simulate::drive;
@@ -30,13 +31,13 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
     let data_dir = config.data_dir.clone();
     let (report, store_side) = runtime(2)?.block_on(run_demo(args, loaded))?;
     let run = RunReport::new(&report, Some(&store_side));
-    eprintln!();
+    tell!();
     run.print();
     if embedded {
         print_hint(args, &data_dir);
     }
     if args.json {
-        run.print_json().map_err(Failure::Job)?;
+        run.print_json()?;
     }
     judge(&run, &store_side)
 }
@@ -47,7 +48,7 @@ fn configure(args: &DemoArgs) -> Result<LoadedConfig, Failure> {
     if args.config.is_none() {
         config.data_dir = PathBuf::from(DATA_DIR);
         if config.data_dir.exists() {
-            eprintln!("replacing the last demo's data in {DATA_DIR}");
+            tell!("replacing the last demo's data in {DATA_DIR}");
             std::fs::remove_dir_all(&config.data_dir)
                 .map_err(|error| Failure::Job(format!("cannot remove {DATA_DIR}: {error}")))?;
         }
@@ -71,9 +72,14 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
         let reason = tokio::time::timeout(Duration::from_secs(5), engine.ended()).await.ok().and_then(Result::err);
         return Err(reason.map_or_else(|| Failure::Job("the engine did not start in time".to_owned()), run::failure));
     };
-    eprintln!(
+    tell!(
         "{} devices send {} messages/s in packages of {} for {} s to {}; look at http://{}/histograms",
-        args.devices, args.rate, args.package_size, args.seconds, engine.devices_addr, engine.http_addr
+        args.devices,
+        args.rate,
+        args.package_size,
+        args.seconds,
+        engine.devices_addr,
+        engine.http_addr
     );
     let options = SimulateOptions {
         target: engine.devices_addr.to_string(),
@@ -97,7 +103,7 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
     engine.stop();
     engine.ended().await.map_err(run::failure)?;
     if !caught_up {
-        eprintln!("the store had not caught up after {} s", CATCH_UP_TIMEOUT.as_secs());
+        tell!("the store had not caught up after {} s", CATCH_UP_TIMEOUT.as_secs());
     }
     Ok((report, StoreSide { comparison, device_to_row_us, seconds }))
 }
@@ -135,7 +141,7 @@ fn print_hint(args: &DemoArgs, data_dir: &Path) {
         None => format!("--data-dir {}", data_dir.display()),
     };
     let binary = std::env::args().next().unwrap_or_else(|| "surgetank".to_owned());
-    eprintln!("\nLook at the rows:\n  {binary} query {place} 'select * from position limit 5'");
+    tell!("\nLook at the rows:\n  {binary} query {place} 'select * from position limit 5'");
 }
 
 fn judge(run: &RunReport, store_side: &StoreSide) -> Outcome {

@@ -9,6 +9,8 @@ mod check;
 mod check_online;
 mod dead_letters;
 mod demo;
+mod listing;
+mod output;
 mod query;
 mod reckoning;
 mod reload;
@@ -21,7 +23,6 @@ mod token;
 mod verify;
 mod watch;
 
-use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use clap::{CommandFactory, Parser};
 use crate::config::{Config, LoadedConfig};
 use crate::telemetry::logging::{self, LogLevels};
 use args::{Args, Command, TokenCommand};
+use output::{Results, tell};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -39,25 +41,45 @@ enum Failure {
     Usage(String),
     /// The job was started and failed: exit code 1.
     Job(String),
+    /// Who reads the results has gone, and so has seen what it wanted: exit code 0.
+    ReaderLeft,
 }
 
 type Outcome = Result<(), Failure>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // Prints help and usage errors itself, with exit codes 0 and 2.
-    let args = Args::parse();
-    match dispatch(args.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match Args::try_parse() {
+        Ok(args) => dispatch(args.command),
+        Err(told) if told.use_stderr() => {
+            // Wrong use in the parser's own words and colours.
+            let _ = told.print();
+            return ExitCode::from(2);
+        }
+        // Help and version are results.
+        Err(told) => told.print().and_then(|()| std::io::stdout().flush()).map_err(output::failure),
+    };
+    ExitCode::from(exit_code(outcome))
+}
+
+/// Tells of a failure, if it is one, and returns the exit code.
+fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Ok(()) | Err(Failure::ReaderLeft) => 0,
         Err(Failure::Job(message)) => {
-            eprintln!("surgetank: {message}");
-            ExitCode::from(1)
+            tell!("surgetank: {message}");
+            1
         }
         Err(Failure::Usage(message)) => {
-            eprintln!("surgetank: {message}");
-            ExitCode::from(2)
+            tell!("surgetank: {message}");
+            2
         }
     }
+}
+
+/// Ends the process where a failure cannot be returned, because whoever calls back takes none.
+fn end(failure: Failure) -> ! {
+    std::process::exit(i32::from(exit_code(Err(failure))))
 }
 
 fn dispatch(command: Command) -> Outcome {
@@ -73,8 +95,12 @@ fn dispatch(command: Command) -> Outcome {
         Command::DeadLetters(args) => dead_letters::dead_letters(&args),
         Command::Token(TokenCommand::New(args)) => token::new(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "surgetank", &mut std::io::stdout());
-            Ok(())
+            // Written by way of memory: the generator panics if it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "surgetank", &mut script);
+            let mut results = Results::new();
+            results.write(|out| out.write_all(&script))?;
+            results.finish()
         }
     }
 }
@@ -101,13 +127,6 @@ fn load_for_engine(path: Option<&Path>) -> Result<(LoadedConfig, LogLevels), Fai
     let loaded = LoadedConfig::load(path).map_err(Failure::usage)?;
     let levels = logging::init(&loaded.config.logging).map_err(Failure::usage)?;
     Ok((loaded, levels))
-}
-
-/// Prints a line of a listing. A reader that has gone, such as `head`, has seen what it wanted.
-fn print(line: impl Display) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
-    }
 }
 
 /// A runtime for commands that wait for more than one thing.

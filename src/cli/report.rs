@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::output::{print, tell};
+use super::{Failure, Outcome};
 use crate::simulate::{Comparison, SimulateReport};
 
 /// What a run came to. Fields that only a run with the engine at hand can know are absent without it.
@@ -75,7 +77,7 @@ impl RunReport {
 
     /// Prints the ledger for people.
     pub(super) fn print(&self) {
-        let count = |name: &str, value: u64| eprintln!("  {name:<16} {value:>12}");
+        let count = |name: &str, value: u64| tell!("  {name:<16} {value:>12}");
         count("sent", self.sent);
         count("acknowledged", self.acked);
         count("duplicates", self.duplicates);
@@ -96,10 +98,10 @@ impl RunReport {
                 count(name, value);
             }
         }
-        eprintln!();
-        eprintln!("  acknowledged/s   {:>12.0}   over {:.1} s", self.acked_per_s, self.seconds);
+        tell!();
+        tell!("  acknowledged/s   {:>12.0}   over {:.1} s", self.acked_per_s, self.seconds);
         if let Some(rate) = self.stored_per_s {
-            eprintln!("  stored/s         {rate:>12.0}");
+            tell!("  stored/s         {rate:>12.0}");
         }
         self.ack_ms.print("acknowledge");
         if let Some(row_ms) = &self.row_ms {
@@ -108,9 +110,8 @@ impl RunReport {
     }
 
     /// Prints the ledger as one JSON object on stdout.
-    pub(super) fn print_json(&self) -> Result<(), String> {
-        println!("{}", serde_json::to_string(self).map_err(|error| error.to_string())?);
-        Ok(())
+    pub(super) fn print_json(&self) -> Outcome {
+        print(serde_json::to_string(self).map_err(Failure::job)?)
     }
 }
 
@@ -124,7 +125,7 @@ impl Percentiles {
 
     fn print(&self, name: &str) {
         let Self { p50, p99, p999 } = self;
-        eprintln!("  {name:<16} p50 {p50:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms");
+        tell!("  {name:<16} p50 {p50:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms");
     }
 }
 

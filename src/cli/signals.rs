@@ -5,6 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failure;
+use super::output::tell;
 
 /// Becomes true with the first signal. Has to be called within a runtime.
 pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
@@ -17,7 +18,7 @@ pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
                 _ = interrupt.recv() => {}
             }
             if signals > 0 {
-                eprintln!("surgetank: second signal, ending now; what was acknowledged is in the log");
+                tell!("surgetank: second signal, ending now; what was acknowledged is in the log");
                 std::process::exit(1);
             }
             ask.send_replace(true);

@@ -46,7 +46,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
     let run = RunReport::new(&report, None);
     run.print();
     if args.json {
-        run.print_json().map_err(Failure::Job)?;
+        run.print_json()?;
     }
     if report.unacked_at_end > 0 {
         let count = report.unacked_at_end;

@@ -4,7 +4,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::args::{LimiterKind, SimulateGateArgs};
-use super::{Failure, Outcome as CommandOutcome};
+use super::output::tell;
+use super::{Failure, Outcome as CommandOutcome, output};
 use crate::flow::limiter::{AdaptiveSettings, FixedSettings, LimiterSettings};
 use crate::simulate_gate::{Outcome, Scenario, judge, plot};
 
@@ -19,15 +20,14 @@ pub(super) fn simulate_gate(args: &SimulateGateArgs) -> CommandOutcome {
     print(&outcome, name);
     let misses = scenario.expect.as_ref().map_or_else(Vec::new, |expect| expect.misses(&outcome));
     for miss in &misses {
-        eprintln!("  outside what the scenario expects: {miss}");
+        tell!("  outside what the scenario expects: {miss}");
     }
     if args.json {
-        println!("{}", serde_json::to_string(&outcome).map_err(Failure::job)?);
+        output::print(serde_json::to_string(&outcome).map_err(Failure::job)?)?;
     }
     if let Some(path) = &args.plot {
         let drawing = plot(&scenario, &trace, name).map_err(Failure::job)?;
-        let write = std::fs::write(path, drawing);
-        write.map_err(|error| Failure::Job(format!("cannot write the plot to {}: {error}", path.display())))?;
+        output::write_file(path, "the plot", drawing.as_bytes())?;
     }
     Ok(())
 }
@@ -49,5 +49,5 @@ fn print(outcome: &Outcome, limiter: &str) {
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }
-    eprintln!("{table}");
+    tell!("{table}");
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use toml::Value;
 
 use super::args::{TokenKindArg, TokenNewArgs};
+use super::output::print;
 use super::{Failure, Outcome};
 use crate::credentials::{Credentials, TokenKind, new_token};
 
@@ -36,7 +37,8 @@ pub(super) fn new(args: &TokenNewArgs) -> Outcome {
     line("hash", hash.into());
     // What could not be read back is refused here, not by the engine.
     Credentials::parse("the new token", &lines).map_err(Failure::usage)?;
-    writeln!(std::io::stdout(), "{lines}").map_err(|error| Failure::Job(format!("cannot print the lines: {error}")))?;
-    eprintln!("{token}");
-    Ok(())
+    // Before the token: nobody is to be given one whose hash is nowhere.
+    print(&lines)?;
+    // It is nowhere else: who did not see it has to make another.
+    writeln!(std::io::stderr(), "{token}").map_err(|error| Failure::Job(format!("cannot print the token: {error}")))
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::args::VerifyArgs;
+use super::output::{print, tell};
 use super::reckoning::reckon;
 use super::{Failure, Outcome, load, runtime};
 use crate::engine::{dead_letter_topic, load_catalog, open_log, open_store, tables};
@@ -24,9 +25,13 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
         log.close().await;
         Ok(found)
     })?;
-    eprintln!(
+    tell!(
         "{} acknowledged, {} rows, {} dead letters, {} lost, {} rows twice",
-        found.acked, found.stored, found.dead_lettered, found.lost, found.duplicate_rows
+        found.acked,
+        found.stored,
+        found.dead_lettered,
+        found.lost,
+        found.duplicate_rows
     );
     if args.json {
         let outcome = json!({
@@ -37,7 +42,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
             "unknown_rows": found.unknown_rows,
             "duplicate_rows": found.duplicate_rows,
         });
-        println!("{outcome}");
+        print(outcome)?;
     }
     if found.acked == 0 {
         return Err(Failure::Usage(format!("the ledger {} has no acknowledged message", args.ledger.display())));

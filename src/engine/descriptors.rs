@@ -7,6 +7,30 @@ use crate::config::Config;
 /// Descriptors for the log, the store, their servers, and what the process itself has open.
 const RESERVE: u64 = 512;
 
+/// A thread with an event loop of its own: the loop's two handles, its wake-up, its end of the signals.
+const PER_THREAD: u64 = 4;
+
+/// Threads beside those that the config counts: the command's, the engine's, the driver's, HTTP's, and one to spare.
+const OTHER_THREADS: usize = 5;
+
+/// What even an idle engine has open beside that: files of the log and the store, sockets, its outputs, one client of each.
+const LEAST: u64 = 40;
+
+/// Why an engine cannot run with this limit, if it cannot: its threads would fail one by one as they start.
+pub fn refusal(config: &Config, limit: Option<u64>) -> Option<String> {
+    let threads = &config.threads;
+    let ingest = config.ingest.listen.map_or(0, |_| threads.ingest.get());
+    let num_threads =
+        threads.connections.get() + config.decoder.actors.get() + 2 * threads.pipeline.get() + ingest + OTHER_THREADS;
+    let needed = PER_THREAD * num_threads as u64 + LEAST;
+    let limit = limit.filter(|limit| *limit < needed)?;
+    Some(format!(
+        "the limit of open files is {limit}, and the engine needs at least {needed} with this config: {PER_THREAD} for each \
+         of {num_threads} threads and {LEAST} for the rest; raise the limit (ulimit -n, or LimitNOFILE= of a service) or \
+         lower threads.* and decoder.actors"
+    ))
+}
+
 /// Raises the limit of open files as far as the process may, and returns it; `None` if there is none.
 pub fn raise_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -54,6 +78,22 @@ mod tests {
         assert!(shortage(&config, Some(20_000)).unwrap().contains("15136 devices may connect"));
         assert_eq!(device_connections(&config, Some(1024)), 512);
         assert_eq!(device_connections(&config, Some(0)), 1);
+    }
+
+    #[test]
+    fn test_an_engine_that_could_not_even_start_is_refused_by_number() {
+        let mut config = Config::default();
+        let three = std::num::NonZeroUsize::new(3).unwrap();
+        (config.threads.connections, config.threads.ingest) = (three, three);
+        (config.threads.pipeline, config.decoder.actors) = (three, three);
+        let num_threads = 5 * 3 + 5;
+        let needed = 4 * num_threads + 40;
+        assert_eq!(refusal(&config, None), None);
+        assert_eq!(refusal(&config, Some(needed)), None);
+        let told = refusal(&config, Some(needed - 1)).unwrap();
+        assert!(told.starts_with("the limit of open files is 119, and the engine needs at least 120"), "{told}");
+        config.ingest.listen = None;
+        assert_eq!(refusal(&config, Some(needed - 12)), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
 mod build;
+pub mod capacity;
 mod clock;
 pub mod descriptors;
 mod doorkeeper;
@@ -129,6 +130,9 @@ impl Engine {
     /// afterwards, and waited for if they cannot be reached yet.
     pub fn launch(loaded: LoadedConfig) -> Result<Self, EngineError> {
         let config = &loaded.config;
+        if let Some(refusal) = descriptors::refusal(config, descriptors::raise_limit()) {
+            return Err(EngineError::Broken(refusal));
+        }
         let catalog = Arc::new(load_catalog(config)?);
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
@@ -142,8 +146,12 @@ impl Engine {
         let work = move || {
             let run = run::Run { loaded, catalog, secrets, devices, http, ingest, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
-            let outcome =
-                ran.unwrap_or_else(|_| Err(EngineError::Broken("the engine's own thread panicked".to_owned())));
+            let outcome = ran.unwrap_or_else(|panic| {
+                let words =
+                    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                let words = words.unwrap_or("without a word");
+                Err(EngineError::Broken(format!("the engine's own thread panicked: {words}")))
+            });
             if let Err(error) = &outcome {
                 error!("{error}");
             }

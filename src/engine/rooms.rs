@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
+use crate::disk;
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, TopicSpec};
@@ -97,8 +98,8 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
                 write_buffer: log.write_buffer as u64,
                 tail_cache: log.tail_cache as u64,
             };
-            create(&config.data_dir)
-                .map_err(|reason| LogError::Failed { context: "creating data_dir".to_owned(), reason })?;
+            disk::prepare(&config.data_dir)
+                .map_err(|reason| LogError::Failed { context: "data_dir".to_owned(), reason })?;
             Arc::new(EmbeddedLog::open(settings, &topics)?)
         }
         LogKind::Kafka(kafka) => Arc::new(KafkaLog::open(KafkaLogSettings {
@@ -128,8 +129,8 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
 pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.store.kind {
         StoreKind::Embedded(store) => {
-            create(&config.data_dir)
-                .map_err(|reason| StoreError::Failed { context: "creating data_dir".to_owned(), reason })?;
+            disk::prepare(&config.data_dir)
+                .map_err(|reason| StoreError::Failed { context: "data_dir".to_owned(), reason })?;
             Arc::new(EmbeddedStore::open(EmbeddedStoreSettings {
                 path: config.data_dir.join(STORE_FILE),
                 transaction_rows: store.transaction_rows.get(),
@@ -159,8 +160,4 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
             Arc::new(CassandraStore::connect(settings, driver).await?)
         }
     })
-}
-
-fn create(directory: &std::path::Path) -> Result<(), String> {
-    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))
 }

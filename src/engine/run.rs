@@ -14,7 +14,7 @@ use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
 use super::secrets::{LiveSecrets, Secrets};
 use super::threads::Threads;
-use super::{EngineError, Started, clock, descriptors, doorkeeper, gate, health, memory};
+use super::{EngineError, Started, capacity, clock, descriptors, doorkeeper, gate, health, memory};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -31,8 +31,8 @@ use crate::telemetry::Telemetry;
 /// How often histogram intervals end.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the log is asked whether it has given up; it answers from memory.
-const LOG_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the log and the store are asked whether they have given up; they answer from memory.
+const ROOMS_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often the engine looks at what is wrong with it; everything answers from memory.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +55,9 @@ impl Run {
         let config = self.loaded.config.clone();
         // Before anything is opened that needs one.
         if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
+            warn!("{shortage}");
+        }
+        if let Some(shortage) = capacity::shortage(&config) {
             warn!("{shortage}");
         }
         let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
@@ -103,7 +106,7 @@ impl Run {
         let outcome = tokio::select! {
             _ = &mut stop => Ok(()),
             gave_up = &mut gave_up => Err(gave_up.map_or_else(|_| broken("the supervisor ended"), EngineError::from)),
-            reason = log_broken(&pipeline.rooms) => Err(broken(format!("{reason}; a new start finds out what is durable"))),
+            reason = rooms_broken(&pipeline.rooms) => Err(broken(reason)),
             ended = &mut pipeline.group => Err(broken(format!("consumption ended: {ended:?}"))),
         };
         view.status.set_phase(Phase::Draining);
@@ -156,8 +159,9 @@ impl Run {
             Ok(log)
         })
         .await?;
-        let asked = Arc::clone(&log);
+        let (asked, measured) = (Arc::clone(&log), Arc::clone(&log));
         view.status.watch(move || asked.conditions());
+        view.status.measure(move || measured.gauges());
 
         waiting("the store");
         let tables = tables(&self.catalog);
@@ -171,8 +175,9 @@ impl Run {
             Ok(store)
         })
         .await?;
-        let asked = Arc::clone(&store);
+        let (asked, measured) = (Arc::clone(&store), Arc::clone(&store));
         view.status.watch(move || asked.conditions());
+        view.status.measure(move || measured.gauges());
 
         // After the store has agreed: a schema in the log binds every later start.
         waiting("the schemas in the log");
@@ -201,13 +206,16 @@ fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader 
     Reloader::new(loaded, limits, layouts, Arc::clone(&view.reloads))
 }
 
-/// Returns when the log can never take an append again.
-async fn log_broken(rooms: &Rooms) -> String {
-    let mut look = tokio::time::interval(LOG_PROBE_INTERVAL);
+/// Returns when the log can never take an append again, or the store never a row.
+async fn rooms_broken(rooms: &Rooms) -> String {
+    let mut look = tokio::time::interval(ROOMS_PROBE_INTERVAL);
     loop {
         look.tick().await;
         if let Some(reason) = rooms.log.broken() {
-            return reason;
+            return format!("{reason}; a new start finds out what is durable");
+        }
+        if let Some(reason) = rooms.store.broken() {
+            return format!("{reason}; what has no row yet is in the log");
         }
     }
 }

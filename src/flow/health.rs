@@ -59,6 +59,15 @@ pub struct Condition {
     pub refuses_start: bool,
 }
 
+/// A number that goes up and down, for `/histograms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauge {
+    /// What it counts, with its unit: `store_wal_bytes`.
+    pub name: &'static str,
+    /// How much it is now.
+    pub value: u64,
+}
+
 /// What is different from the round before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -63,10 +63,12 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         .collect();
     let lag: BTreeMap<String, Option<u64>> =
         view.lags.read().into_iter().map(|(partition, lag)| (partition.to_string(), lag)).collect();
+    let gauges: BTreeMap<&str, u64> = view.status.gauges().into_iter().map(|gauge| (gauge.name, gauge.value)).collect();
     HttpResponse::Ok().json(json!({
         "stages": stages,
         "counters": view.telemetry.counters.snapshot(),
         "lag_records": lag,
+        "gauges": gauges,
         "memory": view.memory.snapshot(),
         "door": view.doorkeeper.snapshot(),
     }))

@@ -20,7 +20,7 @@ pub use control::Control;
 pub use record_limit::RecordLimit;
 
 use crate::flow::clock::Reading;
-use crate::flow::health::{Condition, Part};
+use crate::flow::health::{Condition, Gauge, Part};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -404,6 +404,11 @@ pub trait Log: Send + Sync {
     /// Bytes of records that the log itself keeps in memory at present, about: queues of its client, buffers on the way
     /// to disk. What is known without asking anybody.
     fn buffered_bytes(&self) -> u64;
+
+    /// Numbers about the log for `/histograms`, from memory.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
 
     /// Why this process can never append again, if that is so: a flush failed, or the client gave up for good. Only a
     /// new start finds out what is durable, so the engine ends then.

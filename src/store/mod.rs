@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
-use crate::flow::health::Condition;
+use crate::flow::health::{Condition, Gauge};
 use crate::protocol::row::{RowGroup, Table};
 
 /// How rows want to be grouped for this store.
@@ -114,6 +114,16 @@ pub trait Store: Send + Sync {
     /// Everything that is wrong with the store, as far as is known without asking it: answers within microseconds.
     fn conditions(&self) -> Vec<Condition> {
         Vec::new()
+    }
+
+    /// Numbers about the store for `/histograms`, from memory.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+
+    /// Why this process can never write a row again, if that is so: only a new start helps, so the engine ends then.
+    fn broken(&self) -> Option<String> {
+        None
     }
 
     /// Asks the store for everything that may keep rows of these tables from being written or kept: shapes, replicas,

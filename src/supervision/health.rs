@@ -6,7 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use crate::flow::health::{Change, Condition, HealthBoard, HealthReport, Verdict};
+use crate::flow::health::{Change, Condition, Gauge, HealthBoard, HealthReport, Verdict};
 
 /// Where the engine is between start and end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,10 +26,14 @@ pub enum Phase {
 /// Says what is wrong with a part, from what it remembers, within microseconds: it is asked for each readiness check.
 type Probe = Box<dyn Fn() -> Vec<Condition> + Send + Sync>;
 
+/// Numbers about a part, from what it remembers.
+type Meter = Box<dyn Fn() -> Vec<Gauge> + Send + Sync>;
+
 /// The engine's state, for health checks.
 pub struct Status {
     phase: RwLock<Phase>,
     probes: RwLock<Vec<Probe>>,
+    meters: RwLock<Vec<Meter>>,
     board: Mutex<HealthBoard>,
 }
 
@@ -39,7 +43,12 @@ impl Status {
     /// An engine that is about to start.
     pub(crate) fn new() -> Self {
         let phase = Phase::Starting { waiting_for: "the engine's own threads".to_owned() };
-        Self { phase: RwLock::new(phase), probes: RwLock::default(), board: Mutex::default() }
+        Self {
+            phase: RwLock::new(phase),
+            probes: RwLock::default(),
+            meters: RwLock::default(),
+            board: Mutex::default(),
+        }
     }
 
     /// Says what the engine is doing now.
@@ -52,14 +61,25 @@ impl Status {
         self.probes.write().push(Box::new(probe));
     }
 
+    /// From now on a part's numbers are shown, too.
+    pub(crate) fn measure(&self, meter: impl Fn() -> Vec<Gauge> + Send + Sync + 'static) {
+        self.meters.write().push(Box::new(meter));
+    }
+
     /// Asks nobody any more: the parts are about to close.
     pub(crate) fn forget_parts(&self) {
         self.probes.write().clear();
+        self.meters.write().clear();
     }
 
     /// What the engine is doing.
     pub fn phase(&self) -> Phase {
         self.phase.read().clone()
+    }
+
+    /// The numbers of all parts at this moment.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.meters.read().iter().flat_map(|meter| meter()).collect()
     }
 
     /// Everything that is wrong at this moment.

@@ -5,20 +5,27 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fjall::{Database, PersistMode};
 
 use super::entry::EntryBuilder;
-use super::failure::{Condition, Failure};
+use super::failure::{Failure, LogState};
 use super::log_time::LogTime;
 use super::partition::Partition;
+use super::place::LogPlace;
 use super::topics::Topics;
 use crate::log::{AppendBatch, AppendError, Completion};
 
 /// A group is written at this size even if more is waiting: it bounds the memory of a group and the time of a flush.
 const MAX_GROUP_BYTES: usize = 4 << 20;
+
+/// The disk is looked at this often, and sooner when much is written: free space, and whether all files are there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Something is written this often, so that a disk that fails is known before a record comes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// What the committer is told.
 pub(super) enum Order {
@@ -39,12 +46,17 @@ pub(super) enum Order {
 pub(super) struct Committer {
     database: Database,
     topics: Arc<Topics>,
-    condition: Arc<Condition>,
+    place: LogPlace,
+    state: Arc<LogState>,
     time: Arc<LogTime>,
     num_groups: Arc<AtomicU64>,
     /// Memtables are sent to disk when they hold half of the write buffer: the other half is for those on their way.
     max_memtable_bytes: u64,
     num_memtable_bytes: u64,
+    looked_at: Instant,
+    wrote_at: Instant,
+    num_bytes_since_look: u64,
+    max_bytes_to_look: u64,
     group: Group,
 }
 
@@ -58,7 +70,7 @@ struct Group {
 }
 
 /// Breaks the log when the committer ends by a panic: its silence must not look like slowness.
-struct BreakOnPanic(Arc<Condition>);
+struct BreakOnPanic(Arc<LogState>);
 
 impl Drop for BreakOnPanic {
     fn drop(&mut self) {
@@ -75,7 +87,8 @@ impl Committer {
     pub(super) fn new(
         database: Database,
         topics: Arc<Topics>,
-        condition: Arc<Condition>,
+        place: LogPlace,
+        state: Arc<LogState>,
         time: Arc<LogTime>,
         num_groups: Arc<AtomicU64>,
         write_buffer: u64,
@@ -85,19 +98,33 @@ impl Committer {
         Self {
             database,
             topics,
-            condition,
+            place,
+            state,
             time,
             num_groups,
             max_memtable_bytes,
             num_memtable_bytes,
+            looked_at: Instant::now(),
+            wrote_at: Instant::now(),
+            num_bytes_since_look: 0,
+            max_bytes_to_look: 0,
             group: Group::default(),
         }
     }
 
     /// Works until told to stop, or until nobody can send orders any more.
     pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        let _guard = BreakOnPanic(self.condition.clone());
-        while let Ok(order) = orders.recv() {
+        let _guard = BreakOnPanic(self.state.clone());
+        self.look();
+        loop {
+            let order = match orders.recv_timeout(LOOK_INTERVAL) {
+                Ok(order) => order,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.look();
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            };
             let mut next = Some(order);
             let mut is_stopping = false;
             while let Some(order) = next {
@@ -112,19 +139,55 @@ impl Committer {
             if is_stopping {
                 break;
             }
+            if self.num_bytes_since_look >= self.max_bytes_to_look || self.looked_at.elapsed() >= LOOK_INTERVAL {
+                self.look();
+            }
+        }
+    }
+
+    /// Finds out about a disk that fails while nothing is written, or soon will.
+    fn look(&mut self) {
+        self.looked_at = Instant::now();
+        self.num_bytes_since_look = 0;
+        if self.state.broken().is_some() {
+            return;
+        }
+        let partitions = self.topics.partitions();
+        let tables = partitions.iter().map(|partition| partition.entries.path());
+        if self.wrote_at.elapsed() >= PROBE_INTERVAL {
+            self.wrote_at = Instant::now();
+            self.state.begin_write();
+            let probed = self.place.probe();
+            self.state.end_write();
+            if let Err(failure) = probed {
+                return self.state.break_down_by(&failure, "writing to the disk of the log");
+            }
+        }
+        let looked = self.place.look().and_then(|()| self.place.look_at(tables)).and_then(|()| self.place.space());
+        match looked {
+            Ok(space) => {
+                self.state.set_space(space);
+                self.max_bytes_to_look = self.state.bytes_to_next_look();
+            }
+            Err(failure) => self.state.break_down_by(&failure, "looking after the log"),
         }
     }
 
     fn commit_group(&mut self) {
         let group = std::mem::take(&mut self.group);
         // A full log still takes what was already on its way: the bound on that is the caller's.
-        if let Err(error @ AppendError::Unavailable(_)) = self.condition.check() {
+        if let Err(error @ AppendError::Unavailable(_)) = self.state.check() {
             return group.fail(&error);
         }
-        match self.write(&group_parts(group.entries, self.time.now_ms(Instant::now()))) {
+        self.num_bytes_since_look += group.num_bytes as u64;
+        self.wrote_at = Instant::now();
+        self.state.begin_write();
+        let written = self.write(&group_parts(group.entries, self.time.now_ms(self.wrote_at)));
+        self.state.end_write();
+        match written {
             Ok(()) => group.receipts.into_iter().for_each(|done| done.complete(Ok(()))),
             Err(failure) => {
-                self.condition.break_down(format!("writing to the log failed: {failure}"));
+                self.state.break_down_by(&failure, "writing to the log");
                 let error = AppendError::Unavailable(failure.to_string());
                 group.receipts.into_iter().for_each(|done| done.complete(Err(error.clone())));
             }
@@ -142,12 +205,14 @@ impl Committer {
         }
         fail::fail_point!("flush", |_| Err(fjall::Error::from(std::io::Error::other("fail point")).into()));
         batch.commit()?;
+        // What is on disk under no name is gone with this process: nobody is told that it is durable.
+        self.place.verify()?;
         self.num_groups.fetch_add(1, Ordering::Relaxed);
         for part in parts {
             self.num_memtable_bytes += part.bytes.len() as u64;
             part.partition.publish(part.num_records, part.bytes.clone());
         }
-        self.condition.set_unread_bytes(self.topics.num_unread_bytes());
+        self.state.set_unread_bytes(self.topics.num_unread_bytes());
         if self.num_memtable_bytes >= self.max_memtable_bytes {
             self.num_memtable_bytes = 0;
             for partition in self.topics.partitions() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fjall::AbstractTree;
 
 use super::entry::Header;
-use super::failure::{Condition, Failure};
+use super::failure::{Failure, LogState};
 use super::log_time::LogTime;
 use super::partition::{Partition, decode_guard};
 use super::topics::Topics;
@@ -44,7 +44,7 @@ pub(super) struct Retention {
 /// The housekeeper's state.
 pub(super) struct Housekeeper {
     topics: Arc<Topics>,
-    condition: Arc<Condition>,
+    state: Arc<LogState>,
     time: Arc<LogTime>,
     retention: Retention,
     stored_commits: HashMap<usize, u64>,
@@ -76,14 +76,14 @@ impl Housekeeper {
     /// A housekeeper that has not started; `num_removed` counts the records that retention removes.
     pub(super) fn new(
         topics: Arc<Topics>,
-        condition: Arc<Condition>,
+        state: Arc<LogState>,
         time: Arc<LogTime>,
         retention: Retention,
         num_removed: Arc<AtomicU64>,
     ) -> Self {
         let stored_commits = topics.partitions().iter().map(|p| (p.index, p.committed())).collect();
         let removed = Removed { num_records: num_removed, untold: BTreeMap::new(), tell_at: Instant::now() };
-        Self { topics, condition, time, retention, stored_commits, oldest: HashMap::new(), removed }
+        Self { topics, state, time, retention, stored_commits, oldest: HashMap::new(), removed }
     }
 
     /// Works until `stop` is closed; all commits are stored by then.
@@ -94,13 +94,13 @@ impl Housekeeper {
         while !is_stopping {
             is_stopping = stop.recv_timeout(COMMIT_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout);
             if let Err(failure) = self.store_commits() {
-                self.condition.break_down(format!("storing commits failed: {failure}"));
+                self.state.break_down(format!("storing commits failed: {failure}"));
                 return;
             }
             if is_stopping || Instant::now() >= time_at {
                 time_at = Instant::now() + TIME_INTERVAL;
                 if let Err(failure) = self.topics.store_time(self.time.now_ms(Instant::now())) {
-                    self.condition.break_down(format!("storing the log's time failed: {failure}"));
+                    self.state.break_down(format!("storing the log's time failed: {failure}"));
                     return;
                 }
             }
@@ -128,7 +128,7 @@ impl Housekeeper {
             for (partition, _) in &moved {
                 partition.update_kept_position()?;
             }
-            self.condition.set_unread_bytes(self.topics.num_unread_bytes());
+            self.state.set_unread_bytes(self.topics.num_unread_bytes());
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::failure::Failure;
 
+/// The storage engine locks this file for as long as it has the directory open.
+pub(super) const LOCK_FILE: &str = "lock";
+
 const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
@@ -32,7 +35,7 @@ const TRAILER: &[u8] = b"FJL\x03";
 /// when another process has the directory open.
 pub(super) fn recover(directory: &Path) -> Result<(), Failure> {
     // Without the lock a batch that a living process is writing would look torn.
-    let Ok(lock) = OpenOptions::new().read(true).write(true).open(directory.join("lock")) else { return Ok(()) };
+    let Ok(lock) = OpenOptions::new().read(true).write(true).open(directory.join(LOCK_FILE)) else { return Ok(()) };
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(fjall::Error::Locked.into()),
@@ -40,10 +43,11 @@ pub(super) fn recover(directory: &Path) -> Result<(), Failure> {
     }
     let journals = journals(directory).map_err(fjall::Error::Io)?;
     let newest = journals.last().cloned();
-    for path in journals {
+    for (number, path) in journals {
         let bytes = std::fs::read(&path).map_err(fjall::Error::Io)?;
         let Some(torn_at) = end_of_sound_part(&bytes) else { continue };
-        let is_torn_tail = Some(&path) == newest.as_ref() && !has_batch_after(&bytes, torn_at);
+        let is_torn_tail =
+            newest.as_ref().is_some_and(|(newest, _)| *newest == number) && !has_batch_after(&bytes, torn_at);
         if !is_torn_tail {
             return Err(Failure::Journal { path: path.display().to_string(), position: torn_at });
         }
@@ -53,8 +57,8 @@ pub(super) fn recover(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All journals, oldest first.
-fn journals(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// All journals with their numbers, oldest first.
+pub(super) fn journals(directory: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut numbered = Vec::new();
     for file in std::fs::read_dir(directory)? {
         let path = file?.path();
@@ -64,7 +68,7 @@ fn journals(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     numbered.sort_unstable();
-    Ok(numbered.into_iter().map(|(_, path)| path).collect())
+    Ok(numbered)
 }
 
 fn cut(path: &Path, at: usize) -> std::io::Result<()> {
@@ -157,7 +161,7 @@ mod tests {
             num_batches += 2;
         }
         drop((keyspace, database));
-        let path = journals(directory.path()).unwrap().pop().unwrap();
+        let (_, path) = journals(directory.path()).unwrap().pop().unwrap();
         let bytes = std::fs::read(path).unwrap();
         assert_eq!(end_of_sound_part(&bytes), None);
         let mut rest = bytes.as_slice();

@@ -11,6 +11,7 @@ mod housekeeper;
 mod journal;
 mod log_time;
 mod partition;
+mod place;
 mod reader;
 mod subscription;
 mod topics;
@@ -28,16 +29,18 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc as tokio_mpsc;
 
 use self::committer::{Committer, Order};
-use self::failure::{Condition, Failure};
+use self::failure::{Failure, LogState};
 use self::housekeeper::{Housekeeper, Retention};
-use self::partition::Partition;
 use self::log_time::{LogTime, Start};
+use self::partition::Partition;
+use self::place::LogPlace;
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordLimit, RecordVisitor, Subscription,
     TopicPartition, TopicSpec, WriterSchema,
 };
+use crate::flow::health::{Condition, Gauge};
 use crate::telemetry::now_us;
 
 /// A batch above this is cut, and a record refused: one entry must stay readable in one piece.
@@ -67,7 +70,7 @@ pub struct EmbeddedLogSettings {
 /// The log in the data directory.
 pub struct EmbeddedLog {
     topics: Arc<Topics>,
-    condition: Arc<Condition>,
+    state: Arc<LogState>,
     num_groups: Arc<AtomicU64>,
     /// Records that retention has removed.
     num_removed: Arc<AtomicU64>,
@@ -102,22 +105,25 @@ impl EmbeddedLog {
         let recovered = Topics::recover(database.clone(), tail_cache).map_err(|failure| failed(&context, &failure))?;
         let topics = Arc::new(recovered);
 
-        let condition = Arc::new(Condition::new(settings.disk_budget));
-        condition.set_unread_bytes(topics.num_unread_bytes());
+        let state = Arc::new(LogState::new(&settings.directory, settings.disk_budget, settings.write_buffer));
+        state.set_unread_bytes(topics.num_unread_bytes());
         let newest_written_ms = topics.newest_written_ms().map_err(|failure| failed(&context, &failure))?;
         let time = Arc::new(start_time(&topics, settings.retention).map_err(|failure| failed(&context, &failure))?);
         let (num_groups, num_removed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (orders, incoming) = mpsc::channel();
+        let place =
+            LogPlace::of(&settings.directory).map_err(|error| failed(&context, &fjall::Error::from(error).into()))?;
         let committer = Committer::new(
             database,
             topics.clone(),
-            condition.clone(),
+            place,
+            state.clone(),
             time.clone(),
             num_groups.clone(),
             settings.write_buffer,
         );
         let retention = Retention { age: settings.retention, num_bytes: settings.retention_bytes };
-        let housekeeper = Housekeeper::new(topics.clone(), condition.clone(), time, retention, num_removed.clone());
+        let housekeeper = Housekeeper::new(topics.clone(), state.clone(), time, retention, num_removed.clone());
         let (stop_housekeeper, stopped) = mpsc::channel();
         let threads = Threads {
             committer: spawn("log-committer", &context, move || committer.run(&incoming))?,
@@ -128,7 +134,7 @@ impl EmbeddedLog {
         let (record_limit, threads) = (RecordLimit::new(MAX_BATCH_BYTES), Mutex::new(Some(threads)));
         Ok(Self {
             topics,
-            condition,
+            state,
             num_groups,
             num_removed,
             newest_written_ms,
@@ -146,11 +152,11 @@ impl EmbeddedLog {
 
     /// How many bytes nobody has read yet; appends are refused at the disk budget.
     pub fn num_unread_bytes(&self) -> u64 {
-        self.condition.num_unread_bytes()
+        self.state.num_unread_bytes()
     }
 
     fn refusal(&self, batch: &AppendBatch) -> Result<(), AppendError> {
-        self.condition.check()?;
+        self.state.check()?;
         // Ends that do not ascend inside the buffer would be written as other records than the sender means.
         let is_consistent =
             batch.ends.is_sorted() && batch.ends.last().is_none_or(|end| *end as usize <= batch.values.len());
@@ -247,7 +253,17 @@ impl Log for EmbeddedLog {
     }
 
     fn health(&self) -> Result<(), String> {
-        self.condition.check().map_err(|error| error.to_string())
+        self.state.check().map_err(|error| error.to_string())
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.state.conditions()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let unread = Gauge { name: "log_unread_bytes", value: self.num_unread_bytes() };
+        let free = self.state.free_bytes().map(|value| Gauge { name: "log_disk_free_bytes", value });
+        [Some(unread), free].into_iter().flatten().collect()
     }
 
     fn newest_written_ms(&self) -> Option<u64> {
@@ -263,7 +279,7 @@ impl Log for EmbeddedLog {
     }
 
     fn broken(&self) -> Option<String> {
-        self.condition.broken()
+        self.state.broken()
     }
 
     fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {

@@ -47,7 +47,6 @@ impl<'a> FromIterator<(&'a str, &'a str)> for TopicConfig {
     }
 }
 
-
 /// Asks for the settings of these topics. A topic that does not exist, or that this client may not describe, is left out.
 pub(super) async fn topic_configs(
     settings: &KafkaLogSettings,

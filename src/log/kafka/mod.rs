@@ -50,8 +50,8 @@ use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordLimit, RecordVisitor,
     Subscription, TopicPartition, TopicSpec, WriterSchema, unavailable,
 };
-use crate::flow::health::Condition;
 use crate::flow::clock::Reading;
+use crate::flow::health::Condition;
 
 /// The log on a Kafka cluster.
 pub struct KafkaLog {

@@ -15,7 +15,10 @@ const PAGE_BYTES: i64 = 4096;
 
 /// The write-ahead log is copied into the database when it has grown to this size, and its file is cut back to it.
 /// Larger means fewer copies of pages that change often; smaller means less disk and a quicker first read.
-const WAL_BYTES: i64 = 32 << 20;
+pub(super) const WAL_BYTES: i64 = 32 << 20;
+
+/// How long the writer waits for whoever has the database locked.
+const WRITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reader waits for the instants in which SQLite allows none.
 const READ_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ pub(super) fn open_writer(path: &Path, page_cache_bytes: u64) -> Result<Connecti
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        connection.busy_timeout(WRITE_BUSY_TIMEOUT)?;
         // Only a new database takes a page size.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -76,6 +80,14 @@ pub(super) fn open_writer(path: &Path, page_cache_bytes: u64) -> Result<Connecti
         Ok(connection)
     };
     open().map_err(|error| failed(format!("opening {}", path.display()), &error))
+}
+
+/// Copies the whole write-ahead log into the database and empties its file. Fails at once while somebody reads from it.
+pub(super) fn cut_wal_back(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let cut = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(WRITE_BUSY_TIMEOUT)?;
+    cut
 }
 
 /// Opens the database for reading, while a writer may be at work.

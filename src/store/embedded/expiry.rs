@@ -80,6 +80,11 @@ impl Expiry {
         }
     }
 
+    /// Whether there is something to do.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.time_to_next_step(now).is_zero()
+    }
+
     /// Whether a step is to be made although writes are waiting.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         let busy_time = self.last_step.map_or(Duration::MAX, |last| now.saturating_duration_since(last));

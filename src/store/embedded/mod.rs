@@ -6,10 +6,15 @@
 mod bind;
 mod database;
 mod expiry;
+mod place;
 mod query;
+mod readers;
 mod schema;
+mod sentry;
+mod state;
 mod sweep_time;
 mod transaction;
+mod visitor;
 mod writer;
 
 use std::fmt::Display;
@@ -24,13 +29,15 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use query::{QueryError, QueryResult, query};
+pub use query::{Found, QueryError, QueryResult, query, query_each};
 
 use self::expiry::Expiry;
+use self::sentry::Sentry;
+use self::state::StoreState;
 use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
-use crate::flow::health::{Condition, Part};
+use crate::flow::health::{Condition, Gauge, Part};
 use crate::protocol::row::{RowGroup, Table};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
@@ -59,6 +66,7 @@ pub struct EmbeddedStore {
     transaction_rows: usize,
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
+    state: Arc<StoreState>,
 }
 
 // === impl EmbeddedStore ===
@@ -69,6 +77,8 @@ impl EmbeddedStore {
         let EmbeddedStoreSettings { path, transaction_rows, page_cache_bytes, ttl } = settings;
         let lock = database::WriterLock::take(&path)?;
         let connection = database::open_writer(&path, page_cache_bytes)?;
+        let state = Arc::new(StoreState::new(&path));
+        let sentry = Sentry::of(&path, state.clone()).map_err(|error| failed(path.display(), &error))?;
         let (jobs, job_receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)),
@@ -87,6 +97,7 @@ impl EmbeddedStore {
             _lock: lock,
             jobs: job_receiver,
             shared: shared.clone(),
+            sentry,
             transaction_rows,
             expiry_opt,
         };
@@ -94,7 +105,7 @@ impl EmbeddedStore {
             .name("store-writer".to_string())
             .spawn(move || writer.run())
             .map_err(|error| failed("starting the store's thread", &error))?;
-        Ok(Self { path, transaction_rows, jobs, shared })
+        Ok(Self { path, transaction_rows, jobs, shared, state })
     }
 
     /// Has the thread do something and waits for its answer.
@@ -152,7 +163,16 @@ impl Store for EmbeddedStore {
 
     fn conditions(&self) -> Vec<Condition> {
         let held = self.shared.held_sweep.lock().clone();
-        held.map(|detail| Condition::degraded(Part::Clock, "sweep_held", "", detail)).into_iter().collect()
+        let held = held.map(|detail| Condition::degraded(Part::Clock, "sweep_held", "", detail));
+        self.state.conditions().into_iter().chain(held).collect()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.state.gauges()
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.state.broken().cloned()
     }
 
     fn inspect(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<Condition>, StoreError>> {

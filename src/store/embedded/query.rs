@@ -1,5 +1,6 @@
 //! `surgetank query`: reading the embedded store with SQL, while the engine runs or not.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use rusqlite::fallible_iterator::FallibleIterator;
@@ -8,9 +9,19 @@ use rusqlite::{Batch, Connection, Row};
 use serde_json::Value;
 
 use super::bind::hex;
-use super::database::open_reader;
+use super::visitor::Visitor;
 
-/// What a query has found.
+/// What a query finds, piece by piece: the names of the columns first, then each row, one value per column. Bytes are
+/// hexadecimal text.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// Names of the columns, once.
+    Columns(&'a [String]),
+    /// The next row.
+    Row(Vec<Value>),
+}
+
+/// All that a query has found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryResult {
     /// Names of the columns.
@@ -36,6 +47,9 @@ pub enum QueryError {
         /// What SQLite said.
         reason: String,
     },
+    /// It was read without SQLite's locks, and then somebody wrote.
+    #[error("the database was written to while it was read, so that rows may be wrong; ask again")]
+    Changed,
     /// The text is not one statement.
     #[error("exactly one SQL statement is needed")]
     NotOneStatement,
@@ -47,17 +61,39 @@ pub enum QueryError {
     Failed(String),
 }
 
-/// Runs one reading statement against the database at `path`.
+/// Runs one reading statement against the database at `path` and keeps all of its rows in memory: for few of them.
 pub fn query(path: &Path, sql: &str) -> Result<QueryResult, QueryError> {
+    let mut result = QueryResult { columns: Vec::new(), rows: Vec::new() };
+    query_each(path, sql, &mut |found| {
+        match found {
+            Found::Columns(columns) => result.columns = columns.to_vec(),
+            Found::Row(row) => result.rows.push(row),
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(result)
+}
+
+/// Runs one reading statement against the database at `path` and hands on what it finds as it comes, until `visit` says
+/// that it is enough.
+pub fn query_each(
+    path: &Path,
+    sql: &str,
+    visit: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Result<(), QueryError> {
     if !path.exists() {
         return Err(QueryError::NoDatabase { path: path.display().to_string() });
     }
-    let connection = open_reader(path)
-        .map_err(|error| QueryError::Unreadable { path: path.display().to_string(), reason: error.to_string() })?;
-    run(&connection, sql)
+    let visitor = Visitor::open(path)?;
+    run(&visitor.connection, sql, visit)?;
+    visitor.finish(path)
 }
 
-fn run(connection: &Connection, sql: &str) -> Result<QueryResult, QueryError> {
+fn run(
+    connection: &Connection,
+    sql: &str,
+    visit: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Result<(), QueryError> {
     let mut statements = Batch::new(connection, sql);
     let mut statement = statements.next().map_err(failed)?.ok_or(QueryError::NotOneStatement)?;
     match statements.next() {
@@ -70,12 +106,14 @@ fn run(connection: &Connection, sql: &str) -> Result<QueryResult, QueryError> {
     }
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_string).collect();
     let mut found = statement.query([]).map_err(failed)?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.next().map_err(failed)? {
+    let mut flow = visit(Found::Columns(&columns));
+    while flow.is_continue()
+        && let Some(row) = found.next().map_err(failed)?
+    {
         let values: rusqlite::Result<Vec<Value>> = (0..columns.len()).map(|index| json_value(row, index)).collect();
-        rows.push(values.map_err(failed)?);
+        flow = visit(Found::Row(values.map_err(failed)?));
     }
-    Ok(QueryResult { columns, rows })
+    Ok(())
 }
 
 fn json_value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {

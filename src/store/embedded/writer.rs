@@ -17,13 +17,11 @@ use tracing::{error, warn};
 use super::database::WriterLock;
 use super::expiry::Expiry;
 use super::schema;
+use super::sentry::{LOOK_INTERVAL, Sentry};
 use super::transaction::GroupWriter;
 use crate::protocol::row::{RowGroup, Table};
 use crate::store::{StoreError, WriteError};
 use crate::telemetry::now_us;
-
-/// How long the thread sleeps at most when there is nothing to do.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// An order to the thread.
 pub(super) enum Job {
@@ -74,6 +72,8 @@ pub(super) struct Writer {
     pub(super) jobs: Receiver<Job>,
     /// What the handle sees.
     pub(super) shared: Arc<Shared>,
+    /// Sees when the files are not there any more.
+    pub(super) sentry: Sentry,
     /// Most rows in a transaction; the group that passes it is still taken.
     pub(super) transaction_rows: usize,
     /// Deletes old rows, if rows are to grow old.
@@ -101,7 +101,10 @@ impl Writer {
                 None => match self.jobs.recv_timeout(self.idle_time()) {
                     Ok(job) => job,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.expire();
+                        self.sentry.look(&self.connection, true);
+                        if self.expiry_opt.as_ref().is_some_and(|expiry| expiry.is_due(Instant::now())) {
+                            self.expire();
+                        }
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => {
@@ -113,6 +116,7 @@ impl Writer {
             match job {
                 Job::Write(write) => {
                     next_opt = self.write(&mut group_writer, write);
+                    self.sentry.look(&self.connection, false);
                     // Without a pause in the load old rows would stay for ever.
                     if self.expiry_opt.as_ref().is_some_and(|expiry| expiry.is_overdue(Instant::now())) {
                         self.expire();
@@ -153,7 +157,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let outcomes = group_writer.write(&self.connection, &groups);
+        let outcomes = self.sentry.confirm(group_writer.write(&self.connection, &groups));
         self.note_health(&outcomes);
         for ((done, permit), outcome) in waiting.into_iter().zip(outcomes) {
             drop(permit);
@@ -181,7 +185,8 @@ impl Writer {
     }
 
     fn idle_time(&self) -> Duration {
-        self.expiry_opt.as_ref().map_or(LONGEST_WAIT, |expiry| expiry.time_to_next_step(Instant::now()))
+        let to_expire = self.expiry_opt.as_ref().map(|expiry| expiry.time_to_next_step(Instant::now()));
+        to_expire.map_or(LOOK_INTERVAL, |time| time.min(LOOK_INTERVAL))
     }
 
     fn expire(&mut self) {
