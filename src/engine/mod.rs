@@ -5,6 +5,7 @@
 mod build;
 pub mod descriptors;
 mod doorkeeper;
+mod doors;
 mod gate;
 mod health;
 mod memory;

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::build::{Sockets, build};
+use super::build::build;
+use super::doors::{Doors, Sockets};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
@@ -51,7 +52,7 @@ pub(super) struct Run {
 // === impl Run ===
 
 impl Run {
-    pub(super) async fn run(self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+    pub(super) async fn run(mut self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
         let config = self.loaded.config.clone();
         // Before anything is opened that needs one.
         if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
@@ -71,13 +72,23 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
-        let opened = tokio::select! {
-            opened = self.open(&view, driver) => opened?,
-            _ = &mut stop => return Ok(()),
-        };
         let threads = Threads::start(&config);
-        let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest };
-        let mut pipeline = build(&config, &self.catalog, sockets, &view, opened, &self.secrets, &threads).await?;
+        let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
+        // Who comes before the rooms are there is told so.
+        let doors = Doors::open(&config, sockets, &view, &self.secrets, &threads)?;
+        let opened = tokio::select! {
+            opened = self.open(&view, driver) => opened.map(Some),
+            _ = &mut stop => Ok(None),
+        };
+        let Ok(Some(opened)) = opened else {
+            if let Some(ingest) = doors.close(false) {
+                ingest.await;
+            }
+            http.stop(false).await;
+            threads.stop();
+            return opened.map(|_| ());
+        };
+        let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
         let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
             Arc::clone(&view.status),
@@ -89,7 +100,7 @@ impl Run {
         view.status.set_phase(Phase::Running);
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
-        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.edge) }));
+        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.doors.edge) }));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
             catalog: self.catalog,
@@ -136,12 +147,10 @@ impl Run {
     async fn open(&self, view: &View, driver: Handle) -> Result<(Rooms, Arc<Schemas>), EngineError> {
         let config = &self.loaded.config;
         let topics = all_topics(config);
-        let waiting = |what: &str| view.status.set_phase(Phase::Starting { waiting_for: what.to_owned() });
         let (remote_log, remote_store) =
             (matches!(config.log.kind, LogKind::Kafka(_)), matches!(config.store.kind, StoreKind::Cassandra(_)));
 
-        waiting("the log");
-        let log = until_there(remote_log, view, async || {
+        let log = until_there("the log", remote_log, view, async || {
             let log = open_log(config)?;
             match config.log.apply_on_start {
                 true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
@@ -154,9 +163,8 @@ impl Run {
         view.status.watch(move || asked.conditions());
         refuse_start(log.inspect(&topics).await?)?;
 
-        waiting("the store");
         let tables = tables(&self.catalog);
-        let store = until_there(remote_store, view, async || {
+        let store = until_there("the store", remote_store, view, async || {
             let store = open_store(config, driver.clone()).await?;
             if config.store.apply_on_start {
                 store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
@@ -170,8 +178,7 @@ impl Run {
         view.status.watch(move || asked.conditions());
 
         // After the store has agreed: a schema in the log binds every later start.
-        waiting("the schemas in the log");
-        let schemas = until_there(remote_log, view, async || {
+        let schemas = until_there("the schemas in the log", remote_log, view, async || {
             let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
             Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
         })
@@ -182,7 +189,7 @@ impl Run {
 
 fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader {
     let limits = Limits {
-        edge: Arc::clone(&pipeline.edge),
+        edge: Arc::clone(&pipeline.doors.edge),
         doorkeeper: Arc::clone(&view.doorkeeper),
         memory: view.memory.clone(),
         gate: Arc::clone(&view.gate),
@@ -231,16 +238,18 @@ fn refuse_start(conditions: Vec<Condition>) -> Result<(), EngineError> {
 
 /// Tries until it works, as long as the error is one that may pass: a server that is not there yet.
 async fn until_there<T>(
+    part: &'static str,
     remote: bool,
     view: &View,
     attempt: impl AsyncFn() -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    view.status.set_phase(Phase::starting(part));
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(error) if remote && error.may_pass() => {
-                view.status.set_phase(Phase::Starting { waiting_for: error.to_string() });
+                view.status.set_phase(Phase::Starting { part, waiting_for: error.to_string() });
                 warn!(%error, "trying again");
                 tokio::time::sleep(backoff.next_delay(jitter())).await;
             }

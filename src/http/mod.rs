@@ -2,14 +2,17 @@
 
 pub mod ingest;
 mod observe;
+mod refusal;
 
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
+use self::refusal::readable;
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -18,6 +21,10 @@ use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
 use crate::tls::ServerTls;
+
+/// How long a connection of the operators' side may stay open without a request: longer than load balancers keep idle
+/// ones, which is 60 s with most of them, so that no check of theirs meets a connection that we have closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What can be seen of a running engine.
 #[derive(Clone)]
@@ -51,16 +58,18 @@ pub fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
-            .service(observe::live)
-            .service(observe::health)
-            .service(observe::ready)
-            .service(observe::started)
-            .service(observe::reload)
-            .service(observe::histograms)
-            .service(observe::actors)
-            .service(observe::gate)
+            .service(readable("/health/live", observe::live))
+            .service(readable("/health", observe::health))
+            .service(readable("/health/ready", observe::ready))
+            .service(readable("/health/started", observe::started))
+            .service(readable("/health/reload", observe::reload))
+            .service(readable("/histograms", observe::histograms))
+            .service(readable("/actors", observe::actors))
+            .service(readable("/gate", observe::gate))
+            .default_service(web::to(observe::not_found))
     })
     .workers(1)
+    .keep_alive(KEEP_ALIVE)
     .max_connections(max_connections.get())
     .disable_signals();
     let server = match tls {

@@ -18,10 +18,12 @@ const TYPE_PREFIX: &str = "urn:surgetank:problem:";
 
 /// A problem, ready to be told.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(in crate::http) struct Problem {
     kind: Kind,
     detail: String,
     retry_after: Option<Duration>,
+    /// Of a method that is not allowed: those that are.
+    allow: Option<&'static str>,
     told: Option<Box<Told>>,
 }
 
@@ -43,7 +45,7 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $Kind:ident = $status:ident, $slug:literal, $title:literal;)*) => {
         /// The kinds of problems.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Kind {
+        pub(in crate::http) enum Kind {
             $($(#[$doc])* $Kind,)*
         }
 
@@ -108,6 +110,8 @@ kinds! {
     TooManyRejected = UNPROCESSABLE_ENTITY, "too-many-rejected", "too much of the body was refused to read on";
     /// The address or the token has sent more than it may.
     OverRate = TOO_MANY_REQUESTS, "over-rate", "the address or the token sends too much";
+    /// The log and the store are not there yet.
+    Starting = SERVICE_UNAVAILABLE, "starting", "the server is starting";
     /// Too many requests are being worked on.
     Busy = SERVICE_UNAVAILABLE, "busy", "too many requests are being worked on";
     /// The memory budget is used up.
@@ -119,8 +123,14 @@ kinds! {
 // === impl Problem ===
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None, told: None }
+    pub(in crate::http) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), retry_after: None, allow: None, told: None }
+    }
+
+    /// The path takes these methods, and another one was asked for.
+    pub(in crate::http) fn method_not_allowed(methods: &'static str) -> Self {
+        let problem = Self::new(Kind::MethodNotAllowed, format!("the path takes {methods}"));
+        Self { allow: Some(methods), ..problem }
     }
 
     /// Asks for the request again after this time.
@@ -161,11 +171,15 @@ impl Problem {
             // Whole seconds, at least one; the body has it to the millisecond.
             response.insert_header((RETRY_AFTER, delay.as_millis().div_ceil(1000).max(1).to_string()));
         }
-        match self.kind {
-            Kind::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
-            Kind::MethodNotAllowed => response.insert_header((ALLOW, self.detail.as_str())),
-            _ => &mut response,
-        };
+        if self.kind == Kind::Unauthorized {
+            // With an error only if there was a token (RFC 6750).
+            let has_token = self.told.as_ref().is_some_and(|told| told.reason.is_some());
+            let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            response.insert_header((WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(methods) = self.allow {
+            response.insert_header((ALLOW, methods));
+        }
         response
     }
 }
