@@ -255,10 +255,48 @@ async fn slow_clients_are_cut_off_and_others_go_on() {
     }
     assert!(num_cut_off >= 3, "{num_cut_off}");
     for stream in &mut slow_heads {
-        // Told, or just closed.
-        assert!(Answer::read(stream).await.is_none_or(|answer| answer.status == 408));
+        Answer::read(stream).await.expect("an answer").problem(408, "head-too-slow");
     }
     Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_no_head_or_none_that_can_be_read_is_told_and_cut_off() {
+    let site = Site::new(&[("ingest.head_timeout", "\"500 ms\""), ("ingest.idle_timeout", "\"1 s\"")]);
+    let running = site.launch().await;
+    let (ingest, operators) = (address(&running), running.engine.http_addr);
+    let problem = |told: &str, status, slug| {
+        Answer::parse(told.as_bytes()).unwrap_or_else(|| panic!("no answer: {told:?}")).problem(status, slug);
+    };
+    for (server, head) in [(ingest, ""), (ingest, "POST /v1"), (ingest, "PRI * HTTP"), (operators, "GET /health")] {
+        problem(&say(server, head.as_bytes(), false).await, 408, "head-too-slow");
+    }
+    // A head after a request that was answered: with that, and some time later.
+    let first = Request::events(JSON, "{}").lasting().bytes();
+    let told = say(ingest, &[&first[..], b"POST /v1"].concat(), false).await;
+    problem(&told, 422, "rejected");
+    let mut stream = TcpStream::connect(ingest).await.unwrap();
+    stream.write_all(&first).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().problem(422, "rejected");
+    stream.write_all(b"POST /v1").await.unwrap();
+    Answer::read(&mut stream).await.expect("an answer").problem(408, "head-too-slow");
+    // Between requests nothing is said.
+    let told = say(ingest, &first, false).await;
+    assert_eq!(told.matches("HTTP/1.1 ").count(), 1, "{told}");
+
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n", "x".repeat(200_000));
+    for server in [ingest, operators] {
+        for head in [
+            "GE(T / HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        ] {
+            problem(&say(server, head.as_bytes(), false).await, 400, "broken-request");
+        }
+        problem(&say(server, long.as_bytes(), false).await, 431, "head-too-large");
+    }
     running.assert_unharmed().await;
     running.stop().await;
 }

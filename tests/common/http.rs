@@ -35,9 +35,10 @@ pub async fn get(server: SocketAddr, path: &str) -> (u16, Value) {
 /// it ends after them.
 pub async fn say(server: SocketAddr, bytes: &[u8], and_no_more: bool) -> String {
     let mut stream = TcpStream::connect(server).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
+    // A server that has heard enough answers before it has read everything.
+    let _ = stream.write_all(bytes).await;
     if and_no_more {
-        stream.shutdown().await.unwrap();
+        let _ = stream.shutdown().await;
     }
     let mut answer = Vec::new();
     let _ = in_time("the server to close", stream.read_to_end(&mut answer)).await;

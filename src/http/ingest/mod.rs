@@ -28,10 +28,12 @@ use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::Condition;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 
-pub(super) use self::problem::{Kind, Problem};
+pub(super) use self::problem::{Kind, PROBLEM_JSON, Problem};
+use super::link::Times;
 use super::refusal::{no_such_path, only, readable, refuse};
+use super::server::{self, Serving};
 use crate::actors::connection::Edge;
 use crate::actors::decoder::DecoderParts;
 use crate::config;
@@ -162,7 +164,13 @@ pub fn serve(
 ) -> std::io::Result<ServerHandle> {
     let entrance = web::Data::from(entrance);
     let origins = config.cors_origins.clone();
-    let server = HttpServer::new(move || {
+    let serving = Serving {
+        num_threads,
+        max_connections: config.max_connections.get(),
+        times: Times { head: config.head_timeout, idle: config.idle_timeout },
+        drain_timeout,
+    };
+    server::serve(listener, tls, serving, move || {
         App::new()
             .app_data(entrance.clone())
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
@@ -172,21 +180,6 @@ pub fn serve(
             .service(readable("/openapi.json", openapi::get))
             .default_service(web::to(not_found))
     })
-    .workers(num_threads)
-    .max_connections(config.max_connections.get().div_ceil(num_threads))
-    .client_request_timeout(config.head_timeout)
-    .keep_alive(config.idle_timeout)
-    .shutdown_timeout(drain_timeout.as_secs())
-    .disable_signals();
-    let server = match tls {
-        None => server.listen_auto_h2c(listener)?,
-        // HTTP/1.1 and HTTP/2 are negotiated by the server itself.
-        Some(tls) => server.listen_rustls_0_23(listener, tls.lasting_config())?,
-    };
-    let server = server.run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok(handle)
 }
 
 async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {

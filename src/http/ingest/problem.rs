@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::tally::Tally;
 
 /// The media type of problems.
-pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+pub(in crate::http) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What all types of problems begin with.
 const TYPE_PREFIX: &str = "urn:surgetank:problem:";
@@ -80,6 +80,8 @@ macro_rules! kinds {
 kinds! {
     /// A body that is not what its headers say.
     MalformedBody = BAD_REQUEST, "malformed-body", "the body cannot be read";
+    /// What came is no request.
+    BrokenRequest = BAD_REQUEST, "broken-request", "this is not HTTP as it should be";
     /// A header that does not hold what it has to.
     BadHeader = BAD_REQUEST, "bad-header", "a header is missing or not valid";
     /// No token, or one that nobody has.
@@ -92,6 +94,8 @@ kinds! {
     NotFound = NOT_FOUND, "not-found", "there is nothing at this path";
     /// The path takes another method.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes another method";
+    /// The head of a request did not come.
+    HeadTooSlow = REQUEST_TIMEOUT, "head-too-slow", "the head of the request came too slowly";
     /// The body came too slowly.
     TooSlow = REQUEST_TIMEOUT, "body-too-slow", "the body came too slowly";
     /// The body, or its only event, is too long.
@@ -104,6 +108,8 @@ kinds! {
     MediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "the content type is not supported";
     /// A content encoding that the path does not take.
     Encoding = UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", "the content encoding is not supported";
+    /// The head of a request is too large.
+    HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the head of the request is too large";
     /// Nothing was accepted, and something was refused.
     Rejected = UNPROCESSABLE_ENTITY, "rejected", "nothing of the body was accepted";
     /// So much was refused that the rest was not read.
@@ -164,6 +170,36 @@ impl Problem {
         self
     }
 
+    /// The status that it is told with.
+    pub(in crate::http) fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    /// The body of the answer.
+    pub(in crate::http) fn body(&self) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'static str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after_ms: Option<u64>,
+            #[serde(flatten)]
+            told: Option<&'a Told>,
+        }
+        let body = Body {
+            r#type: format!("{TYPE_PREFIX}{}", self.kind.slug()),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
+            detail: &self.detail,
+            retry_after_ms: self.retry_after.map(|delay| delay.as_millis() as u64),
+            told: self.told.as_deref(),
+        };
+        // Numbers, texts and lists of them: nothing that JSON cannot say.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+
     /// The answer without its body.
     pub(super) fn head(&self) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(self.kind.status());
@@ -196,25 +232,6 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            retry_after_ms: Option<u64>,
-            #[serde(flatten)]
-            told: Option<&'a Told>,
-        }
-        let body = Body {
-            r#type: format!("{TYPE_PREFIX}{}", self.kind.slug()),
-            title: self.kind.title(),
-            status: self.kind.status().as_u16(),
-            detail: &self.detail,
-            retry_after_ms: self.retry_after.map(|delay| delay.as_millis() as u64),
-            told: self.told.as_deref(),
-        };
-        self.head().content_type(PROBLEM_JSON).json(body)
+        self.head().content_type(PROBLEM_JSON).body(self.body())
     }
 }
