@@ -111,8 +111,8 @@ async fn who_comes_while_the_engine_starts_is_told_at_once_when_to_come_again() 
     let mut engine = Engine::launch(site.loaded()).unwrap();
     let ingest = engine.ingest_addr.unwrap();
     until_true("it to wait for the log", async || {
-        let body = try_get(engine.http_addr, "/health/ready").await.map(|(_, body)| body.to_string());
-        body.is_some_and(|body| body.contains("127.0.0.1:1"))
+        let told = try_get(engine.http_addr, "/health/ready").await.map(|(_, body)| body["reasons"][0].clone());
+        told.is_some_and(|told| told == "starting: waiting for the log" || told.to_string().contains("127.0.0.1:1"))
     })
     .await;
     for request in [

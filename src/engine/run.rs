@@ -38,6 +38,9 @@ const LOG_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the engine looks at what is wrong with it; everything answers from memory.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a start that is held up waits before it looks again.
+const HOLD_UP: Duration = Duration::from_millis(20);
+
 /// Everything that a start needs.
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
@@ -246,6 +249,10 @@ async fn until_there<T>(
     view.status.set_phase(Phase::starting(part));
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
+        if is_held_up() {
+            tokio::time::sleep(HOLD_UP).await;
+            continue;
+        }
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(error) if remote && error.may_pass() => {
@@ -256,6 +263,12 @@ async fn until_there<T>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether a test wants the start to wait as it does for a server that is not there.
+fn is_held_up() -> bool {
+    fail::fail_point!("start", |_| true);
+    false
 }
 
 fn broken(reason: impl ToString) -> EngineError {
