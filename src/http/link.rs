@@ -72,8 +72,13 @@ impl Talk {
         self.stage.set(Stage::Idle(now + self.times.idle + self.times.head));
     }
 
+    fn is_idle(&self) -> bool {
+        matches!(self.stage.get(), Stage::Idle(_))
+    }
+
+    /// Something of the next head is there.
     fn on_bytes(&self, now: Instant) {
-        if matches!(self.stage.get(), Stage::Idle(_)) {
+        if self.is_idle() {
             self.stage.set(Stage::Head(now + self.times.head));
         }
     }
@@ -111,7 +116,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<T> {
         let read = Pin::new(&mut this.io).poll_read(context, buffer);
         let Some(talk) = &this.talk else { return read };
         if read.is_ready() {
-            talk.on_bytes(Instant::now());
+            // The clock is not read for each piece of a body.
+            if talk.is_idle() {
+                talk.on_bytes(Instant::now());
+            }
             return read;
         }
         ready!(this.look.as_mut().poll(context));
