@@ -340,6 +340,7 @@ async fn browsers_of_allowed_origins_may_send() {
     let answer = preflight("https://app.example").send(to).await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"), "{}", answer.head);
     let answer = preflight("https://evil.example").send(to).await;
+    answer.problem(400, "bad-header");
     assert_eq!(answer.header("access-control-allow-origin"), None, "{}", answer.head);
     let answer = Request::events(JSON, "7").header("Origin", "https://app.example").send(to).await;
     answer.problem(400, "malformed-body");

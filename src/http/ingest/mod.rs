@@ -25,10 +25,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use actix_web::middleware::Condition;
-use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
 
 pub(super) use self::problem::{Kind, PROBLEM_JSON, Problem};
 use super::link::Times;
@@ -174,6 +175,10 @@ pub fn serve(
         App::new()
             .app_data(entrance.clone())
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(Condition::new(
+                !origins.is_empty(),
+                ErrorHandlers::new().handler(StatusCode::BAD_REQUEST, not_by_cors),
+            ))
             // A prefix, which the router compares; the pattern "{type}" would cost it a fifth of a request's instructions.
             .service(web::scope("/v1/events").default_service(web::to(events::post)))
             .service(only("POST", web::resource("/v1/packages").route(web::post().to(packages::post))))
@@ -184,6 +189,17 @@ pub fn serve(
 
 async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
     refuse(&request, payload, &no_such_path(&request, PATHS)).await
+}
+
+/// Says in our words what CORS has refused; our own answers stay.
+fn not_by_cors<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
+    if answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM_JSON) {
+        return Ok(ErrorHandlerResponse::Response(answer.map_into_left_body()));
+    }
+    let problem =
+        Problem::new(Kind::BadHeader, "pages of this origin may not send, or not by this method or these headers");
+    let answer = ServiceResponse::new(answer.into_parts().0, problem.error_response());
+    Ok(ErrorHandlerResponse::Response(answer.map_into_right_body()))
 }
 
 fn cors(origins: &[String]) -> Cors {
