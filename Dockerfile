@@ -1,7 +1,7 @@
 # Surgetank in a container: built on Debian bookworm, run on its slim sister as an unprivileged user.
 #   docker build --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" \
 #     --build-arg COMMIT_TIME="$(git log -1 --format=%ct)" -t surgetank .
-#   docker run -p 7400:7400 -p 8080:8080 -v surgetank:/var/lib/surgetank \
+#   docker run -p 7400:7400 -p 7402:7402 -p 8080:8080 -v surgetank:/var/lib/surgetank \
 #     -v ./tokens.toml:/etc/surgetank/tokens.toml:ro -e SURGETANK__CREDENTIALS__FILE=/etc/surgetank/tokens.toml surgetank
 # Without a file of tokens (surgetank token new) it refuses to listen on addresses that others can reach.
 
@@ -41,8 +41,9 @@ COPY config /etc/surgetank
 # the volume, the published ports and the health check below are right.
 ENV SURGETANK__DEVICES__LISTEN=0.0.0.0:7400 \
     SURGETANK__HTTP__LISTEN=0.0.0.0:8080 \
+    SURGETANK__INGEST__LISTEN=0.0.0.0:7402 \
     SURGETANK__DATA_DIR=/var/lib/surgetank
-EXPOSE 7400 8080
+EXPOSE 7400 7402 8080
 VOLUME /var/lib/surgetank
 USER 10001
 WORKDIR /var/lib/surgetank

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::device::{Device, block, bytes_of, hello, position};
 use common::honest::Honest;
+use common::http::Request;
 use common::process::Process;
 use common::site::{Running, Site};
 use common::{http, in_time, until, until_true};
@@ -98,6 +99,43 @@ async fn an_address_that_guesses_tokens_is_kept_out_for_a_while() {
     until_true("the address to be let in again", async || Device::try_connect(server, "honest", &token).await.is_ok())
         .await;
     assert!(door(&running).await["refused"]["bad_credential"].as_u64().unwrap() >= 60);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bearer_tokens_are_slowed_and_keep_nobody_out() {
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\""), ("limits.failed_attempts", "30")]);
+    let truck = site.add_token(TokenKind::Device, "");
+    let app = site.add_token(TokenKind::Http, "");
+    let running = site.launch().await;
+    let (devices, ingest) = (running.engine.devices_addr, running.engine.ingest_addr.unwrap());
+    let events = |token: &str| {
+        let request = Request::events("application/json", "{}");
+        request.header("Authorization", &format!("Bearer {token}"))
+    };
+    for _ in 0..30 {
+        events("wrong-horse").send(ingest).await.problem(401, "unauthorized");
+    }
+    // From now on they wait: all at once as long as one, and not more of them than there are places.
+    let began = Instant::now();
+    let wrong = (0..300).map(|_| async {
+        let answer = events("wrong-horse").send(ingest).await;
+        (answer.status, began.elapsed())
+    });
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(wrong), async {
+        until_true("they to wait", async || door(&running).await["failed_requests"].as_u64() > Some(200)).await;
+        // Who has a valid token comes in, at either door.
+        assert!(Device::try_connect(devices, "truck-1", &truck).await.is_ok());
+        events(&app).send(ingest).await.problem(422, "rejected");
+    });
+    let num = |status: u16| answers.iter().filter(|(told, _)| *told == status).count();
+    assert_eq!(num(401) + num(429), 300, "{answers:?}");
+    assert!(num(401) >= 256 && num(429) > 0, "{answers:?}");
+    let held = answers.iter().filter(|(status, _)| *status == 401).map(|(_, after)| *after).min().unwrap();
+    assert!(held >= Duration::from_millis(900), "{held:?}");
+    assert_eq!(door(&running).await["failed_requests"], 330);
+    assert_eq!(door(&running).await["refused"], json!({}));
+    running.assert_unharmed().await;
     running.stop().await;
 }
 

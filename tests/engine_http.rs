@@ -5,13 +5,16 @@
 
 mod common;
 
-use common::device::{Device, position_at};
-use common::http::{get, try_get};
+use common::device::{Device, position_at, say as say_to_device};
+use common::http::{Request, get, say, try_get};
 use common::process::Process;
 use common::site::Site;
 use common::{now_ms, until, until_true};
 use serde_json::Value;
+use surgetank::credentials::TokenKind;
 use surgetank::engine::Engine;
+use surgetank::protocol::frame::Frame;
+use surgetank::protocol::reason::RefusalReason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -93,6 +96,91 @@ async fn not_ready_while_starting() {
     assert_eq!(get(engine.http_addr, "/health/started").await.0, 503);
     engine.stop();
     common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_the_engine_starts_is_told_at_once_when_to_come_again() {
+    let site = Site::new(&[
+        ("log.kind", "\"kafka\""),
+        ("log.kafka.brokers", "[\"127.0.0.1:1\"]"),
+        ("credentials.file", "\"tokens.toml\""),
+        // Who comes too early has done nothing wrong.
+        ("limits.failed_attempts", "1"),
+    ]);
+    let token = site.add_token(TokenKind::Device, "");
+    let mut engine = Engine::launch(site.loaded()).unwrap();
+    let ingest = engine.ingest_addr.unwrap();
+    until_true("it to wait for the log", async || {
+        let told = try_get(engine.http_addr, "/health/ready").await.map(|(_, body)| body["reasons"][0].clone());
+        told.is_some_and(|told| told == "starting: waiting for the log" || told.to_string().contains("127.0.0.1:1"))
+    })
+    .await;
+    for request in [
+        Request::events("application/json", "{}"),
+        Request::new("POST", "/v1/packages").body("x"),
+        Request::new("GET", "/openapi.json"),
+    ] {
+        let answer = request.send(ingest).await;
+        let problem = answer.problem(503, "starting");
+        assert_eq!(problem["detail"], "the server is starting: it waits for the log", "and not where it is");
+        assert!(problem["retry_after_ms"].as_u64() > Some(0) && answer.header("retry-after").is_some(), "{problem}");
+    }
+    Request::new("GET", "/").send(ingest).await.problem(404, "not-found");
+    Request::new("GET", "/v1/packages").send(ingest).await.problem(405, "method-not-allowed");
+
+    let mut delays = Vec::new();
+    for number in 0..10 {
+        let refused = Device::try_connect(engine.devices_addr, &format!("d-{number}"), &token).await;
+        let refused = refused.err().flatten().expect("a refusal");
+        assert_eq!(refused.reason, RefusalReason::Unavailable);
+        assert_eq!(refused.text, "the server is starting: it waits for the log");
+        delays.push(refused.retry_after_ms);
+    }
+    assert!(delays.iter().all(|delay| (50..10_000).contains(delay)), "{delays:?}");
+    let (first, last) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+    assert!(last - first > 500, "a fleet does not come back at once: {delays:?}");
+    // Not even Hello is waited for.
+    let told = say_to_device(engine.devices_addr, b"").await;
+    assert!(matches!(&told[..], [Frame::Refused(told)] if told.reason == RefusalReason::Unavailable), "{told:?}");
+    assert_eq!(get(engine.http_addr, "/histograms").await.1["door"]["refused"]["unavailable"], 11);
+    engine.stop();
+    common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_path_can_be_asked_by_head_and_tells_the_methods_that_it_takes() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let (operators, ingest) = (running.engine.http_addr, running.engine.ingest_addr.unwrap());
+    let paths = [
+        "/health/live",
+        "/health",
+        "/health/ready",
+        "/health/started",
+        "/health/reload",
+        "/histograms",
+        "/actors",
+        "/gate",
+    ];
+    for (server, path) in paths.map(|path| (operators, path)).into_iter().chain([(ingest, "/openapi.json")]) {
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let told = say(server, head.as_bytes(), false).await;
+        assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.ends_with("\r\n\r\n"), "{path}: {told}");
+        let told = told.to_ascii_lowercase();
+        assert!(
+            told.contains("content-type: application/json") && !told.contains("content-length: 0"),
+            "{path}: {told}"
+        );
+        for method in ["POST", "DELETE", "OPTIONS"] {
+            let answer = Request::new(method, path).send(server).await;
+            answer.problem(405, "method-not-allowed");
+            assert_eq!(answer.header("allow"), Some("get, head"), "{path}");
+        }
+        Request::new("GET", &format!("{path}/x")).send(server).await.problem(404, "not-found");
+    }
+    let told = say(operators, b"HEAD /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false).await;
+    assert!(told.starts_with("HTTP/1.1 404 ") && told.ends_with("\r\n\r\n"), "{told}");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

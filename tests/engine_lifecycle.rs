@@ -12,15 +12,20 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use common::device::{Device, block, position, position_at};
+use common::events::{JSON, event};
+use common::http::{Answer, Request};
 use common::ledger::{Load, assert_nothing_lost, compare, fleet};
 use common::process::Process;
 use common::site::{QUICK_RESTARTS, Running, Site};
 use common::{http, in_time, now_ms, until_true};
 use fail::FailScenario;
+use surgetank::engine::Engine;
 use surgetank::protocol::frame::Frame;
 use surgetank::protocol::reason::{GoodbyeReason, RefusalReason};
 use surgetank::protocol::receipt::Verdict;
 use surgetank::supervision::NodeState;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 // === 5. Any actor may panic at any moment ===
 
@@ -289,4 +294,63 @@ async fn rule_8_silent_connections_do_not_hold_the_stop_up() {
     until_true("the connection to be there", async || running.group("connection").alive == Some(1)).await;
     running.engine.stop();
     in_time("the engine to end", running.engine.ended()).await.unwrap();
+}
+
+// === The doors while it starts ===
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_at_the_doors_comes_in_once_the_engine_has_started_and_nobody_is_left_without_an_answer() {
+    let _scenario = FailScenario::setup();
+    fail::cfg("start", "return").unwrap();
+    let site = Site::new(&[("shutdown.reconnect_spread", "\"0 s\"")]);
+    let mut engine = Engine::launch(site.loaded()).unwrap();
+    let (devices, ingest) = (engine.devices_addr, engine.ingest_addr.unwrap());
+    let request = Request::events(JSON, event("d", 1).to_string());
+    let mut waiting = TcpStream::connect(ingest).await.unwrap();
+    waiting.write_all(&request.clone().lasting().bytes()).await.unwrap();
+    Answer::read(&mut waiting).await.unwrap().problem(503, "starting");
+    let refused = Device::try_connect(devices, "early", "").await.err().flatten().expect("a refusal");
+    assert_eq!(refused.reason, RefusalReason::Unavailable);
+
+    // One after the other, on connections of their own, until they are let in.
+    let sending = tokio::spawn(async move {
+        let mut num_refused = 0;
+        while let 503 = request.try_send(ingest).await.expect("an answer").status {
+            num_refused += 1;
+        }
+        num_refused
+    });
+    let coming = tokio::spawn(async move {
+        let mut num_refused = 0;
+        while let Err(refused) = Device::try_connect(devices, "truck-1", "").await {
+            assert_eq!(refused.expect("a word").reason, RefusalReason::Unavailable);
+            num_refused += 1;
+        }
+        num_refused
+    });
+    until_true("some to be refused", async || {
+        let told = http::get(engine.http_addr, "/histograms").await.1["door"]["refused"]["unavailable"].as_u64();
+        told > Some(10)
+    })
+    .await;
+    assert_eq!(http::get(engine.http_addr, "/health/ready").await.0, 503);
+    fail::remove("start");
+    in_time("the start", engine.started()).await.expect("an engine that takes messages");
+    let num_refused = (in_time("a request", sending).await.unwrap(), in_time("a device", coming).await.unwrap());
+    assert!(num_refused.0 > 0 && num_refused.1 > 0, "{num_refused:?}");
+    waiting.write_all(&Request::events(JSON, event("d", 2).to_string()).bytes()).await.unwrap();
+    Answer::read(&mut waiting).await.unwrap().accepted(1);
+    engine.stop();
+    in_time("the end", engine.ended()).await.unwrap();
+
+    // One that is told to stop while it waits does so at once.
+    fail::cfg("start", "return").unwrap();
+    let mut engine = Engine::launch(site.loaded()).unwrap();
+    let mut waiting = TcpStream::connect(engine.ingest_addr.unwrap()).await.unwrap();
+    waiting.write_all(&Request::events(JSON, "{}").lasting().bytes()).await.unwrap();
+    Answer::read(&mut waiting).await.unwrap().problem(503, "starting");
+    let since = Instant::now();
+    engine.stop();
+    in_time("the end", engine.ended()).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }

@@ -8,7 +8,7 @@ mod common;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::certificates::{Authority, Issued};
 use common::device::{Device, position};
@@ -18,6 +18,7 @@ use common::{http, in_time, until_true};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
 use surgetank::credentials::TokenKind;
+use surgetank::engine::Engine;
 use surgetank::protocol::frame::Frame;
 use surgetank::protocol::hello::Refused;
 use surgetank::protocol::reason::RefusalReason;
@@ -212,6 +213,22 @@ async fn where_certificates_are_optional_the_others_need_a_token() {
     // The token of the whole fleet does not help a device with somebody else's certificate.
     assert_bad_credential(fleet.connect(server, "truck-2", &token, Some(&device)).await);
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_by_tls_while_the_engine_starts_is_told_so() {
+    let fleet = Fleet::new(&[("log.kind", "\"kafka\""), ("log.kafka.brokers", "[\"127.0.0.1:1\"]")]);
+    let mut engine = Engine::launch(fleet.site.loaded()).unwrap();
+    let refused = fleet.connect(engine.devices_addr, "truck-1", "", None).await.err().flatten().expect("a refusal");
+    assert_eq!(refused.reason, RefusalReason::Unavailable);
+    assert!(refused.retry_after_ms > 0);
+    let stream = fleet.handshake(engine.ingest_addr.unwrap(), None).await.unwrap();
+    let (status, problem) = http::get_over(stream, "/openapi.json").await.expect("an answer");
+    assert_eq!((status, &problem["type"]), (503, &"urn:surgetank:problem:starting".into()));
+    let since = Instant::now();
+    engine.stop();
+    in_time("the end", engine.ended()).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(5), "what is asked of a broker is not waited for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -227,6 +227,81 @@ async fn a_package_over_http_is_a_package() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_of_which_nothing_is_accepted_is_refused_however_its_type_is_written() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let message = |sequence, type_id| {
+        let (mut header, body) = position_at(sequence, sequence, now_ms());
+        header.type_id = type_id;
+        (header, body)
+    };
+    let package = |messages: &[_], media_type: &str| {
+        let request = Request::new("POST", "/v1/packages").header("Content-Type", media_type);
+        request.header("Surgetank-Device", "d").body(block(messages).to_vec())
+    };
+    let wrong = [message(1, 999), message(2, 999)];
+    let problem = package(&wrong, PACKAGE).send(to).await.problem(422, "rejected");
+    let told = (&problem["accepted"], &problem["rejected"], &problem["items"][1]["reason"]);
+    assert_eq!(told, (&json!(0), &json!(2), &json!("unknown_type")));
+    let receipt = package(&wrong, PACKAGE).header("Accept", &RECEIPT.to_uppercase()).send(to).await;
+    assert_eq!((receipt.status, receipt.header("content-type")), (422, Some(RECEIPT)));
+    let position = position_at(3, 3, now_ms());
+    let mixed = [message(1, 999), position.clone()];
+    assert_eq!(package(&mixed, PACKAGE).send(to).await.status, 200, "something was accepted");
+    for media_type in ["application/vnd.surgetank.package; charset=binary", "APPLICATION/VND.SURGETANK.PACKAGE"] {
+        package(std::slice::from_ref(&position), media_type).send(to).await.accepted(1);
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_byte_order_mark_and_other_ways_to_write_the_same_are_taken() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let event = event("d", 1);
+    for (media_type, body) in [
+        (JSON, format!("\u{feff}{event}")),
+        (JSON, format!("\u{feff} [{event}]")),
+        (NDJSON, format!("\u{feff}{event}\n")),
+        (NDJSON, format!("\u{feff}\n{event}")),
+    ] {
+        let request = |body: Vec<u8>| Request::events(media_type, body);
+        request(body.clone().into()).send(to).await.accepted(1);
+        for (coding, pack) in [("gzip", gzip as Packer), ("snappy", snappy)] {
+            request(pack(body.as_bytes())).header("Content-Encoding", coding).send(to).await.accepted(1);
+        }
+    }
+    let body = event.to_string();
+    for path in ["/v1/events/position?from=here&n=1", "/v1/events/posi%74ion", "/v1/events/%70osition?"] {
+        Request::new("POST", path).header("content-TYPE", JSON).body(body.clone()).send(to).await.accepted(1);
+    }
+    let len = body.len();
+    let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let chunk = format!("Transfer-Encoding: chunked\r\n\r\n{len:x};name=value\r\n{body}\r\n0\r\nTrailer: 1\r\n\r\n");
+    let old = head.replace("1.1", "1.0");
+    for request in [
+        format!("{head}Connection: close\r\n{chunk}"),
+        format!("{old}Content-Length: {len}\r\n\r\n{body}"),
+        // The client asks before it sends.
+        format!("{head}Connection: close\r\nExpect: 100-continue\r\nContent-Length: {len}\r\n\r\n{body}"),
+    ] {
+        let told = common::http::say(to, request.as_bytes(), false).await;
+        Answer::parse(told.as_bytes()).unwrap_or_else(|| panic!("{request}: {told}")).accepted(1);
+    }
+    // Pipelined: each has its answer, in order.
+    let first = Request::events(JSON, body.clone()).lasting().bytes();
+    let second = Request::events("text/csv", body.clone()).bytes();
+    let told = common::http::say(to, &[first, second].concat(), false).await;
+    let statuses: Vec<&str> = told.matches("HTTP/1.1 200 OK").chain(told.matches("HTTP/1.1 415 ")).collect();
+    assert_eq!(statuses.len(), 2, "{told}");
+    running.catch_up().await;
+    assert_eq!(site.number("select count(*) from position"), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_under_way_is_answered_before_the_engine_ends() {
     let site = Site::new(&[]);
     let mut running = site.launch().await;
@@ -265,6 +340,7 @@ async fn browsers_of_allowed_origins_may_send() {
     let answer = preflight("https://app.example").send(to).await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"), "{}", answer.head);
     let answer = preflight("https://evil.example").send(to).await;
+    answer.problem(400, "bad-header");
     assert_eq!(answer.header("access-control-allow-origin"), None, "{}", answer.head);
     let answer = Request::events(JSON, "7").header("Origin", "https://app.example").send(to).await;
     answer.problem(400, "malformed-body");

@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::task::Poll;
+
 use common::device::{block, position_at};
 use common::events::{JSON, NDJSON, PACKAGE, address, event, gzip, lines};
-use common::http::{Answer, Request};
+use common::http::{Answer, Request, say};
 use common::site::Site;
 use common::{in_time, now_ms, until, until_true};
 use serde_json::json;
@@ -38,6 +40,11 @@ async fn requests_that_cannot_be_taken_are_told_why() {
         (Request::new("POST", "/v1/events/position/x"), 404, "not-found"),
         (Request::new("POST", "/v1/eventsposition"), 404, "not-found"),
         (Request::new("GET", "/v1/events/position"), 405, "method-not-allowed"),
+        (Request::new("OPTIONS", "/v1/events/position"), 405, "method-not-allowed"),
+        (Request::new("PUT", "/v1/packages").body("x"), 405, "method-not-allowed"),
+        (Request::new("POST", "/v1/packages/"), 404, "not-found"),
+        (Request::new("POST", "/v1/events/posi%2ftion").header("Content-Type", JSON).body("{}"), 404, "unknown-type"),
+        (Request::new("POST", "/v1/events/%ff").header("Content-Type", JSON).body("{}"), 404, "unknown-type"),
         (
             Request::new("POST", "/v1/events/nothing").header("Content-Type", JSON).body(good.clone()),
             404,
@@ -46,6 +53,30 @@ async fn requests_that_cannot_be_taken_are_told_why() {
         (events("text/csv", &good), 415, "unsupported-media-type"),
         (Request::new("POST", "/v1/events/position").body(good.clone()), 415, "unsupported-media-type"),
         (events(JSON, &good).header("Content-Encoding", "br"), 415, "unsupported-encoding"),
+        (
+            events(JSON, &good).header("Content-Encoding", "gzip").header("Content-Encoding", "gzip"),
+            415,
+            "unsupported-encoding",
+        ),
+        (events(JSON, &good).header("Content-Type", NDJSON), 400, "bad-header"),
+        (
+            events(JSON, &good).header("Authorization", "Bearer a").header("Authorization", "Bearer b"),
+            400,
+            "bad-header",
+        ),
+        (events(JSON, &good).header("Idempotency-Key", "a").header("Idempotency-Key", "b"), 400, "bad-header"),
+        (
+            Request::events(NDJSON, &gzip(good.as_bytes())[..60]).header("Content-Encoding", "gzip"),
+            400,
+            "malformed-body",
+        ),
+        (
+            Request::new("POST", "/v1/events/position")
+                .header("Content-Type", JSON)
+                .header("Content-Length", "18446744073709551615"),
+            413,
+            "body-too-large",
+        ),
         (events(JSON, &good).header("Content-Encoding", "gzip, gzip"), 415, "unsupported-encoding"),
         (events(JSON, &good).header("Content-Encoding", "gzip"), 400, "malformed-body"),
         (events(JSON, &good).header("Content-Encoding", "zstd"), 400, "malformed-body"),
@@ -68,7 +99,12 @@ async fn requests_that_cannot_be_taken_are_told_why() {
     for (request, status, slug) in cases {
         let problem = request.send(to).await.problem(status, slug);
         match slug {
-            "method-not-allowed" => assert_eq!(request.send(to).await.header("allow"), Some("post")),
+            "method-not-allowed" => {
+                assert_eq!(
+                    (request.send(to).await.header("allow"), &problem["detail"]),
+                    (Some("post"), &json!("the path takes POST"))
+                );
+            }
             "too-many-events" => assert_eq!((&problem["accepted"], &problem["unread_from"]), (&json!(50), &json!(50))),
             "too-many-rejected" => assert_eq!(problem["items"].as_array().unwrap().len(), 5),
             _ => {}
@@ -83,6 +119,72 @@ async fn requests_that_cannot_be_taken_are_told_why() {
     events(JSON, &good).send(to).await.accepted(1);
     until_true("all memory to be given back", async || running.started.view.memory.snapshot().packages_bytes == 0)
         .await;
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_broken_off_is_told_in_our_words() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n";
+    let event = event("d", 1);
+    for (rest, detail) in [
+        (format!("Content-Length: 5000\r\n\r\n{event}\n"), "the connection ended before the body did"),
+        (format!("Transfer-Encoding: chunked\r\n\r\nffff\r\n{event}\n"), "the connection ended before the body did"),
+    ] {
+        let told = say(to, format!("{head}{rest}").as_bytes(), true).await;
+        let answer = Answer::parse(told.as_bytes()).unwrap_or_else(|| panic!("{rest}: {told}"));
+        assert_eq!(answer.problem(400, "malformed-body")["detail"], detail);
+    }
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_is_read_to_its_end_if_that_is_near() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    // The answer comes after the body, and the connection is good for the next request.
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let bytes = Request::events("text/csv", vec![b'x'; 30_000]).lasting().bytes();
+    for _ in 0..2 {
+        let (head, rest) = bytes.split_at(bytes.len() - 20_000);
+        stream.write_all(head).await.unwrap();
+        let early = tokio::time::timeout(std::time::Duration::from_millis(50), stream.readable()).await;
+        assert!(early.is_err(), "an answer before the body has come");
+        stream.write_all(rest).await.unwrap();
+        Answer::read(&mut stream).await.unwrap().problem(415, "unsupported-media-type");
+    }
+    // Over HTTP/2 no stream is reset: not even once the answer to another one, which came later, is there.
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let mut bodies = Vec::new();
+    for _ in 0..2 {
+        let request = http::Request::post("http://surgetank/nothing").body(()).unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        for is_last in [false, true] {
+            body.send_data(vec![b'x'; 10_000].into(), is_last).unwrap();
+        }
+        let mut answer = in_time("an answer", answer).await.unwrap();
+        assert_eq!(answer.status(), 404);
+        while let Some(data) = in_time("its body", answer.body_mut().data()).await {
+            data.unwrap();
+        }
+        bodies.push(body);
+    }
+    for body in &mut bodies {
+        let reset = std::future::poll_fn(|context| Poll::Ready(body.poll_reset(context))).await;
+        assert!(reset.is_pending(), "{reset:?}");
+    }
+    // One that never ends is cut off, however slowly it comes.
+    let chunked = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    let told = say(to, chunked, false).await;
+    Answer::parse(told.as_bytes()).unwrap().problem(404, "not-found");
     running.assert_unharmed().await;
     running.stop().await;
 }
@@ -153,10 +255,51 @@ async fn slow_clients_are_cut_off_and_others_go_on() {
     }
     assert!(num_cut_off >= 3, "{num_cut_off}");
     for stream in &mut slow_heads {
-        // Told, or just closed.
-        assert!(Answer::read(stream).await.is_none_or(|answer| answer.status == 408));
+        Answer::read(stream).await.expect("an answer").problem(408, "head-too-slow");
     }
     Request::events(JSON, event("d", 1).to_string()).send(to).await.accepted(1);
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_no_head_or_none_that_can_be_read_is_told_and_cut_off() {
+    let site = Site::new(&[("ingest.head_timeout", "\"500 ms\""), ("ingest.idle_timeout", "\"1 s\"")]);
+    let running = site.launch().await;
+    let (ingest, operators) = (address(&running), running.engine.http_addr);
+    let problem = |told: &str, status, slug| {
+        Answer::parse(told.as_bytes()).unwrap_or_else(|| panic!("no answer: {told:?}")).problem(status, slug);
+    };
+    let slow =
+        [(ingest, ""), (ingest, "POST /v1"), (ingest, "PRI * HTTP"), (operators, ""), (operators, "GET /health")];
+    let told = slow.map(async |(server, head): (_, &str)| say(server, head.as_bytes(), false).await);
+    for told in futures_util::future::join_all(told).await {
+        problem(&told, 408, "head-too-slow");
+    }
+    // A head after a request that was answered: with that, and some time later.
+    let first = Request::events(JSON, "{}").lasting().bytes();
+    let told = say(ingest, &[&first[..], b"POST /v1"].concat(), false).await;
+    problem(&told, 422, "rejected");
+    let mut stream = TcpStream::connect(ingest).await.unwrap();
+    stream.write_all(&first).await.unwrap();
+    Answer::read(&mut stream).await.unwrap().problem(422, "rejected");
+    stream.write_all(b"POST /v1").await.unwrap();
+    Answer::read(&mut stream).await.expect("an answer").problem(408, "head-too-slow");
+    // Between requests nothing is said.
+    let told = say(ingest, &first, false).await;
+    assert_eq!(told.matches("HTTP/1.1 ").count(), 1, "{told}");
+
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n", "x".repeat(200_000));
+    for server in [ingest, operators] {
+        for head in [
+            "GE(T / HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        ] {
+            problem(&say(server, head.as_bytes(), false).await, 400, "broken-request");
+        }
+        problem(&say(server, long.as_bytes(), false).await, 431, "head-too-large");
+    }
     running.assert_unharmed().await;
     running.stop().await;
 }
@@ -216,12 +359,20 @@ async fn only_who_may_send_is_taken_in_and_only_so_much() {
     let bearer = |request: Request, token: &str| request.header("Authorization", &format!("Bearer {token}"));
     let position = || Request::events(JSON, event("d", 1).to_string());
     let answer = position().send(to).await;
-    answer.problem(401, "unauthorized");
+    let none = answer.problem(401, "unauthorized");
+    assert!(none["detail"].as_str().unwrap().starts_with("there is no token"), "{none}");
     assert_eq!(answer.header("www-authenticate"), Some("bearer"));
-    for token in ["", "nonsense", &truck, &app[1..]] {
-        bearer(position(), token).send(to).await.problem(401, "unauthorized");
+    for token in ["nonsense", &truck, &app[1..]] {
+        let answer = bearer(position(), token).send(to).await;
+        assert_eq!(answer.problem(401, "unauthorized")["detail"], "the token is not valid");
+        assert_eq!(answer.header("www-authenticate"), Some("bearer error=\"invalid_token\""));
+    }
+    for value in ["Bearer", "Bearer ", "Basic YTpi", "nonsense"] {
+        let problem = position().header("Authorization", value).send(to).await.problem(401, "unauthorized");
+        assert!(problem["detail"].as_str().unwrap().starts_with("Authorization has no bearer token"), "{problem}");
     }
     bearer(position(), &app).send(to).await.accepted(1);
+    position().header("authorization", &format!("bearer  {app}")).send(to).await.accepted(1);
     let other = Request::new("POST", "/v1/events/engine_health").header("Content-Type", JSON).body("{}");
     bearer(other.clone(), &app).send(to).await.problem(403, "forbidden");
     bearer(other, &all).send(to).await.problem(422, "rejected");
@@ -231,7 +382,13 @@ async fn only_who_may_send_is_taken_in_and_only_so_much() {
         request.header("Surgetank-Device", device_id).body(block(&[position_at(1, 1, now_ms())]).to_vec())
     };
     bearer(package("truck-1"), &truck).send(to).await.accepted(1);
-    bearer(package("truck-2"), &truck).send(to).await.problem(401, "unauthorized");
+    let problem = bearer(package("truck-2"), &truck).send(to).await.problem(403, "forbidden");
+    assert_eq!(problem["detail"], "the token is another device's");
+    package("truck-1").send(to).await.problem(401, "unauthorized");
+    bearer(package("truck-1"), "nonsense").send(to).await.problem(401, "unauthorized");
+    let nameless = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE).body("x");
+    nameless.send(to).await.problem(401, "unauthorized");
+    bearer(nameless, &truck).send(to).await.problem(400, "bad-header");
     bearer(package("truck-2"), &all).send(to).await.accepted(1);
     bearer(package("truck-2"), &app).send(to).await.problem(403, "forbidden");
 

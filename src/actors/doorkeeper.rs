@@ -46,6 +46,7 @@ pub struct Doorkeeper {
     refused: [AtomicU64; RefusalReason::ALL.len()],
     over_device_rate: AtomicU64,
     over_address_rate: AtomicU64,
+    failed_requests: AtomicU64,
     accept_pauses: AtomicU64,
 }
 
@@ -70,6 +71,8 @@ pub struct DoorSnapshot {
     pub over_device_rate: u64,
     /// Packages and requests sent back because their address sent too many.
     pub over_address_rate: u64,
+    /// Requests over HTTP without a valid token.
+    pub failed_requests: u64,
     /// How often nothing was accepted for a moment, because file descriptors or memory had run out.
     pub accept_pauses: u64,
 }
@@ -87,6 +90,7 @@ impl Doorkeeper {
             refused: std::array::from_fn(|_| AtomicU64::new(0)),
             over_device_rate: AtomicU64::new(0),
             over_address_rate: AtomicU64::new(0),
+            failed_requests: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
         }
     }
@@ -134,9 +138,10 @@ impl Doorkeeper {
         }
     }
 
-    /// Somebody at this address had no valid credential.
-    pub fn attempt_failed(&self, peer: IpAddr) {
-        self.addresses.lock().attempt_failed(Instant::now(), peer.into());
+    /// A request from this address had no valid token: counts it, and says how long its answer is to be held back.
+    pub fn request_failed(&self, peer: IpAddr) -> Duration {
+        add(&self.failed_requests, 1);
+        self.addresses.lock().request_failed(Instant::now(), peer.into())
     }
 
     /// How fast a frame has to arrive.
@@ -178,6 +183,7 @@ impl Doorkeeper {
             refused: refused.filter(|(_, count)| *count > 0).collect(),
             over_device_rate: get(&self.over_device_rate),
             over_address_rate: get(&self.over_address_rate),
+            failed_requests: get(&self.failed_requests),
             accept_pauses: get(&self.accept_pauses),
         }
     }
@@ -250,6 +256,18 @@ pub(super) mod tests {
         third.attempt_failed();
         drop(third);
         assert!(matches!(door.let_in(peer), Err(TurnedAway::Attempts(_))));
+    }
+
+    #[test]
+    fn test_requests_without_a_token_do_not_keep_devices_out() {
+        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
+        assert!(door.request_failed(peer).is_zero());
+        for _ in 0..10 {
+            assert!(!door.request_failed(peer).is_zero());
+        }
+        assert!(door.let_in(peer).is_ok());
+        assert!(door.take_request(peer, Some("app")).is_ok());
+        assert_eq!(door.snapshot().failed_requests, 11);
     }
 
     #[test]

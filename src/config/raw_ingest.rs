@@ -43,7 +43,7 @@ impl Default for RawIngest {
             head_timeout: "5 s".into(),
             body_timeout: "10 s".into(),
             min_body_rate: "1 KiB".into(),
-            idle_timeout: "1 min".into(),
+            idle_timeout: "75 s".into(),
             cors_origins: [].into(),
             tls: RawHttpTls::default(),
         }

@@ -125,6 +125,9 @@ impl Reader<'_> {
             return self.problem(&token.hash, &format!("device.hash: more than {max} tokens of {whose}; {remedy}"));
         }
         tokens.push(hash);
+        if token.device.is_some() {
+            self.found.of_devices.insert(hash.handle());
+        }
     }
 
     fn http(&mut self, token: HttpToken) {

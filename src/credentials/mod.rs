@@ -9,7 +9,7 @@ mod file;
 mod tests;
 mod token;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -32,6 +32,8 @@ pub struct Credentials {
     fleet: Vec<TokenHash>,
     /// Tokens of single devices.
     devices: HashMap<DeviceId, Vec<TokenHash>>,
+    /// [`TokenHash::handle`] of the tokens of single devices.
+    of_devices: HashSet<u64>,
     /// By [`TokenHash::handle`].
     http: HashMap<u64, (TokenHash, HttpGrant)>,
     admins: Vec<TokenHash>,
@@ -65,7 +67,7 @@ impl Credentials {
     /// Nobody may do anything; the file adds to it.
     fn none() -> Self {
         let (fleet, devices, http, admins) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
-        Self { is_open: false, fleet, devices, http, admins }
+        Self { is_open: false, fleet, devices, of_devices: HashSet::new(), http, admins }
     }
 
     /// Whether this device may connect with this token. A token of one device is of no use to another.
@@ -77,6 +79,12 @@ impl Credentials {
     pub fn device_by_hash(&self, device_id: &DeviceId, presented: &TokenHash) -> Result<(), Denied> {
         let own = self.devices.get(device_id).map(Vec::as_slice).unwrap_or_default();
         self.admit(self.is_open || is_any(self.fleet.iter().chain(own), presented))
+    }
+
+    /// Whether this is a token of any device: what it is refused for is then a matter of right, not of knowledge.
+    pub fn is_of_a_device(&self, token: &[u8]) -> bool {
+        let presented = TokenHash::of(token);
+        self.is_open || self.of_devices.contains(&presented.handle()) || is_any(self.fleet.iter(), &presented)
     }
 
     /// What the bearer of this token may send over HTTP.

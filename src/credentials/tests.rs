@@ -51,6 +51,18 @@ fn test_device_is_let_in_by_the_fleets_tokens_and_its_own() {
 }
 
 #[test]
+fn test_a_token_of_another_device_is_known_as_that() {
+    let credentials = example();
+    for token in ["fleet-a", "fleet-b", "one-a", "one-b"] {
+        assert!(credentials.is_of_a_device(token.as_bytes()), "{token}");
+    }
+    for token in ["app", "root", "", "one-", &hash("one-a")] {
+        assert!(!credentials.is_of_a_device(token.as_bytes()), "{token}");
+    }
+    assert!(Credentials::open().is_of_a_device(b""), "nobody is asked");
+}
+
+#[test]
 fn test_http_token_has_its_types() {
     let credentials = example();
     let app = credentials.http(Some("app")).unwrap();

@@ -1,68 +1,52 @@
 //! Builds the data path from the sink upwards: each part receives what it sends to.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
-use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
+use super::EngineError;
+use super::doors::Doors;
 use super::pipeline::{Pipeline, RunningFleet};
-use super::reload::{edge_limits, intake_rules};
+use super::reload::intake_rules;
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
-use super::secrets::Secrets;
 use super::threads::{Threads, handles, home};
-use super::{EngineError, descriptors};
-use crate::actors::connection::Edge;
 use crate::actors::decoder::{Decoder, DecoderParts};
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
 use crate::actors::intake::LiveIntakeRules;
-use crate::actors::listener::{Acceptor, Listener};
 use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
 use crate::actors::writer::{Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
-use crate::flow::credit::Credits;
-use crate::http::ingest::{Ingest, IngestLimits};
-use crate::http::{self, View};
+use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
 use crate::protocol::layout::Catalog;
-use crate::supervision::{ActorRef, ChildSpec, Crowd, Lifeline};
+use crate::supervision::{ActorRef, ChildSpec, Lifeline};
 
 /// What every part is built from.
 struct Parts<'a> {
     config: &'a Config,
     view: &'a View,
     threads: &'a Threads,
-    max_devices: usize,
 }
 
-/// Where what is taken in comes from.
-pub(super) struct Sockets {
-    pub(super) devices: TcpListener,
-    pub(super) ingest: Option<TcpListener>,
-}
-
-/// Builds and starts every actor, the sink first.
+/// Builds and starts every actor behind the doors, the sink first, and opens the doors.
 pub(super) async fn build(
     config: &Config,
     catalog: &Arc<Catalog>,
-    sockets: Sockets,
+    doors: Doors,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
-    secrets: &Secrets,
     threads: &Threads,
 ) -> Result<Pipeline, EngineError> {
-    let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
-    let parts = Parts { config, view, threads, max_devices };
-    let crowd = view.supervisor.tree().add_crowd("connection");
+    let parts = Parts { config, view, threads };
 
     let dead_letter = parts.topic_route(&rooms.log, &dead_letter_topic(config));
     let writers = parts.writers(&rooms, Arc::clone(&schemas), &dead_letter);
@@ -94,15 +78,10 @@ pub(super) async fn build(
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
     let decoder_parts = parts.decoder_parts(parts.routes(&rooms.log, dead_letter), &rules);
     let decoders = parts.decoders(&decoder_parts);
-    let limits = edge_limits(config);
-    let (doorkeeper, memory, telemetry) = (view.doorkeeper.clone(), view.memory.clone(), Arc::clone(&view.telemetry));
-    let (credentials, tls) = (Arc::clone(&secrets.credentials), secrets.devices.clone());
-    let edge = Arc::new(Edge::new(limits, credentials, tls, decoders, doorkeeper, memory, telemetry));
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
-    let ingest = sockets.ingest.map(|socket| parts.ingest(socket, decoder_parts, &edge, secrets)).transpose()?;
-    let listener = parts.listener(&edge, &crowd, sockets.devices);
-    Ok(Pipeline { listener, ingest, edge, crowd, group_stop, group, subscription, fleet, rooms, schemas, rules })
+    doors.lead_to(config, decoders, decoder_parts);
+    Ok(Pipeline { doors, group_stop, group, subscription, fleet, rooms, schemas, rules })
 }
 
 // === impl Parts ===
@@ -202,55 +181,10 @@ impl Parts<'_> {
         };
         (0..self.config.decoder.actors.get()).map(start).collect()
     }
-
-    fn ingest(
-        &self,
-        socket: TcpListener,
-        parts: Arc<DecoderParts>,
-        edge: &Arc<Edge>,
-        secrets: &Secrets,
-    ) -> Result<ServerHandle, EngineError> {
-        let config = &self.config.ingest;
-        let limits = IngestLimits {
-            max_requests: config.max_requests.get() as u32,
-            max_body: config.max_body,
-            max_expansion: config.max_expansion.get(),
-            max_event: config.max_event,
-            max_events: config.max_events.get(),
-            max_listed: config.max_listed.get(),
-            piece: config.piece,
-            max_pieces: config.max_pieces.get(),
-            body_timeout: config.body_timeout,
-            min_body_rate: config.min_body_rate,
-        };
-        let ingest = Ingest::new(limits, parts, Arc::clone(edge), Arc::clone(&secrets.credentials));
-        let num_threads = self.config.threads.ingest.get();
-        http::ingest::serve(
-            socket,
-            secrets.ingest.as_ref(),
-            ingest,
-            config,
-            num_threads,
-            self.config.shutdown.drain_timeout,
-        )
-        .map_err(|error| EngineError::Broken(format!("cannot serve HTTP ingest: {error}")))
-    }
-
-    fn listener(&self, edge: &Arc<Edge>, crowd: &Arc<Crowd>, socket: TcpListener) -> ActorRef<Listener> {
-        let acceptor = Arc::new(Acceptor {
-            socket,
-            homes: handles(&self.threads.connections),
-            edge: Arc::clone(edge),
-            crowd: Arc::clone(crowd),
-            room: Credits::new(u32::try_from(self.max_devices).unwrap_or(u32::MAX)),
-        });
-        let build = move |lifeline| Listener::new(Arc::clone(&acceptor), lifeline);
-        supervise(self.view, "listener", "devices".to_owned(), home(&self.threads.connections, 0), 1, build)
-    }
 }
 
 /// Starts an actor under supervision, with this many credits on the edge into it.
-fn supervise<A: Actor<Context = actix::Context<A>>>(
+pub(super) fn supervise<A: Actor<Context = actix::Context<A>>>(
     view: &View,
     group: &'static str,
     name: String,

@@ -7,6 +7,7 @@ pub mod capacity;
 mod clock;
 pub mod descriptors;
 mod doorkeeper;
+mod doors;
 mod gate;
 mod health;
 mod memory;
@@ -202,7 +203,14 @@ fn run_system(run: run::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineEr
         .build()
         .map_err(|error| EngineError::Broken(format!("cannot start a runtime: {error}")))?;
     let handle = driver.handle().clone();
-    let outcome = actix_rt::System::new().block_on(run.run(handle, stop));
+    let started = run.started.subscribe();
+    let system = actix_rt::System::new();
+    let outcome = system.block_on(run.run(handle, stop));
+    if started.borrow().is_none() {
+        // A server that does not answer may still be asked something, for which the runtime would wait. The thread that
+        // asks ends by itself in a while.
+        std::mem::forget(system);
+    }
     // What is still under way there has been given up already.
     driver.shutdown_background();
     outcome

@@ -3,28 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::doors::Doors;
 use super::rooms::Rooms;
-use crate::actors::connection::Edge;
 use crate::actors::intake::LiveIntakeRules;
-use crate::actors::listener::{Listener, StopAccepting};
 use crate::actors::schemas::Schemas;
 use crate::config::Shutdown;
 use crate::http::View;
 use crate::log::Subscription;
-use crate::supervision::{ActorRef, Crowd};
 
 /// The running data path, sink last.
 pub(super) struct Pipeline {
-    pub(super) listener: ActorRef<Listener>,
-    pub(super) ingest: Option<ServerHandle>,
-    pub(super) edge: Arc<Edge>,
-    pub(super) crowd: Arc<Crowd>,
+    pub(super) doors: Doors,
     pub(super) group_stop: oneshot::Sender<()>,
     pub(super) group: JoinHandle<()>,
     pub(super) subscription: Box<dyn Subscription>,
@@ -48,16 +42,13 @@ impl Pipeline {
     pub(super) async fn drain(self, view: &View, shutdown: &Shutdown) {
         let deadline = Instant::now() + shutdown.drain_timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
-        info!(connections = self.crowd.num_alive(), "draining");
-        self.listener.send(StopAccepting);
+        let crowd = Arc::clone(&self.doors.crowd);
+        info!(connections = crowd.num_alive(), "draining");
         // Accepts no more, and ends when the requests under way are answered.
-        let ingest = self.ingest.clone().map(|server| actix_rt::spawn(async move { server.stop(true).await }));
-        self.edge.dismiss_all();
+        let ingest = self.doors.close(true).map(actix_rt::spawn);
+        self.doors.edge.dismiss_all();
         if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
-            warn!(
-                connections = self.crowd.num_alive(),
-                "connections cut off; their devices send again what has no receipt"
-            );
+            warn!(connections = crowd.num_alive(), "connections cut off; their devices send again what has no receipt");
         }
         if let Some(ingest) = ingest
             && timeout(left() / 2, ingest).await.is_err()
@@ -90,7 +81,7 @@ impl Pipeline {
     }
 
     async fn all_connections_gone(&self) {
-        while self.crowd.num_alive() > 0 {
+        while self.doors.crowd.num_alive() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::build::{Sockets, build};
+use super::build::build;
+use super::doors::{Doors, Sockets};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader, Reloads};
 use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
@@ -37,6 +38,9 @@ const ROOMS_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the engine looks at what is wrong with it; everything answers from memory.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a start that is held up waits before it looks again.
+const HOLD_UP: Duration = Duration::from_millis(20);
+
 /// Everything that a start needs.
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
@@ -51,7 +55,7 @@ pub(super) struct Run {
 // === impl Run ===
 
 impl Run {
-    pub(super) async fn run(self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
+    pub(super) async fn run(mut self, driver: Handle, mut stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
         let config = self.loaded.config.clone();
         // Before anything is opened that needs one.
         if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
@@ -76,13 +80,23 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
-        let opened = tokio::select! {
-            opened = self.open(&view, driver) => opened?,
-            _ = &mut stop => return Ok(()),
-        };
         let threads = Threads::start(&config);
-        let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest };
-        let mut pipeline = build(&config, &self.catalog, sockets, &view, opened, &self.secrets, &threads).await?;
+        let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
+        // Who comes before the rooms are there is told so.
+        let doors = Doors::open(&config, sockets, &view, &self.secrets, &threads)?;
+        let opened = tokio::select! {
+            opened = self.open(&view, driver) => opened.map(Some),
+            _ = &mut stop => Ok(None),
+        };
+        let Ok(Some(opened)) = opened else {
+            if let Some(ingest) = doors.close(false) {
+                ingest.await;
+            }
+            http.stop(false).await;
+            threads.stop();
+            return opened.map(|_| ());
+        };
+        let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
         let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
             view.clone(),
@@ -96,7 +110,7 @@ impl Run {
         view.status.set_phase(Phase::Running);
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
-        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.edge) }));
+        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.doors.edge) }));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
             catalog: self.catalog,
@@ -144,12 +158,10 @@ impl Run {
     async fn open(&self, view: &View, driver: Handle) -> Result<(Rooms, Arc<Schemas>), EngineError> {
         let config = &self.loaded.config;
         let topics = all_topics(config);
-        let waiting = |what: &str| view.status.set_phase(Phase::Starting { waiting_for: what.to_owned() });
         let (remote_log, remote_store) =
             (matches!(config.log.kind, LogKind::Kafka(_)), matches!(config.store.kind, StoreKind::Cassandra(_)));
 
-        waiting("the log");
-        let log = until_there(remote_log, view, async || {
+        let log = until_there("the log", remote_log, view, async || {
             let log = open_log(config)?;
             match config.log.apply_on_start {
                 true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
@@ -163,9 +175,8 @@ impl Run {
         view.status.watch(move || asked.conditions());
         view.status.measure(move || measured.gauges());
 
-        waiting("the store");
         let tables = tables(&self.catalog);
-        let store = until_there(remote_store, view, async || {
+        let store = until_there("the store", remote_store, view, async || {
             let store = open_store(config, driver.clone()).await?;
             if config.store.apply_on_start {
                 store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
@@ -180,8 +191,7 @@ impl Run {
         view.status.measure(move || measured.gauges());
 
         // After the store has agreed: a schema in the log binds every later start.
-        waiting("the schemas in the log");
-        let schemas = until_there(remote_log, view, async || {
+        let schemas = until_there("the schemas in the log", remote_log, view, async || {
             let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
             Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
         })
@@ -192,7 +202,7 @@ impl Run {
 
 fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader {
     let limits = Limits {
-        edge: Arc::clone(&pipeline.edge),
+        edge: Arc::clone(&pipeline.doors.edge),
         doorkeeper: Arc::clone(&view.doorkeeper),
         memory: view.memory.clone(),
         gate: Arc::clone(&view.gate),
@@ -244,22 +254,34 @@ fn refuse_start(conditions: Vec<Condition>) -> Result<(), EngineError> {
 
 /// Tries until it works, as long as the error is one that may pass: a server that is not there yet.
 async fn until_there<T>(
+    part: &'static str,
     remote: bool,
     view: &View,
     attempt: impl AsyncFn() -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    view.status.set_phase(Phase::starting(part));
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
+        if is_held_up() {
+            tokio::time::sleep(HOLD_UP).await;
+            continue;
+        }
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(error) if remote && error.may_pass() => {
-                view.status.set_phase(Phase::Starting { waiting_for: error.to_string() });
+                view.status.set_phase(Phase::Starting { part, waiting_for: error.to_string() });
                 warn!(%error, "trying again");
                 tokio::time::sleep(backoff.next_delay(jitter())).await;
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether a test wants the start to wait as it does for a server that is not there.
+fn is_held_up() -> bool {
+    fail::fail_point!("start", |_| true);
+    false
 }
 
 fn broken(reason: impl ToString) -> EngineError {

@@ -26,7 +26,8 @@ pub struct AddressLimits {
     pub connections: usize,
     /// Packages of all its devices together.
     pub rates: PackageRates,
-    /// Connections that end before their device is known.
+    /// Connections that end before their device is known; likewise, counted apart, requests over HTTP that have no valid
+    /// token.
     pub failed_attempts: Rate,
     /// How many addresses without a connection are remembered.
     pub remembered: usize,
@@ -53,7 +54,11 @@ pub struct Addresses {
 struct Address {
     num_connections: usize,
     allowance: Allowance,
+    /// Connections that ended before their device was known.
     failures: Bucket,
+    /// Requests over HTTP without a valid token. They are counted apart, so that a client with a wrong one does not keep
+    /// devices out that share its address.
+    failed_requests: Bucket,
 }
 
 // === impl Network ===
@@ -112,11 +117,17 @@ impl Addresses {
         }
     }
 
-    /// A connection has ended before its device was known, or a request had no valid credential.
+    /// A connection has ended before its device was known.
     pub fn attempt_failed(&mut self, now: Instant, network: Network) {
         let rate = self.limits.failed_attempts;
         // Of those that were under way already when there was nothing left, none prolongs the wait.
         let _ = self.address(network).failures.take(now, &rate, 1);
+    }
+
+    /// A request over HTTP had no valid token: says how long its answer is to be held back; not at all within the rate.
+    pub fn request_failed(&mut self, now: Instant, network: Network) -> Duration {
+        let rate = self.limits.failed_attempts;
+        self.address(network).failed_requests.take(now, &rate, 1).err().unwrap_or_default()
     }
 
     /// Takes one package of so many bytes, or says how long none may come.
@@ -163,7 +174,7 @@ impl Addresses {
 
 impl Address {
     fn is_as_new(&self, now: Instant) -> bool {
-        self.allowance.is_full(now) && self.failures.is_full(now)
+        self.allowance.is_full(now) && self.failures.is_full(now) && self.failed_requests.is_full(now)
     }
 }
 
@@ -224,6 +235,25 @@ mod tests {
         addresses.sweep(now + Duration::from_secs(59));
         assert_eq!(addresses.num_known(), 1);
         addresses.sweep(now + Duration::from_secs(60));
+        assert_eq!(addresses.num_known(), 0);
+    }
+
+    #[test]
+    fn test_requests_without_a_valid_token_are_held_back_and_keep_no_connection_out() {
+        let (now, mut addresses) = (Instant::now(), Addresses::new(LIMITS));
+        for _ in 0..6 {
+            assert_eq!(addresses.request_failed(now, network(1)), Duration::ZERO);
+        }
+        let wait = addresses.request_failed(now, network(1));
+        assert!(!wait.is_zero());
+        assert_eq!(addresses.request_failed(now, network(1)), wait, "those that are held back do not prolong it");
+        assert_eq!(addresses.request_failed(now, network(2)), Duration::ZERO);
+        assert_eq!(addresses.connect(now, network(1)), Ok(()));
+        assert_eq!(addresses.request_failed(now + wait, network(1)), Duration::ZERO);
+        addresses.disconnect(now, network(1));
+        addresses.sweep(now + Duration::from_secs(60));
+        assert_eq!(addresses.num_known(), 1, "it is remembered until all has come back");
+        addresses.sweep(now + wait + Duration::from_secs(60));
         assert_eq!(addresses.num_known(), 0);
     }
 

@@ -1,15 +1,22 @@
 //! HTTP: health, histograms and actors as JSON, and, at an address of its own, ingest.
 
 pub mod ingest;
+mod link;
 mod observe;
+mod refusal;
+mod server;
 
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 
+use self::link::Times;
+use self::refusal::readable;
+use self::server::Serving;
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -19,6 +26,10 @@ use crate::flow::memory::MemoryBudget;
 use crate::supervision::{Status, Supervisor};
 use crate::telemetry::Telemetry;
 use crate::tls::ServerTls;
+
+/// How long connections of the operators' side may keep us waiting. Between requests it is longer than load balancers keep
+/// idle connections, which is 60 s with most of them, so that no check of theirs meets one that we have closed.
+const TIMES: Times = Times { head: Duration::from_secs(5), idle: Duration::from_secs(75) };
 
 /// What can be seen of a running engine.
 #[derive(Clone)]
@@ -51,28 +62,24 @@ pub fn serve(
     view: View,
     max_connections: NonZeroUsize,
 ) -> std::io::Result<ServerHandle> {
-    let server = HttpServer::new(move || {
+    let serving = Serving {
+        num_threads: 1,
+        max_connections: max_connections.get(),
+        times: TIMES,
+        // What is asked here is answered at once.
+        drain_timeout: Duration::from_secs(1),
+    };
+    server::serve(listener, tls, serving, move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
-            .service(observe::live)
-            .service(observe::health)
-            .service(observe::ready)
-            .service(observe::started)
-            .service(observe::reload)
-            .service(observe::histograms)
-            .service(observe::actors)
-            .service(observe::gate)
+            .service(readable("/health/live", observe::live))
+            .service(readable("/health", observe::health))
+            .service(readable("/health/ready", observe::ready))
+            .service(readable("/health/started", observe::started))
+            .service(readable("/health/reload", observe::reload))
+            .service(readable("/histograms", observe::histograms))
+            .service(readable("/actors", observe::actors))
+            .service(readable("/gate", observe::gate))
+            .default_service(web::to(observe::not_found))
     })
-    .workers(1)
-    .max_connections(max_connections.get())
-    .disable_signals();
-    let server = match tls {
-        None => server.listen(listener)?,
-        // HTTP/1.1 and HTTP/2 are negotiated by the server itself.
-        Some(tls) => server.listen_rustls_0_23(listener, tls.lasting_config())?,
-    };
-    let server = server.run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok(handle)
 }

@@ -2,22 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::View;
+use super::refusal::{no_such_path, refuse};
 use crate::flow::health::Verdict;
 use crate::supervision::Phase;
 use crate::telemetry::StageSnapshot;
 
+/// The paths that there are.
+const PATHS: &str = "there are /health, /health/live, /health/ready, /health/started, /health/reload, /histograms, \
+                     /actors and /gate";
+
+/// Anything else.
+pub(super) async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    refuse(&request, payload, &no_such_path(&request, PATHS)).await
+}
+
 /// The process is there and answers: restart it if this fails.
-#[get("/health/live")]
 pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"live": true}))
 }
 
 /// What is wrong, part by part, with the reason and since when. 503 if any part fails.
-#[get("/health")]
 pub(super) async fn health(view: web::Data<View>) -> HttpResponse {
     let report = view.status.report();
     let mut answer = match report.verdict {
@@ -28,7 +36,6 @@ pub(super) async fn health(view: web::Data<View>) -> HttpResponse {
 }
 
 /// The engine has started: until then, let nobody restart it for not being ready.
-#[get("/health/started")]
 pub(super) async fn started(view: web::Data<View>) -> HttpResponse {
     let phase = view.status.phase();
     match phase {
@@ -39,7 +46,6 @@ pub(super) async fn started(view: web::Data<View>) -> HttpResponse {
 
 /// A message sent now would be acknowledged: send the engine nothing while this fails. A store that is away does not
 /// matter here, since messages wait for it in the log; `/health` tells of it.
-#[get("/health/ready")]
 pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
     let reasons = view.status.not_ready();
     let body = json!({"ready": reasons.is_empty(), "reasons": reasons, "state": view.status.phase()});
@@ -47,13 +53,11 @@ pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
 }
 
 /// Which config is in force: when and how the last reload went, and what needs a restart.
-#[get("/health/reload")]
 pub(super) async fn reload(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.reloads.read())
 }
 
 /// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was sent away at the door.
-#[get("/histograms")]
 pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
     let stages: BTreeMap<&str, Value> = view
         .telemetry
@@ -75,13 +79,11 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
 }
 
 /// The tree of actors: state, restarts, queue depth and bound, time that senders spent waiting.
-#[get("/actors")]
 pub(super) async fn actors(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.supervisor.tree().snapshot())
 }
 
 /// The limit of writes in flight, the partitions that are read or paused, and what led to both.
-#[get("/gate")]
 pub(super) async fn gate(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.gate.explain())
 }

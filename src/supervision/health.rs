@@ -14,7 +14,10 @@ use crate::flow::health::{Change, Condition, Gauge, HealthBoard, HealthReport, V
 pub enum Phase {
     /// Opening the log and the store, with what it waits for.
     Starting {
-        /// For people.
+        /// The part, for anybody.
+        #[serde(skip)]
+        part: &'static str,
+        /// The same, or why it is not there yet, for operators.
         waiting_for: String,
     },
     /// Taking messages.
@@ -37,14 +40,22 @@ pub struct Status {
     board: Mutex<HealthBoard>,
 }
 
+// === impl Phase ===
+
+impl Phase {
+    /// A start that turns to a part.
+    pub(crate) fn starting(part: &'static str) -> Self {
+        Self::Starting { part, waiting_for: part.to_owned() }
+    }
+}
+
 // === impl Status ===
 
 impl Status {
     /// An engine that is about to start.
     pub(crate) fn new() -> Self {
-        let phase = Phase::Starting { waiting_for: "the engine's own threads".to_owned() };
         Self {
-            phase: RwLock::new(phase),
+            phase: RwLock::new(Phase::starting("the engine's own threads")),
             probes: RwLock::default(),
             meters: RwLock::default(),
             board: Mutex::default(),
@@ -82,6 +93,14 @@ impl Status {
         self.meters.read().iter().flat_map(|meter| meter()).collect()
     }
 
+    /// The part that a start waits for; `None` after the start.
+    pub(crate) fn starting(&self) -> Option<&'static str> {
+        match &*self.phase.read() {
+            Phase::Starting { part, .. } => Some(part),
+            Phase::Running | Phase::Draining => None,
+        }
+    }
+
     /// Everything that is wrong at this moment.
     pub fn conditions(&self) -> Vec<Condition> {
         self.probes.read().iter().flat_map(|probe| probe()).collect()
@@ -91,7 +110,7 @@ impl Status {
     /// the database does not count: messages wait for it in the log.
     pub fn not_ready(&self) -> Vec<String> {
         match self.phase() {
-            Phase::Starting { waiting_for } => return vec![format!("starting: waiting for {waiting_for}")],
+            Phase::Starting { waiting_for, .. } => return vec![format!("starting: waiting for {waiting_for}")],
             Phase::Draining => return vec!["draining".to_owned()],
             Phase::Running => {}
         }

@@ -31,6 +31,20 @@ pub async fn get(server: SocketAddr, path: &str) -> (u16, Value) {
     try_get(server, path).await.unwrap_or_else(|| panic!("no answer to GET {path}"))
 }
 
+/// Sends bytes on a connection of their own, and returns what comes until the server closes it. `and_no_more`: our side of
+/// it ends after them.
+pub async fn say(server: SocketAddr, bytes: &[u8], and_no_more: bool) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    // A server that has heard enough answers before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    if and_no_more {
+        let _ = stream.shutdown().await;
+    }
+    let mut answer = Vec::new();
+    let _ = in_time("the server to close", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -107,7 +121,8 @@ impl Answer {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// The first answer in these bytes, if it is whole.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?.to_ascii_lowercase();
         let status = head.split(' ').nth(1)?.parse().ok()?;

@@ -1,7 +1,7 @@
 //! What all connections share: limits, credentials, TLS, the decoders, and which device is connected where.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -18,7 +18,7 @@ use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Welcome;
 use crate::protocol::package::{self, PackageLimits};
-use crate::supervision::{ActorRef, jitter};
+use crate::supervision::{ActorRef, Status, jitter};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry, now_us};
 use crate::tls::ServerTls;
@@ -58,7 +58,10 @@ pub struct Edge {
     credentials: CurrentCredentials,
     /// `None`: devices connect without TLS.
     pub(in crate::actors) tls: Option<Arc<ServerTls>>,
-    decoders: Vec<ActorRef<Decoder>>,
+    /// Empty until the way behind it is built.
+    decoders: OnceLock<Vec<ActorRef<Decoder>>>,
+    /// Tells what a start waits for.
+    status: Arc<Status>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
     num_connections_ever: AtomicU64,
     /// Counts what was withdrawn, so that a connection which begins at that moment is not passed over.
@@ -105,12 +108,13 @@ impl EdgeLimits {
 // === impl Edge ===
 
 impl Edge {
-    /// An edge in front of these decoders, for devices that have these credentials and speak TLS if there is any.
+    /// An edge for devices that have these credentials and speak TLS if there is any. Nobody is let in before
+    /// [`Edge::open`].
     pub fn new(
         limits: EdgeLimits,
         credentials: CurrentCredentials,
         tls: Option<Arc<ServerTls>>,
-        decoders: Vec<ActorRef<Decoder>>,
+        status: Arc<Status>,
         doorkeeper: Arc<Doorkeeper>,
         memory: MemoryBudget,
         telemetry: Arc<Telemetry>,
@@ -126,12 +130,28 @@ impl Edge {
             limits: ArcSwap::from_pointee(limits),
             credentials,
             tls,
-            decoders,
+            decoders: OnceLock::new(),
+            status,
             devices,
             num_connections_ever,
             num_withdrawals,
             is_draining,
         }
+    }
+
+    /// Lets devices and clients in, whose packages go to these decoders.
+    pub fn open(&self, decoders: Vec<ActorRef<Decoder>>) {
+        let is_first = self.decoders.set(decoders).is_ok();
+        assert!(is_first, "the edge was opened before");
+    }
+
+    /// Why nobody is let in yet, for outsiders: what a start waits for, and nothing of where that is.
+    pub(crate) fn not_open(&self) -> Option<String> {
+        if self.decoders.get().is_some() {
+            return None;
+        }
+        let waits_for = self.status.starting().map(|part| format!(": it waits for {part}"));
+        Some(format!("the server is starting{}", waits_for.unwrap_or_default()))
     }
 
     /// What a connection that begins now may do.
@@ -214,9 +234,15 @@ impl Edge {
         millis(self.limits.load().reconnect_spread.mul_f64(jitter()))
     }
 
+    /// How long one is to stay away who came while nobody is let in, in milliseconds: a whole fleet may be waiting.
+    pub(crate) fn after_start_ms(&self) -> u32 {
+        self.come_back_ms(Duration::from_millis(self.reconnect_ms().into()))
+    }
+
     /// A device always meets the same decoder, so that its packages keep their order.
     pub(crate) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
-        &self.decoders[partition_for(device_id.as_bytes(), self.decoders.len() as u32) as usize]
+        let Some(decoders) = self.decoders.get() else { unreachable!("nobody is let in before there are decoders") };
+        &decoders[partition_for(device_id.as_bytes(), decoders.len() as u32) as usize]
     }
 
     /// Notes where a device is connected, until the returned guard is dropped. An older connection of it, perhaps a dead

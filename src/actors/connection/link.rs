@@ -94,6 +94,11 @@ impl Link {
         })
     }
 
+    /// Whether there is TLS on the socket.
+    pub fn is_secure(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// Whether TLS has something of its own to send.
     pub fn wants_write(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.state.borrow().wants_write())

@@ -219,8 +219,11 @@ async fn serve(
     let window = Credits::new(limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
         greeted = greet(&wire, &edge, &limits, &mut reading) => {
-            if let Err(End::Refuse(..) | End::NotSecure) = greeted {
-                visit.attempt_failed();
+            match &greeted {
+                // Who comes before the engine has started has done nothing wrong.
+                Err(End::Refuse(RefusalReason::Unavailable, ..)) => {}
+                Err(End::Refuse(..) | End::NotSecure) => visit.attempt_failed(),
+                _ => {}
             }
             greeted
         }

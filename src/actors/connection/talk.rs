@@ -29,6 +29,12 @@ pub(super) async fn greet(
     limits: &EdgeLimits,
     reading: &mut Reading,
 ) -> Result<(DeviceId, Proof), End> {
+    // Through TLS nothing is heard before its handshake, which has ended when Hello is there.
+    if !wire.is_secure()
+        && let Some(why) = edge.not_open()
+    {
+        return Err(not_yet(edge, why));
+    }
     let until = Instant::now() + limits.hello_timeout;
     let hello = match timeout_at(until.into(), reading.next_frame(wire, HANDSHAKE_FRAME_LIMIT, until)).await {
         Err(_) | Ok(Err(ReadError::Silent)) => {
@@ -38,6 +44,9 @@ pub(super) async fn greet(
         Ok(Ok(_)) => return Err(violation("the first frame must be a hello")),
         Ok(Err(error)) => return Err(end_of(edge, error)),
     };
+    if let Some(why) = edge.not_open() {
+        return Err(not_yet(edge, why));
+    }
     let Hello { device_id, credential } = hello;
     // A certificate stands for the token, and for no other device.
     let (is_known, proof) = match wire.has_certificate_of(&device_id) {
@@ -122,6 +131,11 @@ async fn count_as_package(visit: &mut Visit) {
     if let Err(wait) = visit.take_package(0) {
         hold_up(wait).await;
     }
+}
+
+/// For who comes before the engine has started.
+fn not_yet(edge: &Edge, why: String) -> End {
+    End::Refuse(RefusalReason::Unavailable, edge.after_start_ms(), why)
 }
 
 fn violation(text: &str) -> End {

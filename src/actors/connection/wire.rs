@@ -89,6 +89,11 @@ impl Wire {
         self.link.read(buffer, &self.to_send).await
     }
 
+    /// Whether it is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.link.is_secure()
+    }
+
     /// Whether the other side has presented a certificate of this name; `None` if it has presented none.
     pub fn has_certificate_of(&self, name: &str) -> Option<bool> {
         self.link.has_certificate_of(name)

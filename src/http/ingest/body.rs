@@ -26,8 +26,8 @@ const FREE_EXPANSION: u64 = 1 << 20;
 const FREE_HELD: usize = 64 << 10;
 
 /// The body of one request.
-pub(super) struct Body {
-    payload: web::Payload,
+pub(super) struct Body<'a> {
+    payload: &'a mut web::Payload,
     meter: Meter,
     inflate: Inflate,
     /// What came and is not unpacked yet.
@@ -47,18 +47,20 @@ pub(super) struct Body {
 
 // === impl Body ===
 
-impl Body {
+impl<'a> Body<'a> {
     /// The body of a request whose head alone does not rule it out. `max_block` is as of [`Inflate::new`].
     pub(super) fn new(
         request: &HttpRequest,
-        payload: web::Payload,
+        payload: &'a mut web::Payload,
         meter: Meter,
         limits: &IngestLimits,
         max_block: usize,
     ) -> Result<Self, Problem> {
-        let named = match request.headers().get(CONTENT_ENCODING) {
-            Some(name) => name.to_str().ok(),
-            None => Some(""),
+        let mut names = request.headers().get_all(CONTENT_ENCODING);
+        let named = match (names.next(), names.next()) {
+            (Some(name), None) => name.to_str().ok(),
+            (None, _) => Some(""),
+            (Some(_), Some(_)) => None,
         };
         let coding = named.and_then(Coding::of).ok_or_else(|| {
             Problem::new(Kind::Encoding, "taken are gzip, zstd, snappy and identity, and only one of them")
@@ -155,7 +157,7 @@ impl Body {
 
     /// The next bytes off the wire. The clock runs only while there are none.
     async fn await_wire(&mut self) -> Result<Option<Bytes>, Problem> {
-        let mut payload = Pin::new(&mut self.payload);
+        let mut payload = Pin::new(&mut *self.payload);
         let ready = poll_fn(|context| match payload.as_mut().poll_next(context) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending => Poll::Ready(None),
@@ -203,5 +205,11 @@ fn corrupt(error: Corrupt) -> Problem {
 }
 
 fn unreadable(error: PayloadError) -> Problem {
-    Problem::new(Kind::MalformedBody, format!("it could not be received: {error}"))
+    let detail = match error {
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => "the connection ended before the body did",
+        PayloadError::EncodingCorrupted => "its chunks are not as Transfer-Encoding says",
+        PayloadError::Http2Payload(_) => "its stream was reset before the body had ended, or is not as it should be",
+        _ => "it could not be received",
+    };
+    Problem::new(Kind::MalformedBody, detail)
 }

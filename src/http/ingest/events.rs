@@ -4,14 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::Body;
+use super::headers::{media_type, single};
 use super::piece::{Piece, Sent, Way};
 use super::problem::{Kind, Problem};
 use super::tally::Tally;
-use super::{IDEMPOTENCY_HEADER, Ingest, no_such_path};
+use super::{Entrance, IDEMPOTENCY_HEADER, Ingest, PATHS, no_such_path, refuse};
 use crate::actors::intake::EventWindow;
 use crate::actors::routes::TopicRoute;
 use crate::flow::clock::Trust;
@@ -60,19 +61,27 @@ struct Request<'a> {
 
 /// Takes events in, of the type that the rest of the path names.
 pub(super) async fn post(
-    ingest: web::Data<Ingest>,
+    entrance: web::Data<Entrance>,
     request: HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+    mut payload: web::Payload,
+) -> HttpResponse {
+    match take(&entrance, &request, &mut payload).await {
+        Ok(answer) => answer,
+        Err(problem) => refuse(&request, payload, &problem).await,
+    }
+}
+
+async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
     let rest = request.match_info().unprocessed().strip_prefix('/');
     let type_name =
-        rest.filter(|name| !name.is_empty() && !name.contains('/')).ok_or_else(|| no_such_path(&request))?;
+        rest.filter(|name| !name.is_empty() && !name.contains('/')).ok_or_else(|| no_such_path(request, PATHS))?;
     if request.method() != Method::POST {
-        return Err(Problem::new(Kind::MethodNotAllowed, "POST"));
+        return Err(Problem::method_not_allowed("POST"));
     }
+    let ingest = entrance.ingest()?;
     let rules = ingest.parts.rules.load_full();
-    let meter = ingest.admit_events(&request, type_name)?;
+    let meter = ingest.admit_events(request, type_name).await?;
     let unknown = || {
         let known: Vec<&str> = rules.catalog.types().iter().map(|known| known.name.as_str()).collect();
         Problem::new(Kind::UnknownType, format!("known are {}", known.join(", ")))
@@ -80,17 +89,17 @@ pub(super) async fn post(
     let message_type = rules.catalog.by_name(type_name).ok_or_else(unknown)?;
     let index = rules.topic_of.get(&message_type.id);
     let route = index.and_then(|index| ingest.parts.routes.topics.get(*index)).ok_or_else(unknown)?;
-    let framing = framing(&request)?;
-    let idempotency_key = idempotency_key(&request)?;
+    let framing = framing(request)?;
+    let idempotency_key = idempotency_key(request)?;
     let max_block = ingest.edge.limits().max_package as usize;
-    let mut body = Body::new(&request, payload, meter, &ingest.limits, max_block)?;
+    let mut body = Body::new(request, payload, meter, &ingest.limits, max_block)?;
     let _credit = ingest.admit()?;
 
     let received_at_us = now_us();
     let trust = ingest.trust(received_at_us, since)?;
     let window = rules.window(received_at_us);
     let times = (received_at_us, window, trust);
-    let mut under_way = Request::new(&ingest, &message_type.json, route, framing, idempotency_key, times);
+    let mut under_way = Request::new(ingest, &message_type.json, route, framing, idempotency_key, times);
     let outcome = under_way.take_in(&mut body).await;
     let answer = under_way.finish(outcome).await;
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
@@ -98,9 +107,8 @@ pub(super) async fn post(
 }
 
 fn framing(request: &HttpRequest) -> Result<Framing, Problem> {
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|name| name.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let is = |name: &str| essence.eq_ignore_ascii_case(name);
+    let media_type = media_type(request)?;
+    let is = |name: &str| media_type.eq_ignore_ascii_case(name);
     if is("application/json") {
         Ok(Framing::Json)
     } else if is("application/x-ndjson") || is("application/ndjson") || is("application/jsonl") {
@@ -111,7 +119,7 @@ fn framing(request: &HttpRequest) -> Result<Framing, Problem> {
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<&[u8]>, Problem> {
-    match request.headers().get(IDEMPOTENCY_HEADER).map(|key| key.as_bytes()) {
+    match single(request, &HeaderName::from_static(IDEMPOTENCY_HEADER))?.map(|key| key.as_bytes()) {
         Some(key) if key.is_empty() || key.len() > MAX_KEY_LEN || !key.iter().all(u8::is_ascii_graphic) => {
             let detail =
                 format!("Idempotency-Key has 1 to {MAX_KEY_LEN} printable characters of ASCII, without blanks");
@@ -160,7 +168,7 @@ impl<'a> Request<'a> {
     }
 
     /// Reads the body and sends its events on, until its end or until it cannot go on.
-    async fn take_in(&mut self, body: &mut Body) -> Result<(), Problem> {
+    async fn take_in(&mut self, body: &mut Body<'_>) -> Result<(), Problem> {
         let limits = &self.ingest.limits;
         let mut piece = self.new_piece(body).await?;
         loop {
@@ -293,7 +301,7 @@ impl<'a> Request<'a> {
     }
 
     /// Room for the next piece. A request that has pieces on their way waits for those first.
-    async fn new_piece(&mut self, body: &Body) -> Result<Piece, Problem> {
+    async fn new_piece(&mut self, body: &Body<'_>) -> Result<Piece, Problem> {
         let limits = &self.ingest.limits;
         let num_bytes = body.at_most().saturating_add(self.buffer.len() as u64);
         let weight = RECORDS_AND_JSON * num_bytes.min((limits.piece + limits.max_event) as u64) + PIECE_OVERHEAD;

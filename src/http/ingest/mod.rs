@@ -8,6 +8,7 @@
 mod access;
 mod body;
 mod events;
+mod headers;
 mod inflate;
 mod openapi;
 mod packages;
@@ -20,16 +21,20 @@ mod tally;
 mod tests;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use actix_web::middleware::Condition;
-use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
 
-use self::problem::{Kind, Problem};
+pub(super) use self::problem::{Kind, PROBLEM_JSON, Problem};
+use super::link::Times;
+use super::refusal::{no_such_path, only, readable, refuse};
+use super::server::{self, Serving};
 use crate::actors::connection::Edge;
 use crate::actors::decoder::DecoderParts;
 use crate::config;
@@ -47,6 +52,10 @@ const DEVICE_HEADER: &str = "surgetank-device";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// How long a browser may remember what CORS allows.
 const CORS_MAX_AGE_SECONDS: usize = 3600;
+/// Most requests without a valid token whose answers are held back at a time.
+const MAX_HELD_BACK: u32 = 256;
+/// Where to find the paths that there are.
+const PATHS: &str = "see /openapi.json";
 
 /// Limits of requests; meanings and units are those of the config's `[ingest]`.
 #[derive(Debug, Clone)]
@@ -74,8 +83,39 @@ pub struct Ingest {
     credentials: CurrentCredentials,
     /// One for each request that is worked on.
     requests: Credits,
+    /// One for each request without a valid token that is held back.
+    held_back: Credits,
     /// From the head of a request to its answer.
     acknowledge: Recorder,
+}
+
+/// HTTP ingest from the first moment of a start: until the way into the log is there, it says when to come again.
+pub struct Entrance {
+    edge: Arc<Edge>,
+    ingest: OnceLock<Ingest>,
+}
+
+// === impl Entrance ===
+
+impl Entrance {
+    /// Nobody is let in before [`Entrance::open`].
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge, ingest: OnceLock::new() }
+    }
+
+    /// Lets requests in.
+    pub fn open(&self, ingest: Ingest) {
+        let is_first = self.ingest.set(ingest).is_ok();
+        assert!(is_first, "the entrance was opened before");
+    }
+
+    fn ingest(&self) -> Result<&Ingest, Problem> {
+        self.ingest.get().ok_or_else(|| {
+            let detail = self.edge.not_open().unwrap_or_else(|| "the server is starting".to_owned());
+            let delay = Duration::from_millis(self.edge.after_start_ms().into());
+            Problem::new(Kind::Starting, detail).retry_after(delay)
+        })
+    }
 }
 
 // === impl Ingest ===
@@ -90,7 +130,8 @@ impl Ingest {
     ) -> Self {
         let requests = Credits::new(limits.max_requests);
         let acknowledge = parts.telemetry.acknowledge.recorder();
-        Self { limits, parts, edge, credentials, requests, acknowledge }
+        let held_back = Credits::new(MAX_HELD_BACK);
+        Self { limits, parts, edge, credentials, requests, held_back, acknowledge }
     }
 
     /// Lets a request be worked on, unless there are too many.
@@ -129,60 +170,54 @@ impl Ingest {
 pub fn serve(
     listener: TcpListener,
     tls: Option<&Arc<ServerTls>>,
-    ingest: Ingest,
+    entrance: Arc<Entrance>,
     config: &config::Ingest,
     num_threads: usize,
     drain_timeout: Duration,
 ) -> std::io::Result<ServerHandle> {
-    let ingest = web::Data::new(ingest);
+    let entrance = web::Data::from(entrance);
     let origins = config.cors_origins.clone();
-    let server = HttpServer::new(move || {
+    let serving = Serving {
+        num_threads,
+        max_connections: config.max_connections.get(),
+        times: Times { head: config.head_timeout, idle: config.idle_timeout },
+        drain_timeout,
+    };
+    server::serve(listener, tls, serving, move || {
         App::new()
-            .app_data(ingest.clone())
+            .app_data(entrance.clone())
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(Condition::new(
+                !origins.is_empty(),
+                ErrorHandlers::new().handler(StatusCode::BAD_REQUEST, not_by_cors),
+            ))
             // A prefix, which the router compares; the pattern "{type}" would cost it a fifth of a request's instructions.
             .service(web::scope("/v1/events").default_service(web::to(events::post)))
-            .service(resource("/v1/packages", "POST").route(web::post().to(packages::post)))
-            .service(resource("/openapi.json", "GET").route(web::get().to(openapi::get)))
+            .service(only("POST", web::resource("/v1/packages").route(web::post().to(packages::post))))
+            .service(readable("/openapi.json", openapi::get))
             .default_service(web::to(not_found))
     })
-    .workers(num_threads)
-    .max_connections(config.max_connections.get().div_ceil(num_threads))
-    .client_request_timeout(config.head_timeout)
-    .keep_alive(config.idle_timeout)
-    .shutdown_timeout(drain_timeout.as_secs())
-    .disable_signals();
-    let server = match tls {
-        None => server.listen_auto_h2c(listener)?,
-        // HTTP/1.1 and HTTP/2 are negotiated by the server itself.
-        Some(tls) => server.listen_rustls_0_23(listener, tls.lasting_config())?,
-    };
-    let server = server.run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok(handle)
 }
 
-/// A path that takes one method.
-fn resource(path: &str, method: &'static str) -> actix_web::Resource {
-    web::resource(path).default_service(web::to(move || async move {
-        Err::<&str, Problem>(Problem::new(Kind::MethodNotAllowed, method))
-    }))
+async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    refuse(&request, payload, &no_such_path(&request, PATHS)).await
 }
 
-async fn not_found(request: HttpRequest) -> Result<&'static str, Problem> {
-    Err(no_such_path(&request))
-}
-
-fn no_such_path(request: &HttpRequest) -> Problem {
-    let path: String = request.path().chars().take(100).collect();
-    Problem::new(Kind::NotFound, format!("{path} is not a path of this service; see /openapi.json"))
+/// Says in our words what CORS has refused; our own answers stay.
+fn not_by_cors<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
+    if answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM_JSON) {
+        return Ok(ErrorHandlerResponse::Response(answer.map_into_left_body()));
+    }
+    let problem =
+        Problem::new(Kind::BadHeader, "pages of this origin may not send, or not by this method or these headers");
+    let answer = ServiceResponse::new(answer.into_parts().0, problem.error_response());
+    Ok(ErrorHandlerResponse::Response(answer.map_into_right_body()))
 }
 
 fn cors(origins: &[String]) -> Cors {
     let headers = [AUTHORIZATION, CONTENT_TYPE, CONTENT_ENCODING, ACCEPT];
     let cors = Cors::default()
-        .allowed_methods(["GET", "POST"])
+        .allowed_methods(["GET", "HEAD", "POST"])
         .allowed_headers(headers)
         .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER])
         .expose_headers([RETRY_AFTER])

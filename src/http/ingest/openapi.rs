@@ -11,16 +11,16 @@ use utoipa::openapi::{
 };
 
 use super::packages::{PACKAGE, RECEIPT};
-use super::problem::{Kind, PROBLEM_JSON};
-use super::{DEVICE_HEADER, IDEMPOTENCY_HEADER, Ingest};
+use super::problem::{Kind, PROBLEM_JSON, Problem};
+use super::{DEVICE_HEADER, Entrance, IDEMPOTENCY_HEADER};
 use crate::protocol::json::event_schema;
 use crate::protocol::layout::{Catalog, MessageType};
 
 const BEARER: &str = "bearer";
 
 /// Describes the service.
-pub(super) async fn get(ingest: web::Data<Ingest>) -> HttpResponse {
-    HttpResponse::Ok().json(document(&ingest.parts.rules.load().catalog))
+pub(super) async fn get(entrance: web::Data<Entrance>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(document(&entrance.ingest()?.parts.rules.load().catalog)))
 }
 
 /// The document for these types.

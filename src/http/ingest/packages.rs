@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
+use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::body::Body;
+use super::headers::{essence, media_type};
 use super::inflate::Coding;
 use super::problem::{Kind, Problem};
 use super::tally::Tally;
-use super::{DEVICE_HEADER, Ingest};
+use super::{Entrance, refuse};
 use crate::actors::decoder::Decode;
 use crate::actors::ticket::{ReplyTo, Waiting};
-use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::Frame;
-use crate::protocol::receipt::{Receipt, Verdict};
+use crate::protocol::receipt::{Outcome, Receipt, Verdict};
 use crate::telemetry::now_us;
 
 /// The media type of a package: one Snappy block, as in a Package frame.
@@ -28,19 +28,25 @@ pub(super) const RECEIPT: &str = "application/vnd.surgetank.receipt";
 
 /// Takes a package in.
 pub(super) async fn post(
-    ingest: web::Data<Ingest>,
+    entrance: web::Data<Entrance>,
     request: HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+    mut payload: web::Payload,
+) -> HttpResponse {
+    match take(&entrance, &request, &mut payload).await {
+        Ok(answer) => answer,
+        Err(problem) => refuse(&request, payload, &problem).await,
+    }
+}
+
+async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
-    let device_id = device_id(&request)?;
-    let meter = ingest.admit_package(&request, &device_id)?;
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if header(CONTENT_TYPE) != PACKAGE {
+    let ingest = entrance.ingest()?;
+    let (device_id, meter) = ingest.admit_package(request).await?;
+    if !media_type(request)?.eq_ignore_ascii_case(PACKAGE) {
         return Err(Problem::new(Kind::MediaType, format!("taken is {PACKAGE}")));
     }
     let (edge, limits) = (&ingest.edge, ingest.edge.limits());
-    let mut body = Body::new(&request, payload, meter, &ingest.limits, limits.max_package as usize)?;
+    let mut body = Body::new(request, payload, meter, &ingest.limits, limits.max_package as usize)?;
     if body.coding() != Coding::Identity {
         return Err(Problem::new(Kind::Encoding, "a package is compressed already"));
     }
@@ -84,16 +90,9 @@ pub(super) async fn post(
     // The ticket always answers; if that ever changed, sending again is the only safe advice.
     let receipt = receipt.await.unwrap_or_else(|_| Receipt::retry_later(0, 0));
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
-    let wants_receipt =
-        header(ACCEPT).split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == RECEIPT);
-    if wants_receipt { Ok(as_receipt(receipt)) } else { as_json(&receipt) }
-}
-
-fn device_id(request: &HttpRequest) -> Result<DeviceId, Problem> {
-    let problem = |detail: String| Problem::new(Kind::BadHeader, detail);
-    let text = request.headers().get(DEVICE_HEADER);
-    let text = text.ok_or_else(|| problem("Surgetank-Device names the device that the package is of".to_owned()))?;
-    DeviceId::from_bytes(text.as_bytes()).map_err(|bad| problem(format!("Surgetank-Device: {bad}")))
+    let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    let is_receipt = |range: &str| essence(range).eq_ignore_ascii_case(RECEIPT);
+    if accepted.any(|ranges| ranges.split(',').any(is_receipt)) { Ok(as_receipt(receipt)) } else { as_json(&receipt) }
 }
 
 fn too_large(max_block: usize) -> Problem {
@@ -104,9 +103,19 @@ fn too_large(max_block: usize) -> Problem {
 fn status_of(receipt: &Receipt) -> StatusCode {
     match &receipt.verdict {
         Verdict::Rejected(_) => Kind::Rejected.status(),
+        Verdict::PerMessage { retry_after_ms: 0, num_messages, .. } if is_refused(receipt, *num_messages) => {
+            Kind::Rejected.status()
+        }
         Verdict::PerMessage { retry_after_ms: 0, .. } => StatusCode::OK,
         Verdict::RetryLater { .. } | Verdict::PerMessage { .. } => Kind::NotConfirmed.status(),
     }
+}
+
+/// Whether nothing was accepted and something rejected.
+fn is_refused(receipt: &Receipt, num_messages: u16) -> bool {
+    let outcomes = || receipt.outcomes(num_messages).into_iter().flatten();
+    outcomes().any(|outcome| matches!(outcome, Outcome::Rejected(_)))
+        && outcomes().all(|outcome| matches!(outcome, Outcome::Rejected(_) | Outcome::Duplicate))
 }
 
 fn as_receipt(receipt: Receipt) -> HttpResponse {
@@ -136,6 +145,10 @@ fn as_json(receipt: &Receipt) -> Result<HttpResponse, Problem> {
             if tally.retry_later > 0 {
                 let detail = "send the package again, or those of its messages that are listed as retry_later";
                 return Err(Problem::new(Kind::NotConfirmed, detail).retry_after(retry_after).with(tally));
+            }
+            if is_refused(receipt, *num_messages) {
+                let detail = format!("{} messages were refused; they are kept as dead letters", tally.rejected);
+                return Err(Problem::new(Kind::Rejected, detail).with(tally));
             }
             Ok(HttpResponse::Ok().json(tally))
         }

@@ -11,17 +11,19 @@ use serde::Serialize;
 use super::tally::Tally;
 
 /// The media type of problems.
-pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+pub(in crate::http) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What all types of problems begin with.
 const TYPE_PREFIX: &str = "urn:surgetank:problem:";
 
 /// A problem, ready to be told.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(in crate::http) struct Problem {
     kind: Kind,
     detail: String,
     retry_after: Option<Duration>,
+    /// Of a method that is not allowed: those that are.
+    allow: Option<&'static str>,
     told: Option<Box<Told>>,
 }
 
@@ -43,7 +45,7 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $Kind:ident = $status:ident, $slug:literal, $title:literal;)*) => {
         /// The kinds of problems.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Kind {
+        pub(in crate::http) enum Kind {
             $($(#[$doc])* $Kind,)*
         }
 
@@ -78,6 +80,8 @@ macro_rules! kinds {
 kinds! {
     /// A body that is not what its headers say.
     MalformedBody = BAD_REQUEST, "malformed-body", "the body cannot be read";
+    /// What came is no request.
+    BrokenRequest = BAD_REQUEST, "broken-request", "this is not HTTP as it should be";
     /// A header that does not hold what it has to.
     BadHeader = BAD_REQUEST, "bad-header", "a header is missing or not valid";
     /// No token, or one that nobody has.
@@ -90,6 +94,8 @@ kinds! {
     NotFound = NOT_FOUND, "not-found", "there is nothing at this path";
     /// The path takes another method.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes another method";
+    /// The head of a request did not come.
+    HeadTooSlow = REQUEST_TIMEOUT, "head-too-slow", "the head of the request came too slowly";
     /// The body came too slowly.
     TooSlow = REQUEST_TIMEOUT, "body-too-slow", "the body came too slowly";
     /// The body, or its only event, is too long.
@@ -102,12 +108,16 @@ kinds! {
     MediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "the content type is not supported";
     /// A content encoding that the path does not take.
     Encoding = UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", "the content encoding is not supported";
+    /// The head of a request is too large.
+    HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the head of the request is too large";
     /// Nothing was accepted, and something was refused.
     Rejected = UNPROCESSABLE_ENTITY, "rejected", "nothing of the body was accepted";
     /// So much was refused that the rest was not read.
     TooManyRejected = UNPROCESSABLE_ENTITY, "too-many-rejected", "too much of the body was refused to read on";
     /// The address or the token has sent more than it may.
     OverRate = TOO_MANY_REQUESTS, "over-rate", "the address or the token sends too much";
+    /// The log and the store are not there yet.
+    Starting = SERVICE_UNAVAILABLE, "starting", "the server is starting";
     /// Too many requests are being worked on.
     Busy = SERVICE_UNAVAILABLE, "busy", "too many requests are being worked on";
     /// The memory budget is used up.
@@ -119,8 +129,14 @@ kinds! {
 // === impl Problem ===
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None, told: None }
+    pub(in crate::http) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), retry_after: None, allow: None, told: None }
+    }
+
+    /// The path takes these methods, and another one was asked for.
+    pub(in crate::http) fn method_not_allowed(methods: &'static str) -> Self {
+        let problem = Self::new(Kind::MethodNotAllowed, format!("the path takes {methods}"));
+        Self { allow: Some(methods), ..problem }
     }
 
     /// Asks for the request again after this time.
@@ -154,34 +170,13 @@ impl Problem {
         self
     }
 
-    /// The answer without its body.
-    pub(super) fn head(&self) -> HttpResponseBuilder {
-        let mut response = HttpResponse::build(self.kind.status());
-        if let Some(delay) = self.retry_after {
-            // Whole seconds, at least one; the body has it to the millisecond.
-            response.insert_header((RETRY_AFTER, delay.as_millis().div_ceil(1000).max(1).to_string()));
-        }
-        match self.kind {
-            Kind::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
-            Kind::MethodNotAllowed => response.insert_header((ALLOW, self.detail.as_str())),
-            _ => &mut response,
-        };
-        response
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.title(), self.detail)
-    }
-}
-
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
+    /// The status that it is told with.
+    pub(in crate::http) fn status(&self) -> StatusCode {
         self.kind.status()
     }
 
-    fn error_response(&self) -> HttpResponse {
+    /// The body of the answer.
+    pub(in crate::http) fn body(&self) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: String,
@@ -201,6 +196,42 @@ impl ResponseError for Problem {
             retry_after_ms: self.retry_after.map(|delay| delay.as_millis() as u64),
             told: self.told.as_deref(),
         };
-        self.head().content_type(PROBLEM_JSON).json(body)
+        // Numbers, texts and lists of them: nothing that JSON cannot say.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+
+    /// The answer without its body.
+    pub(super) fn head(&self) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(self.kind.status());
+        if let Some(delay) = self.retry_after {
+            // Whole seconds, at least one; the body has it to the millisecond.
+            response.insert_header((RETRY_AFTER, delay.as_millis().div_ceil(1000).max(1).to_string()));
+        }
+        if self.kind == Kind::Unauthorized {
+            // With an error only if there was a token (RFC 6750).
+            let has_token = self.told.as_ref().is_some_and(|told| told.reason.is_some());
+            let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            response.insert_header((WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(methods) = self.allow {
+            response.insert_header((ALLOW, methods));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.title(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.head().content_type(PROBLEM_JSON).body(self.body())
     }
 }

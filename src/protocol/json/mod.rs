@@ -7,6 +7,7 @@
 
 mod fault;
 mod identity;
+mod mark;
 mod plan;
 mod read;
 mod schema;
