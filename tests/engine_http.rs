@@ -94,6 +94,12 @@ async fn not_ready_while_starting() {
     assert!(body["reasons"][0].as_str().unwrap().starts_with("starting: waiting for"), "{body}");
     assert_eq!(get(engine.http_addr, "/health/live").await.0, 200);
     assert_eq!(get(engine.http_addr, "/health/started").await.0, 503);
+    let told = until("health to say so", async || {
+        let (_, told) = get(engine.http_addr, "/health").await;
+        (told["verdict"] == "failing").then_some(told)
+    })
+    .await;
+    assert_eq!(told["log"]["conditions"][0]["code"], "start_waits", "{told}");
     engine.stop();
     common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
 }

@@ -22,7 +22,7 @@ use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
 use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
-use crate::flow::health::Condition;
+use crate::flow::health::{Condition, Part};
 use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
 use crate::protocol::layout::Catalog;
@@ -80,6 +80,7 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
+        let chores = tokio::spawn(chores(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
         // Who comes before the rooms are there is told so.
@@ -92,12 +93,12 @@ impl Run {
             if let Some(ingest) = doors.close(false) {
                 ingest.await;
             }
+            chores.abort();
             http.stop(false).await;
             threads.stop();
             return opened.map(|_| ());
         };
         let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
-        let chores = tokio::spawn(chores(view.clone()));
         let inspection = tokio::spawn(health::inspect(
             view.clone(),
             pipeline.rooms.clone(),
@@ -161,7 +162,7 @@ impl Run {
         let (remote_log, remote_store) =
             (matches!(config.log.kind, LogKind::Kafka(_)), matches!(config.store.kind, StoreKind::Cassandra(_)));
 
-        let log = until_there("the log", remote_log, view, async || {
+        let log = until_there(("the log", Part::Log), remote_log, view, async || {
             let log = open_log(config)?;
             match config.log.apply_on_start {
                 true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
@@ -176,7 +177,7 @@ impl Run {
         view.status.measure(move || measured.gauges());
 
         let tables = tables(&self.catalog);
-        let store = until_there("the store", remote_store, view, async || {
+        let store = until_there(("the store", Part::Store), remote_store, view, async || {
             let store = open_store(config, driver.clone()).await?;
             if config.store.apply_on_start {
                 store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
@@ -191,7 +192,7 @@ impl Run {
         view.status.measure(move || measured.gauges());
 
         // After the store has agreed: a schema in the log binds every later start.
-        let schemas = until_there("the schemas in the log", remote_log, view, async || {
+        let schemas = until_there(("the schemas in the log", Part::Log), remote_log, view, async || {
             let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
             Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
         })
@@ -254,7 +255,7 @@ fn refuse_start(conditions: Vec<Condition>) -> Result<(), EngineError> {
 
 /// Tries until it works, as long as the error is one that may pass: a server that is not there yet.
 async fn until_there<T>(
-    part: &'static str,
+    (part, of): (&'static str, Part),
     remote: bool,
     view: &View,
     attempt: impl AsyncFn() -> Result<T, EngineError>,
@@ -267,10 +268,14 @@ async fn until_there<T>(
             continue;
         }
         match attempt().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                view.status.set_hindrance(None);
+                return Ok(value);
+            }
             Err(error) if remote && error.may_pass() => {
                 view.status.set_phase(Phase::Starting { part, waiting_for: error.to_string() });
-                warn!(%error, "trying again");
+                let detail = format!("the start waits for {part} and tries again: {error}");
+                view.status.set_hindrance(Some(Condition::failing(of, "start_waits", part, detail).refusing_intake()));
                 tokio::time::sleep(backoff.next_delay(jitter())).await;
             }
             Err(error) => return Err(error),

@@ -35,6 +35,8 @@ type Meter = Box<dyn Fn() -> Vec<Gauge> + Send + Sync>;
 /// The engine's state, for health checks.
 pub struct Status {
     phase: RwLock<Phase>,
+    /// What keeps a start from going on.
+    hindrance: RwLock<Option<Condition>>,
     probes: RwLock<Vec<Probe>>,
     meters: RwLock<Vec<Meter>>,
     board: Mutex<HealthBoard>,
@@ -56,6 +58,7 @@ impl Status {
     pub(crate) fn new() -> Self {
         Self {
             phase: RwLock::new(Phase::starting("the engine's own threads")),
+            hindrance: RwLock::default(),
             probes: RwLock::default(),
             meters: RwLock::default(),
             board: Mutex::default(),
@@ -65,6 +68,11 @@ impl Status {
     /// Says what the engine is doing now.
     pub(crate) fn set_phase(&self, phase: Phase) {
         *self.phase.write() = phase;
+    }
+
+    /// Says what keeps the start from going on, or that nothing does.
+    pub(crate) fn set_hindrance(&self, hindrance: Option<Condition>) {
+        *self.hindrance.write() = hindrance;
     }
 
     /// From now on a part is asked, too.
@@ -103,7 +111,8 @@ impl Status {
 
     /// Everything that is wrong at this moment.
     pub fn conditions(&self) -> Vec<Condition> {
-        self.probes.read().iter().flat_map(|probe| probe()).collect()
+        let hindrance = self.hindrance.read().clone();
+        hindrance.into_iter().chain(self.probes.read().iter().flat_map(|probe| probe())).collect()
     }
 
     /// Why a message that is sent now would not be acknowledged; empty if the engine is ready. What only keeps rows from
