@@ -25,7 +25,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use surgetank::flow::health::{Condition, Part, Verdict};
 use surgetank::log::kafka::KafkaLog;
-use surgetank::log::{AssignmentEvent, Log, PartitionOffsets, ReadLimit, Subscription, TopicPartition, TopicSpec};
+use surgetank::log::{
+    AssignmentEvent, Log, PartitionOffsets, ReadError, ReadLimit, Subscription, TopicPartition, TopicSpec,
+};
 
 /// A state has to be seen within this time, and its end, too.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -54,7 +56,15 @@ impl Follower {
                             let of_partition = reader.offsets();
                             all_offsets.lock().insert(id.clone(), Arc::clone(&of_partition));
                             let reading = tokio::spawn(async move {
-                                while let Ok(batch) = reader.read(LIMIT).await {
+                                loop {
+                                    let batch = match reader.read(LIMIT).await {
+                                        Ok(batch) => batch,
+                                        Err(ReadError::Revoked(_)) => return,
+                                        Err(ReadError::Unavailable { .. }) => {
+                                            tokio::time::sleep(Duration::from_millis(10)).await;
+                                            continue;
+                                        }
+                                    };
                                     let values = batch.records.iter().map(|record| {
                                         let value = String::from_utf8(record.value(&batch.data).to_vec()).unwrap();
                                         (reader.partition().clone(), record.offset, value)
@@ -314,6 +324,7 @@ async fn a_topic_that_is_made_again_is_read_and_committed_from_its_start() {
     let follower = Follower::start(&*log, &topic);
     until("all to be read", || follower.num_seen() == 500 && follower.lag(&id) == Some(0)).await;
 
+    // The second time the new topic has as many records as the old one had: offsets alone show nothing.
     for round in 1..=2 {
         cluster.delete_topic(&topic).await;
         until("the topic to be gone", || {

@@ -21,6 +21,7 @@ mod reader;
 mod scan;
 mod settings;
 mod subscription;
+mod topic_ids;
 mod watermarks;
 
 use std::sync::Arc;
