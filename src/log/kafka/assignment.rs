@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::brokers::{PartitionStatistics, Statistics};
 use super::losses::Losses;
 use super::progress::{Gone, Next, Progress};
+use super::topic_ids::TopicId;
 use super::watermarks::Watermarks;
 use crate::log::TopicPartition;
 
@@ -49,6 +50,11 @@ struct State {
     /// The group has said that it has committed nothing.
     has_no_commit: bool,
     assigned_at: Instant,
+    /// The id of the topic that it is of, once that is known.
+    topic_id: Option<TopicId>,
+    /// The end before the topic's id was last asked for, and the one that certainly was this topic's.
+    end_before: Option<u64>,
+    sure_end: Option<u64>,
     /// Since when reading finds nothing, and when it last looked.
     empty_since: Option<Instant>,
     looked_at: Option<Instant>,
@@ -94,6 +100,9 @@ impl Assigned {
                 progress: Progress::default(),
                 has_no_commit: false,
                 assigned_at: Instant::now(),
+                topic_id: None,
+                end_before: None,
+                sure_end: None,
                 empty_since: None,
                 looked_at: None,
                 last_error: None,
@@ -216,11 +225,27 @@ impl Assigned {
         self.note_loss(gone);
     }
 
-    /// What was not read of a log that began anew is lost with it.
+    /// The topic's id is asked for from now on.
+    fn before_asking(&self) {
+        let mut state = self.state.lock();
+        state.end_before = state.progress.end();
+    }
+
+    /// The topic has this id.
+    fn on_topic_id(&self, id: TopicId) {
+        let mut state = self.state.lock();
+        if *state.topic_id.get_or_insert(id) == id {
+            state.sure_end = state.end_before;
+        } else {
+            self.is_anew.store(true, Ordering::Release);
+        }
+    }
+
+    /// What was not read of a log that began anew is lost with it, as far as its end was known.
     pub(super) fn give_up_the_rest(&self) {
         let (position, end) = {
             let state = self.state.lock();
-            (state.progress.position(), state.progress.end())
+            (state.progress.position(), state.sure_end)
         };
         let rest = position.zip(end).filter(|(position, end)| position < end);
         self.note_loss(rest.map(|(from, to)| Gone { from, to }));
@@ -365,6 +390,28 @@ impl Assignments {
         self.filter(|assigned| assigned.is_anew.load(Ordering::Acquire))
     }
 
+    /// The topics of those that are assigned now.
+    pub(super) fn topics(&self) -> Vec<String> {
+        let mut topics: Vec<String> = self.current.lock().keys().map(|id| id.topic.to_string()).collect();
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
+    /// The ids of topics are asked for from now on.
+    pub(super) fn before_asking(&self) {
+        self.current.lock().values().for_each(|assigned| assigned.before_asking());
+    }
+
+    /// Takes in the ids of topics. Those of another id than before begin anew.
+    pub(super) fn on_topic_ids(&self, ids: &HashMap<String, TopicId>) {
+        for assigned in self.current.lock().values() {
+            if let Some(id) = ids.get(&*assigned.id.topic) {
+                assigned.on_topic_id(*id);
+            }
+        }
+    }
+
     /// What the group has not been told yet. It counts as told from now on.
     pub(super) fn take_untold(&self) -> TopicPartitionList {
         untold(self.current.lock().values().filter(|assigned| !assigned.is_revoked()))
@@ -467,6 +514,29 @@ mod tests {
         assert!(!assigned.wants_to_ask() && !assigned.is_revoked(), "a new leader may know less for a moment");
         assigned.on_asked(Watermarks { low: 0, high: 5 });
         assert_eq!(assignments.begun_anew().len(), 1);
+    }
+
+    #[test]
+    fn test_a_topic_with_another_id_begins_anew_and_what_was_not_read_of_the_old_one_is_lost() {
+        let assignments = Assignments::default();
+        let assigned = assignments.assign(id_of("t", 0));
+        assigned.begin(0);
+        assigned.on_records(0, 70);
+        let ask = |number| {
+            assignments.before_asking();
+            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into());
+        };
+        assigned.on_end(None, Watermarks { low: 0, high: 100 });
+        ask(1);
+        // This may be of the new topic already.
+        assigned.on_end(None, Watermarks { low: 0, high: 5000 });
+        ask(2);
+        assert_eq!(assignments.begun_anew().len(), 1);
+        assigned.give_up_the_rest();
+        assert_eq!(assignments.losses().lock().count(), 30);
+        let next = assignments.assign(id_of("t", 0));
+        ask(2);
+        assert!(!next.is_revoked(), "it never knew another one");
     }
 
     #[test]

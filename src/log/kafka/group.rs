@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
@@ -226,6 +226,10 @@ impl GroupContext {
     /// Takes in what the client says instead of a record. It repeats what lasts: that is logged once, and what it leads to
     /// is a part of the health.
     pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
+        // Readers find the end of a partition in their queues.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let code = error.rdkafka_error_code().filter(|_| !is_of_a_connection(error));
         let heard = |code| self.consumption.with_group(|group| group.on_error(code, reason, Instant::now()));
         if code.and_then(heard).unwrap_or(false) {

@@ -29,6 +29,7 @@ mod regroup;
 mod scan;
 mod settings;
 mod subscription;
+mod topic_ids;
 mod watermarks;
 
 use std::sync::Arc;

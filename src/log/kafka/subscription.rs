@@ -22,6 +22,7 @@ use super::group::GroupContext;
 use super::group_health::{GroupHealth, named};
 use super::group_view;
 use super::settings::KafkaLogSettings;
+use super::topic_ids;
 use super::watermarks::Watermarks;
 use crate::log::{AssignmentEvent, LogError, Subscription, TopicPartition, TopicSpec};
 
@@ -34,6 +35,9 @@ const COMMIT_RETRY: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long brokers have to answer then. Callbacks wait meanwhile.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the ids of topics are asked for, and how soon again after nobody has answered.
+const IDS_INTERVAL: Duration = Duration::from_secs(2);
+const IDS_RETRY: Duration = Duration::from_secs(10);
 /// How many partitions are asked about in one look, at most.
 const MAX_ASKED: usize = 16;
 /// How long leaving waits for readers that are still held, and for the driver as a whole.
@@ -67,6 +71,7 @@ struct Driver {
     is_subscribed: Arc<AtomicBool>,
     /// The paused partition that was asked about last.
     last_asked: Option<TopicPartition>,
+    ids_at: Instant,
     _ended: watch::Sender<()>,
 }
 
@@ -102,6 +107,7 @@ impl KafkaSubscription {
             stop: stopped,
             is_subscribed,
             last_asked: None,
+            ids_at: Instant::now(),
             _ended: ended_sender,
         };
         std::thread::Builder::new()
@@ -229,7 +235,7 @@ impl Driver {
     }
 
     /// Offsets that began anew are read from their start, with new readers.
-    fn begin_anew(&self) {
+    fn begin_anew(&mut self) {
         let anew = self.membership.consumption.assignments.begun_anew();
         if anew.is_empty() {
             return;
@@ -241,6 +247,9 @@ impl Driver {
         );
         anew.iter().for_each(|assigned| assigned.give_up_the_rest());
         self.consumer.context().begin_anew(&self.consumer, ids);
+        // It may be made again once more, at once.
+        self.ids_at = Instant::now();
+        self.ask_for_ids();
     }
 
     /// Looks after what the client does not tell by itself.
@@ -262,7 +271,23 @@ impl Driver {
                 Err(error) => tracing::debug!(%error, "cannot ask who is in the group"),
             }
         }
+        self.ask_for_ids();
         self.ask_for_ends();
+    }
+
+    /// Asks whether the topics are still those that they were.
+    fn ask_for_ids(&mut self) {
+        let assignments = &self.membership.consumption.assignments;
+        let topics = assignments.topics();
+        if topics.is_empty() || Instant::now() < self.ids_at {
+            return;
+        }
+        assignments.before_asking();
+        let ids = topic_ids::ask(self.consumer.client(), &topics, LOOK_TIMEOUT);
+        self.ids_at = Instant::now() + if ids.is_some() { IDS_INTERVAL } else { IDS_RETRY };
+        if let Some(ids) = ids {
+            assignments.on_topic_ids(&ids);
+        }
     }
 
     /// Asks where logs end of which nothing is fetched now, some of them at a time.
