@@ -163,6 +163,10 @@ impl Committer {
                 return self.state.break_down_by(&failure, "writing to the disk of the log");
             }
         }
+        // Nothing is written by this; it says whether a write in the background, of records to tables, has failed.
+        if let Err(error) = self.database.persist(PersistMode::Buffer) {
+            return self.state.break_down_by(&error.into(), "writing to the log");
+        }
         let looked = self.place.look().and_then(|()| self.place.look_at(tables)).and_then(|()| self.place.space());
         match looked {
             Ok(space) => {
