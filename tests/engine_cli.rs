@@ -34,6 +34,32 @@ fn check_says_fine_or_names_file_line_and_key() {
     assert!(stderr.contains("none.toml"), "{stderr}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_online_asks_the_log_and_the_store_and_changes_nothing() {
+    let site = Site::new(&[]);
+    let path = site.config_path();
+    let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("does not exist yet: there is no log to ask"), "{stderr}");
+    assert!(!site.data_dir().exists(), "a check creates nothing");
+
+    let running = site.launch().await;
+    let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("an engine runs on this log"), "{stderr}");
+    running.stop().await;
+    let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("online: fine"), "{stderr}");
+
+    // A column of another type, as somebody may have made it meanwhile.
+    site.execute("alter table position drop column speed");
+    site.execute("alter table position add column speed text");
+    let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("failing: store: column position.speed is TEXT"), "{stderr}");
+}
+
 #[test]
 fn simulate_gate_refuses_a_wrong_scenario_and_prints_figures_of_a_right_one() {
     let directory = tempfile::tempdir().unwrap();

@@ -242,6 +242,11 @@ impl Plans {
     }
 }
 
+/// Checks that layouts can read every record in a log; changes nothing.
+pub async fn check_layouts(log: &dyn Log, catalog: &Catalog) -> Result<(), SchemaError> {
+    check(&log.schemas().await?, catalog)
+}
+
 fn check(known: &[WriterSchema], catalog: &Catalog) -> Result<(), SchemaError> {
     for message_type in catalog.types() {
         for (_, json) in known.iter().filter(|(_, json)| names(json).as_ref() == Some(&message_type.name)) {

@@ -20,7 +20,7 @@ pub(super) enum Command {
     /// Run the engine until SIGTERM or SIGINT; a second signal ends it at once
     Run(ConfigArg),
     /// Check the config and the message layouts without starting anything
-    Check(ConfigArg),
+    Check(CheckArgs),
     /// Create the topics, keyspace and tables that are missing
     Apply(ConfigArg),
     /// Run the whole path with simulated devices and print a ledger; fails if an acknowledged message is lost
@@ -50,6 +50,16 @@ pub(super) struct ConfigArg {
     /// The config file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// The config file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Ask the log and the store, too: topics, tables, their settings, replicas, the servers' limits; changes nothing
+    #[arg(long)]
+    pub online: bool,
 }
 
 #[derive(Debug, ClapArgs)]

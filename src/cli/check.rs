@@ -1,13 +1,14 @@
-//! `surgetank check`: everything that can be validated without starting anything.
+//! `surgetank check`: everything that can be validated without starting anything, and with `--online` without running.
 
-use std::path::Path;
-
+use super::args::CheckArgs;
+use super::check_online::check_online;
 use super::{Failure, Outcome};
 use crate::config::Config;
 use crate::engine::{Secrets, check_topics, descriptors, load_catalog};
 use crate::protocol::layout::Catalog;
 
-pub(super) fn check(path: &Path) -> Outcome {
+pub(super) fn check(args: &CheckArgs) -> Outcome {
+    let path = args.config.as_path();
     let config = Config::load(Some(path)).map_err(Failure::usage)?;
     let catalog = load_catalog(&config).map_err(Failure::usage)?;
     check_topics(&config, &catalog).map_err(Failure::Usage)?;
@@ -22,7 +23,7 @@ pub(super) fn check(path: &Path) -> Outcome {
     if let Some(shortage) = descriptors::shortage(&config, descriptors::raise_limit()) {
         eprintln!("{}: note: {shortage}", path.display());
     }
-    Ok(())
+    if args.online { check_online(path, &config, &catalog) } else { Ok(()) }
 }
 
 /// That tokens and certificates can be read, and every type that a token names has a layout.

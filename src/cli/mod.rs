@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod check;
+mod check_online;
 mod dead_letters;
 mod demo;
 mod query;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Run(args) => run::run(&args.config),
-        Command::Check(args) => check::check(&args.config),
+        Command::Check(args) => check::check(&args),
         Command::Apply(args) => apply::apply(&args.config),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate(args) => simulate::simulate(&args),

@@ -132,6 +132,11 @@ impl Section<'_, '_> {
         non_zero_usize(self.count(name, entry, 1..=max))
     }
 
+    /// How much fits into something; 0 leaves it to the part.
+    pub(super) fn capacity_opt(&mut self, name: &str, entry: &Entry, max: u32) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.count(name, entry, 0..=max) as usize)
+    }
+
     /// How many actors or threads there are; 0 means one per core.
     pub(super) fn workers(&mut self, name: &str, entry: &Entry) -> NonZeroUsize {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

@@ -298,7 +298,7 @@ impl Default for RawGate {
     fn default() -> Self {
         Self {
             limiter: "adaptive".into(),
-            max_writes: 1024.into(),
+            max_writes: 0.into(),
             max_latency: "100 ms".into(),
             look_again: "1 s".into(),
             resume_percent: 80.into(),

@@ -211,8 +211,8 @@ fn each_rule_tells_where_what_and_what_to_do() {
 
 #[test]
 fn all_problems_are_reported_in_the_order_of_the_file() {
-    let error = load("gate.max_writes = 0\nhttp.lsten = 1\nwriter.actors = \"x\"", &[("SURGETANK__HTTP__X", "1")]);
-    let expected = "x.toml:1: gate.max_writes: 0 is too small; raise it (allowed: 1 to 65536)\n\
+    let error = load("gate.max_writes = -1\nhttp.lsten = 1\nwriter.actors = \"x\"", &[("SURGETANK__HTTP__X", "1")]);
+    let expected = "x.toml:1: gate.max_writes: -1 is too small; raise it (allowed: 0 to 65536)\n\
         x.toml:2: http.lsten: unknown key; did you mean \"listen\"?\n\
         x.toml:3: writer.actors: \"x\" is not a whole number; write digits only (allowed: 0 to 256)\n\
         environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen, max_connections, tls)";

@@ -196,7 +196,7 @@ pub struct Gate {
     /// What decides how many writes are in flight.
     pub limiter: GateLimiter,
     /// Most writes in flight, over all partitions.
-    pub max_writes: NonZeroUsize,
+    pub max_writes: Option<NonZeroUsize>,
     /// For the fixed limiter: partitions are not read while writes take longer.
     pub max_latency: Duration,
     /// For the fixed limiter: how often it looks again.

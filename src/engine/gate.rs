@@ -6,13 +6,14 @@ use crate::flow::limiter::{AdaptiveSettings, FixedSettings, LimiterSettings};
 use crate::flow::pause::PauseSettings;
 
 pub(super) fn settings(config: &config::Gate) -> GateSettings {
-    let max_writes = config.max_writes.get() as u32;
+    let max_writes = |usual: u32| config.max_writes.map_or(usual, |most| most.get() as u32);
     let limiter = match config.limiter {
         GateLimiter::Adaptive => {
-            LimiterSettings::Adaptive(AdaptiveSettings { max: max_writes, ..AdaptiveSettings::default() })
+            let usual = AdaptiveSettings::default();
+            LimiterSettings::Adaptive(AdaptiveSettings { max: max_writes(usual.max), ..usual })
         }
         GateLimiter::Fixed => LimiterSettings::Fixed(FixedSettings {
-            max_writes,
+            max_writes: max_writes(FixedSettings::default().max_writes),
             max_latency: config.max_latency,
             look_again: config.look_again,
             resume_below: config.resume_percent.get() as f64 / 100.0,

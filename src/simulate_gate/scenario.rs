@@ -32,8 +32,8 @@ pub struct Scenario {
     pub store: StoreModel,
     /// What changes, in the order of time.
     pub changes: Vec<Change>,
-    /// What the outcome may be.
-    pub expect: Expect,
+    /// What the outcome may be, if anything is expected of it.
+    pub expect: Option<Expect>,
 }
 
 /// What changes at one moment; what is not named stays as it is.
@@ -113,7 +113,7 @@ struct RawScenario {
     store: RawStore,
     #[serde(default, rename = "change")]
     changes: Vec<Change>,
-    expect: Expect,
+    expect: Option<Expect>,
 }
 
 #[derive(Debug, Deserialize)]

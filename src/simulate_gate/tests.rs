@@ -17,7 +17,7 @@ fn shipped(name: &str) -> Scenario {
 fn assert_as_expected(name: &str) {
     let scenario = shipped(name);
     let (outcome, _) = judge(&scenario, &adaptive());
-    assert_eq!(scenario.expect.misses(&outcome), Vec::<String>::new(), "{outcome:?}");
+    assert_eq!(scenario.expect.expect("ranges").misses(&outcome), Vec::<String>::new(), "{outcome:?}");
 }
 
 macro_rules! scenarios {
@@ -55,13 +55,22 @@ fn test_gate_is_not_made_for_one_store() {
             .parse()
             .unwrap();
             let (outcome, _) = judge(&scenario, &adaptive());
-            let missed = scenario.expect.misses(&outcome);
+            let missed = scenario.expect.expect("ranges").misses(&outcome);
             if !missed.is_empty() {
                 misses.push(format!("{nodes} x {parallelism} x {service}, {change:?}: {missed:?}"));
             }
         }
     }
     assert!(misses.is_empty(), "{}", misses.join("\n"));
+}
+
+#[test]
+fn test_a_scenario_need_not_say_what_it_expects() {
+    let text = std::fs::read_to_string("config/scenarios/calm.toml").unwrap();
+    let (plain, _) = text.split_once("[expect]").unwrap();
+    let scenario: Scenario = plain.parse().unwrap();
+    assert_eq!(scenario.expect, None);
+    assert!(judge(&scenario, &adaptive()).0.goodput_rows_per_s > 0.0);
 }
 
 #[test]

@@ -130,6 +130,13 @@ impl Site {
         self.rows(sql)[0][0].as_i64().unwrap()
     }
 
+    /// Changes the embedded store as somebody else would, through a connection of its own.
+    pub fn execute(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.store_path()).unwrap();
+        connection.busy_timeout(super::PATIENCE).unwrap();
+        connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     /// Takes the write lock of the store's file until the guard is dropped: a store that does not write.
     pub fn block_store(&self) -> BlockedStore {
         let connection = rusqlite::Connection::open(self.store_path()).unwrap();

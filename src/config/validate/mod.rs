@@ -217,7 +217,7 @@ fn gate(section: &mut Section<'_, '_>, raw: &RawGate) -> Gate {
     let limiters = [("adaptive", GateLimiter::Adaptive), ("fixed", GateLimiter::Fixed)];
     Gate {
         limiter: section.choice("limiter", &raw.limiter, &limiters, GateLimiter::Adaptive),
-        max_writes: section.capacity("max_writes", &raw.max_writes, 65_536),
+        max_writes: section.capacity_opt("max_writes", &raw.max_writes, 65_536),
         max_latency: section.duration("max_latency", &raw.max_latency, millis(1)..=minutes(1)),
         look_again: section.duration("look_again", &raw.look_again, millis(200)..=minutes(1)),
         resume_percent: section.capacity("resume_percent", &raw.resume_percent, 100),

@@ -33,8 +33,9 @@ use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordVisitor, Subscription, TopicPartition,
-    TopicSpec, WriterSchema,
+    TopicSpec, WriterSchema, abandoned,
 };
+use crate::flow::health::Condition as HealthCondition;
 
 /// A batch above this is refused: one entry must stay readable in one piece.
 const MAX_BATCH_BYTES: usize = 32 << 20;
@@ -208,6 +209,15 @@ impl Log for EmbeddedLog {
 
     fn health(&self) -> Result<(), String> {
         self.condition.check().map_err(|error| error.to_string())
+    }
+
+    /// Settings are this process's own, retention never takes what is not done, and another number of partitions has refused
+    /// the start; what is left is a topic that the config no longer names.
+    fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<HealthCondition>, LogError>> {
+        let until = "they take up room of log.embedded.disk_budget for ever";
+        let abandoned = self.topics.abandoned(topics).into_iter();
+        let conditions = abandoned.map(|(topic, num_unread)| abandoned::condition(&topic, num_unread, until)).collect();
+        std::future::ready(Ok(conditions)).boxed()
     }
 
     fn buffered_bytes(&self) -> u64 {

@@ -1,0 +1,132 @@
+//! `surgetank check --online`: asks the log and the store about everything that a start and a running engine would ask
+//! them. It joins no group, writes nothing and creates nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Failure, Outcome, runtime};
+use crate::actors::schemas::check_layouts;
+use crate::config::{Config, LogKind, StoreKind};
+use crate::engine::{all_topics, open_log, open_store, tables};
+use crate::flow::health::{Condition, Verdict};
+use crate::log::LogError;
+use crate::protocol::layout::Catalog;
+use crate::store::{Store, StoreError};
+
+/// What was found, in the order of the path.
+#[derive(Default)]
+struct Findings {
+    failing: Vec<String>,
+    degraded: Vec<String>,
+    notes: Vec<String>,
+}
+
+pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> Outcome {
+    let mut findings = Findings::default();
+    let runtime = runtime(2)?;
+    runtime.block_on(async {
+        check_log(config, catalog, &mut findings).await;
+        check_store(config, catalog, &mut findings, runtime.handle()).await;
+    });
+    let path = path.display();
+    let Findings { failing, degraded, notes } = &findings;
+    for (word, lines) in [("failing", failing), ("degraded", degraded), ("note", notes)] {
+        lines.iter().for_each(|line| eprintln!("{path}: {word}: {line}"));
+    }
+    match failing.len() {
+        0 if degraded.is_empty() => eprintln!("{path}: online: fine"),
+        0 => {}
+        number => {
+            return Err(Failure::Job(format!("{number} of the things that were asked keep rows from being written")));
+        }
+    }
+    Ok(())
+}
+
+async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) {
+    if matches!(config.log.kind, LogKind::Embedded(_)) && !config.data_dir.exists() {
+        findings.notes.push(format!("{} does not exist yet: there is no log to ask", config.data_dir.display()));
+        return;
+    }
+    let log = match open_log(config) {
+        Ok(log) => log,
+        Err(error) => return findings.log_error(&error),
+    };
+    let topics = all_topics(config);
+    match log.check(&topics).await {
+        Ok(()) => {
+            if let Err(error) = check_layouts(&*log, catalog).await {
+                findings.failing.push(error.to_string());
+            }
+        }
+        Err(error @ LogError::MissingTopic(_)) if config.log.apply_on_start => {
+            findings.notes.push(format!("{error}; the next start creates it"));
+        }
+        Err(error) => findings.log_error(&error),
+    }
+    match log.inspect(&topics).await {
+        Ok(conditions) => findings.take(conditions),
+        Err(error) => findings.log_error(&error),
+    }
+    log.close().await;
+}
+
+async fn check_store(config: &Config, catalog: &Catalog, findings: &mut Findings, driver: &tokio::runtime::Handle) {
+    if matches!(config.store.kind, StoreKind::Embedded(_)) && !config.data_dir.exists() {
+        findings.notes.push(format!("{} does not exist yet: there is no store to ask", config.data_dir.display()));
+        return;
+    }
+    let store: Arc<dyn Store> = match open_store(config, driver.clone()).await {
+        Ok(store) => store,
+        Err(error) => return findings.store_error(&error),
+    };
+    let tables = tables(catalog);
+    match store.prepare(&tables).await {
+        Ok(()) => {}
+        Err(error @ StoreError::Missing { .. }) if config.store.apply_on_start => {
+            findings.notes.push(format!("{error}; the next start creates it"));
+        }
+        Err(error) => findings.store_error(&error),
+    }
+    match store.inspect(&tables).await {
+        Ok(conditions) => findings.take(conditions),
+        Err(error) => findings.store_error(&error),
+    }
+    store.close().await;
+}
+
+// === impl Findings ===
+
+impl Findings {
+    fn take(&mut self, conditions: Vec<Condition>) {
+        for condition in conditions {
+            let line = condition.to_string();
+            let lines = match condition.verdict {
+                Verdict::Failing => &mut self.failing,
+                Verdict::Ok | Verdict::Degraded => &mut self.degraded,
+            };
+            // What the check before has said in the same words is said once.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+
+    fn log_error(&mut self, error: &LogError) {
+        match error {
+            LogError::Locked { path } => self.engine_runs(path, "log"),
+            error => self.failing.push(format!("log: {error}")),
+        }
+    }
+
+    fn store_error(&mut self, error: &StoreError) {
+        match error {
+            StoreError::Locked { path } => self.engine_runs(path, "store"),
+            error => self.failing.push(format!("store: {error}")),
+        }
+    }
+
+    fn engine_runs(&mut self, path: &str, part: &str) {
+        self.notes.push(format!("{path} is in use: an engine runs on this {part}; its /health tells the same"));
+    }
+}
