@@ -133,7 +133,9 @@ impl Installation {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_as_the_engine_makes_them_are_no_condition() {
     let Some(installation) = Installation::new(&[]) else { return };
-    let log = installation.open().await;
+    let log = open_log(&installation.site.config()).unwrap();
+    assert_eq!(log.inspect(&installation.topics()).await.unwrap(), [], "what was never there is not missing");
+    log.apply(&installation.topics()).await.unwrap();
     assert_eq!(log.inspect(&installation.topics()).await.unwrap(), []);
     log.close().await;
 }
@@ -289,5 +291,29 @@ async fn topics_that_promise_less_than_the_config_are_seen() {
     ];
     let found = installation.found(&*log, &weak).await;
     assert!(found.iter().all(|condition| !condition.refuses_intake));
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_records_of_a_topic_that_the_config_no_longer_names_are_seen() {
+    let Some(installation) = Installation::new(&[]) else { return };
+    let renamed = spec(&format!("{}.earlier", installation.name), 2);
+    let earlier = open_log(&installation.site.config()).unwrap();
+    earlier.apply(std::slice::from_ref(&renamed)).await.unwrap();
+    outcome(append(&*earlier, &at(&renamed, 1), batch("device", &["a", "b", "c"]))).await.unwrap();
+    let mut consumption = Consumption::start(&*earlier, &renamed).await;
+    read(&mut **consumption.readers.get_mut(&1).unwrap(), 3).await;
+    consumption.readers[&1].offsets().commit(1);
+    consumption.close().await;
+    earlier.close().await;
+
+    let log = installation.open().await;
+    let found = installation.found(&*log, &["topic_abandoned .earlier"]).await;
+    assert!(found[0].detail.contains("2 records"), "{}", found[0].detail);
+    let mut consumption = Consumption::start(&*log, &renamed).await;
+    read(&mut **consumption.readers.get_mut(&1).unwrap(), 2).await;
+    consumption.readers[&1].offsets().commit(3);
+    installation.found(&*log, &[]).await;
+    consumption.close().await;
     log.close().await;
 }

@@ -59,6 +59,29 @@ async fn open_with_topic(settings: EmbeddedLogSettings) -> EmbeddedLog {
 log_contract::contract!(Some(room()));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_records_of_a_topic_that_the_config_no_longer_names_are_told() {
+    let (room, renamed) = (room(), [spec("renamed", 1)]);
+    let log = open_with_topic(settings(room.0.path())).await;
+    outcome(append(&log, &at(&topic(), 0), batch("device", &["a", "b", "c"]))).await.unwrap();
+    let consumption = Consumption::start(&log, &topic()).await;
+    consumption.readers[&0].offsets().commit(1);
+    assert_eq!(log.inspect(&[topic()]).await.unwrap(), []);
+    consumption.close().await;
+    log.close().await;
+    drop(log);
+
+    let log = open(room.0.path()).unwrap();
+    let found = log.inspect(&renamed).await.unwrap();
+    assert_eq!((found.len(), found[0].code, &*found[0].subject), (1, "topic_abandoned", "telemetry"));
+    assert!(found[0].detail.contains("2 records"), "{}", found[0].detail);
+    let consumption = Consumption::start(&log, &topic()).await;
+    consumption.readers[&0].offsets().commit(3);
+    assert_eq!(log.inspect(&renamed).await.unwrap(), [], "what is read is done with");
+    consumption.close().await;
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_appends_share_a_flush() {
     let directory = tempfile::tempdir().unwrap();
     let log = Arc::new(open_with_topic(settings(directory.path())).await);

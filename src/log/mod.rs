@@ -3,6 +3,7 @@
 //! Only a completed append makes an acknowledgement, and only a commit moves what a restart reads again. Nothing here
 //! knows of devices, messages or rows: a record is a key and a value.
 
+mod abandoned;
 mod control;
 mod cut;
 pub mod embedded;

@@ -38,7 +38,7 @@ use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
     AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordLimit, RecordVisitor, Subscription,
-    TopicPartition, TopicSpec, WriterSchema,
+    TopicPartition, TopicSpec, WriterSchema, abandoned,
 };
 use crate::flow::health::{Condition, Gauge};
 use crate::telemetry::now_us;
@@ -272,6 +272,15 @@ impl Log for EmbeddedLog {
 
     fn num_removed(&self) -> u64 {
         self.num_removed.load(Ordering::Relaxed)
+    }
+
+    /// Settings are this process's own, retention never takes what is not done, and another number of partitions has refused
+    /// the start; what is left is a topic that the config no longer names.
+    fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
+        let until = "they take up room of log.embedded.disk_budget for ever";
+        let abandoned = self.topics.abandoned(topics).into_iter();
+        let conditions = abandoned.map(|(topic, num_unread)| abandoned::condition(&topic, num_unread, until)).collect();
+        std::future::ready(Ok(conditions)).boxed()
     }
 
     fn buffered_bytes(&self) -> u64 {

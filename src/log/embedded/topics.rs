@@ -3,7 +3,7 @@
 //! Keyspaces: `topics` (name → number of partitions), `commits` (partition → offset), `schemas` (fingerprint → text),
 //! and one `records.<topic>.<partition>` each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -74,6 +74,19 @@ impl Topics {
             (0..topic.num_partitions).map(|partition| TopicPartition { topic: topic.name.clone(), partition })
         });
         ids.map(|id| self.partition(&id).ok_or_else(|| LogError::MissingTopic(id.topic.to_string()))).collect()
+    }
+
+    /// Topics beside these that were read once and have records that are not done, with how many.
+    pub(super) fn abandoned(&self, wanted: &[TopicSpec]) -> BTreeMap<Arc<str>, u64> {
+        let mut abandoned = BTreeMap::new();
+        for partition in self.partitions() {
+            let num_unread = partition.end().saturating_sub(partition.committed());
+            let is_wanted = wanted.iter().any(|topic| topic.name == partition.id.topic);
+            if !is_wanted && partition.is_consumed() && num_unread > 0 {
+                *abandoned.entry(partition.id.topic.clone()).or_default() += num_unread;
+            }
+        }
+        abandoned
     }
 
     /// Bytes over all partitions that nobody has read yet.

@@ -1,7 +1,7 @@
 //! The control channel on Kafka: a small topic of one partition, so that all pods hear the same in the same order.
 //!
 //! Three clients, none of which the data path uses: a producer, a reader that belongs to no group and begins at the end,
-//! and a member of a group of its own. Whoever is given the topic's only partition there has the office of the leader.
+//! and a member of a group of its own. Whoever is given the topic's first partition there has the office of the leader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,6 +193,12 @@ fn read(
     }
 }
 
+/// Whether the partition is among these that the office hangs on. A topic that somebody has given more of them must not
+/// have as many leaders.
+fn is_office(partitions: &TopicPartitionList) -> bool {
+    partitions.elements().iter().any(|element| element.partition() == 0)
+}
+
 fn hold_office(member: &BaseConsumer<ControlContext>, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         // The partition is paused once it is ours: it is the office that counts, the reader has the records.
@@ -243,7 +249,7 @@ impl ProducerContext for ControlContext {
 impl ConsumerContext for ControlContext {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Revoke(partitions) if partitions.count() > 0 => self.is_leader.store(false, Ordering::Release),
+            Rebalance::Revoke(partitions) if is_office(partitions) => self.is_leader.store(false, Ordering::Release),
             Rebalance::Error(error) => {
                 self.is_leader.store(false, Ordering::Release);
                 tracing::debug!(%error, "control group rebalance failed");
@@ -254,10 +260,12 @@ impl ConsumerContext for ControlContext {
 
     fn post_rebalance(&self, member: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(partitions) = rebalance else { return };
-        if partitions.count() > 0 {
-            if let Err(error) = member.pause(partitions) {
-                tracing::debug!(%error, "the control group's member reads what it does not need");
-            }
+        if partitions.count() > 0
+            && let Err(error) = member.pause(partitions)
+        {
+            tracing::debug!(%error, "the control group's member reads what it does not need");
+        }
+        if is_office(partitions) {
             self.is_leader.store(true, Ordering::Release);
         }
     }

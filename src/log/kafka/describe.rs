@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::types::RDKafkaErrorCode;
 
 use super::failed;
 use super::quiet::Quiet;
@@ -18,9 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The settings of one topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TopicConfig(HashMap<String, String>);
-
-/// A topic's settings, or why the brokers do not tell them.
-pub(super) type Described = Result<TopicConfig, RDKafkaErrorCode>;
 
 // === impl TopicConfig ===
 
@@ -52,27 +48,20 @@ pub(super) async fn topic_configs(
     settings: &KafkaLogSettings,
     topics: &[&str],
 ) -> Result<HashMap<String, TopicConfig>, LogError> {
-    let described = describe(settings, topics).await?;
-    Ok(described.into_iter().filter_map(|(name, config)| Some((name, config.ok()?))).collect())
-}
-
-/// Asks for the settings of these topics, with the reason where there are none to be had.
-pub(super) async fn describe(
-    settings: &KafkaLogSettings,
-    topics: &[&str],
-) -> Result<HashMap<String, Described>, LogError> {
     let context = format!("asking kafka at {} for the settings of its topics", settings.brokers.join(","));
     let admin =
         AdminClient::from_config_and_context(&settings.admin(), Quiet).map_err(|error| failed(&context, &error))?;
     let specifiers: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let results = admin.describe_configs(&specifiers, &options).await.map_err(|error| failed(&context, &error))?;
-    let described = topics.iter().zip(results).map(|(name, result)| {
-        let config = result.map(|resource| {
-            let entries = resource.entries.into_iter();
-            TopicConfig(entries.filter_map(|entry| entry.value.map(|value| (entry.name, value))).collect())
-        });
-        ((*name).to_owned(), config)
-    });
-    Ok(described.collect())
+    let mut configs = HashMap::new();
+    for (name, result) in topics.iter().zip(results) {
+        let entries = result.map(|resource| resource.entries).unwrap_or_default();
+        // The client library passes a refusal of a single topic on as a topic without settings; a real one has dozens.
+        if !entries.is_empty() {
+            let values = entries.into_iter().filter_map(|entry| entry.value.map(|value| (entry.name, value))).collect();
+            configs.insert((*name).to_owned(), TopicConfig(values));
+        }
+    }
+    Ok(configs)
 }

@@ -88,6 +88,9 @@ impl KafkaLogSettings {
         // The first attempts come quickly, so that a restarted broker is found again within a second or so.
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("socket.keepalive.enable", "true");
+        // A topic that was deleted must not come back with the broker's defaults, such as one partition and one replica. For a
+        // producer librdkafka allows it unless it is told.
+        config.set("allow.auto.create.topics", "false");
         for (name, value) in own {
             config.set(*name, value.as_str());
         }
@@ -132,8 +135,6 @@ impl KafkaLogSettings {
             ("batch.size", Self::batch_size(max_bytes).to_string()),
             ("acks", "all".to_owned()),
             ("enable.idempotence", "true".to_owned()),
-            // A topic that was deleted must not come back with the broker's defaults: one partition, one replica.
-            ("allow.auto.create.topics", "false".to_owned()),
             ("delivery.timeout.ms", millis(self.delivery_timeout)),
             // A request must end before its records do, or a broker that hangs is noticed by nobody.
             ("request.timeout.ms", millis(self.delivery_timeout / 2)),
@@ -183,7 +184,6 @@ impl KafkaLogSettings {
         self.client(&[
             ("group.id", self.group.clone()),
             ("enable.auto.commit", "false".to_owned()),
-            ("allow.auto.create.topics", "false".to_owned()),
             // The ends of partitions are where their records end, be they committed or not.
             ("isolation.level", "read_uncommitted".to_owned()),
         ])

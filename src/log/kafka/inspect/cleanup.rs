@@ -6,7 +6,7 @@ use crate::flow::health::{Condition, Part};
 /// What is wrong with a topic's `cleanup.policy`.
 pub(super) fn judge(topic: &TopicFacts) -> Option<Condition> {
     let name = &topic.spec.name;
-    let config = topic.known_config()?;
+    let config = topic.config.as_ref()?;
     let policy = config.get("cleanup.policy").unwrap_or_default();
     match topic.role {
         Role::Consumed | Role::Kept if config.lists("cleanup.policy", "compact") => {

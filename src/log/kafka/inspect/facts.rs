@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::log::kafka::describe::{Described, TopicConfig};
+use crate::log::kafka::describe::TopicConfig;
 use crate::log::kafka::failed;
 use crate::log::kafka::quiet::Quiet;
 use crate::log::kafka::settings::KafkaLogSettings;
@@ -41,8 +41,8 @@ pub(super) struct TopicFacts {
     pub role: Role,
     /// Its partitions in the order of their numbers, or why there are none to be seen.
     pub partitions: Result<Vec<PartitionFacts>, RDKafkaErrorCode>,
-    /// Its settings, or why they cannot be read.
-    pub config: Described,
+    /// Its settings; `None`: the brokers do not tell them.
+    pub config: Option<TopicConfig>,
 }
 
 /// One partition as the cluster describes it.
@@ -87,12 +87,7 @@ impl TopicFacts {
 
     /// A setting that is a number, if the settings are known.
     pub(super) fn number(&self, key: &str) -> Option<i64> {
-        self.config.as_ref().ok().and_then(|config| config.number(key))
-    }
-
-    /// The settings, if they are known.
-    pub(super) fn known_config(&self) -> Option<&TopicConfig> {
-        self.config.as_ref().ok()
+        self.config.as_ref().and_then(|config| config.number(key))
     }
 }
 
@@ -140,6 +135,18 @@ impl Asker {
             num_in_sync: partition.isr().len(),
         });
         Ok(Ok(facts.collect()))
+    }
+
+    /// All partitions of the cluster that this login may see and that have a leader.
+    pub(super) fn all_partitions(&self) -> Result<Vec<Place>, LogError> {
+        let metadata = self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&self.context, &error))?;
+        let sound = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        let places = sound.flat_map(|topic| {
+            let name: Arc<str> = topic.name().into();
+            let led = topic.partitions().iter().filter(|partition| partition.leader() >= 0);
+            led.map(move |partition| (name.clone(), partition.id() as u32))
+        });
+        Ok(places.collect())
     }
 
     /// Where these partitions begin and end, each of which has a leader.

@@ -1,9 +1,11 @@
 //! Asks the cluster for everything about our topics that may keep acknowledged records from becoming rows, and judges it:
 //! whether they are there ([`presence`]), how many copies they have ([`replicas`]), what is removed from them ([`cleanup`],
-//! [`unread`]) and whether they are still those that they were ([`recreated`]).
+//! [`unread`]), whether they are still those that they were ([`recreated`]), and whether others have been left with records
+//! that nobody reads ([`abandoned`]).
 //!
 //! Asking is in [`facts`]; the rules are pure. The engine asks every 20 seconds or so, at its start and on request.
 
+mod abandoned;
 mod cleanup;
 mod facts;
 mod presence;
@@ -19,13 +21,13 @@ use parking_lot::Mutex;
 use rdkafka::Offset;
 use rdkafka::types::RDKafkaErrorCode;
 
-use self::facts::{Asker, Extent, Place, Role, TopicFacts};
+use self::facts::{Asker, Extent, PartitionFacts, Place, Role, TopicFacts};
 use self::recreated::Memory;
 use self::replicas::Wanted;
 use self::unread::{Retention, Unread};
 use super::admin::with_own_topics;
 use super::brokers::Brokers;
-use super::describe::{Described, TopicConfig, describe};
+use super::describe::{TopicConfig, topic_configs};
 use super::failed;
 use super::settings::KafkaLogSettings;
 use crate::flow::health::{Condition, Part};
@@ -37,7 +39,11 @@ pub(super) struct Inspector {
     brokers: Arc<Brokers>,
     /// The topics that this process reads; empty until it subscribes.
     consumed: Mutex<HashSet<Arc<str>>>,
+    /// The topics that were there once: what was never there is told by a check before a start.
+    seen: Mutex<HashSet<Arc<str>>>,
     memory: Mutex<Memory>,
+    /// Topics that the group read once; `None` until they have been looked for.
+    abandoned: Mutex<Option<Vec<Arc<str>>>>,
     /// What was found out about offsets when they were last told.
     of_offsets: Mutex<Vec<Condition>>,
 }
@@ -47,7 +53,15 @@ pub(super) struct Inspector {
 impl Inspector {
     /// One that has seen nothing yet.
     pub(super) fn new(settings: KafkaLogSettings, brokers: Arc<Brokers>) -> Self {
-        Self { settings, brokers, consumed: Mutex::default(), memory: Mutex::default(), of_offsets: Mutex::default() }
+        Self {
+            settings,
+            brokers,
+            consumed: Mutex::default(),
+            seen: Mutex::default(),
+            memory: Mutex::default(),
+            abandoned: Mutex::default(),
+            of_offsets: Mutex::default(),
+        }
     }
 
     /// From now on these are read.
@@ -59,18 +73,25 @@ impl Inspector {
     pub(super) async fn inspect(self: Arc<Self>, topics: Vec<TopicSpec>) -> Result<Vec<Condition>, LogError> {
         let topics = with_own_topics(&self.settings, topics);
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
-        let configs = describe(&self.settings, &names).await?;
+        let configs = topic_configs(&self.settings, &names).await?;
         // The client is dropped there, too, which may block.
         let asking = tokio::task::spawn_blocking(move || self.ask(topics, configs));
         asking.await.unwrap_or_else(|error| Err(failed("asking kafka about its topics", &error)))
     }
 
-    fn ask(&self, topics: Vec<TopicSpec>, mut configs: HashMap<String, Described>) -> Result<Vec<Condition>, LogError> {
+    fn ask(
+        &self,
+        topics: Vec<TopicSpec>,
+        mut configs: HashMap<String, TopicConfig>,
+    ) -> Result<Vec<Condition>, LogError> {
         let asker = Asker::new(&self.settings)?;
         let mut facts = Vec::new();
         for spec in topics {
             let partitions = asker.partitions(&spec.name)?;
-            let config = configs.remove(&*spec.name).unwrap_or(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+            let config = configs.remove(&*spec.name);
+            if self.was_never_there(&spec.name, &partitions) {
+                continue;
+            }
             facts.push(TopicFacts { role: self.role(&spec.name), spec, partitions, config });
         }
         let KafkaLogSettings { replication_factor, min_insync_replicas, .. } = self.settings;
@@ -87,6 +108,18 @@ impl Inspector {
         }
         conditions.extend(self.of_offsets.lock().iter().cloned());
         Ok(conditions)
+    }
+
+    fn was_never_there(&self, topic: &Arc<str>, partitions: &Result<Vec<PartitionFacts>, RDKafkaErrorCode>) -> bool {
+        let mut seen = self.seen.lock();
+        match partitions {
+            Ok(_) => {
+                seen.insert(topic.clone());
+                false
+            }
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => !seen.contains(topic),
+            Err(_) => false,
+        }
     }
 
     fn role(&self, topic: &str) -> Role {
@@ -128,7 +161,31 @@ impl Inspector {
                 conditions.extend(unread::judge(topic, retention, &unread, record_bytes));
             }
         }
+        conditions.extend(self.ask_abandoned(asker, facts)?);
         Ok(conditions)
+    }
+
+    fn ask_abandoned(&self, asker: &Asker, facts: &[TopicFacts]) -> Result<Vec<Condition>, LogError> {
+        let mut known = self.abandoned.lock();
+        let topics = match &*known {
+            Some(topics) => topics.clone(),
+            None => {
+                let ours: Vec<&str> = facts.iter().map(|topic| &*topic.spec.name).collect();
+                known.insert(abandoned::find(asker, &ours)?).clone()
+            }
+        };
+        drop(known);
+        let mut places = Vec::new();
+        for topic in topics {
+            // One that was deleted meanwhile has no partitions.
+            let partitions = (0..).zip(asker.partitions(&topic)?.unwrap_or_default());
+            places.extend(partitions.filter(|(_, facts)| facts.has_leader).map(|(number, _)| (topic.clone(), number)));
+        }
+        let (mut extents, commits) = (asker.extents(&places)?, asker.committed(&places)?.unwrap_or_default());
+        for (place, extent) in &mut extents {
+            extent.committed = commits.get(place).copied();
+        }
+        Ok(abandoned::judge(&extents))
     }
 
     fn unchecked(&self, code: RDKafkaErrorCode) -> Condition {
@@ -187,7 +244,6 @@ fn numbers(partitions: impl IntoIterator<Item = u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::facts::PartitionFacts;
     use super::*;
 
     /// A topic that is as it should be.
@@ -197,12 +253,12 @@ mod tests {
             spec: TopicSpec { name: "t".into(), num_partitions },
             role,
             partitions: Ok(vec![partition; num_partitions as usize]),
-            config: Ok(TopicConfig::default()),
+            config: Some(TopicConfig::default()),
         }
     }
 
     pub(super) fn with_config(topic: TopicFacts, config: &[(&str, &str)]) -> TopicFacts {
-        TopicFacts { config: Ok(config.iter().copied().collect()), ..topic }
+        TopicFacts { config: Some(config.iter().copied().collect()), ..topic }
     }
 
     pub(super) fn codes(conditions: &[Condition]) -> Vec<String> {

@@ -11,9 +11,11 @@ pub(super) fn judge(topic: &TopicFacts) -> Vec<Condition> {
     let name = &topic.spec.name;
     let partitions = match &topic.partitions {
         Ok(partitions) => partitions,
-        Err(code) if is_of_rights(*code) => return vec![unchecked(topic, "this login may not look at it", *code)],
+        Err(code) if is_of_rights(*code) => {
+            return vec![unchecked(topic, &format!("this login may not look at it ({code})"))];
+        }
         Err(RDKafkaErrorCode::UnknownTopicOrPartition) => return vec![missing(topic)],
-        Err(code) => return vec![unchecked(topic, "the cluster does not say where it is", *code)],
+        Err(code) => return vec![unchecked(topic, &format!("the cluster does not say where it is ({code})"))],
     };
     let mut conditions = Vec::new();
     let (actual, wanted) = (partitions.len(), topic.spec.num_partitions as usize);
@@ -44,11 +46,8 @@ pub(super) fn judge(topic: &TopicFacts) -> Vec<Condition> {
         );
         conditions.push(Condition::failing(Part::Log, "partitions_missing", &**name, detail));
     }
-    // A topic that has just been made may not be known to the broker that was asked for its settings.
-    if let Err(code) = &topic.config
-        && *code != RDKafkaErrorCode::UnknownTopicOrPartition
-    {
-        conditions.push(unchecked(topic, "its settings cannot be read", *code));
+    if topic.config.is_none() {
+        conditions.push(unchecked(topic, "the brokers do not tell its settings"));
     }
     conditions
 }
@@ -71,10 +70,10 @@ fn missing(topic: &TopicFacts) -> Condition {
     if topic.role == Role::Consumed { condition.refusing_intake() } else { condition }
 }
 
-fn unchecked(topic: &TopicFacts, what: &str, code: RDKafkaErrorCode) -> Condition {
+fn unchecked(topic: &TopicFacts, reason: &str) -> Condition {
     let name = &topic.spec.name;
     let detail = format!(
-        "topic {name} cannot be checked: {what} ({code}); whether it keeps what is acknowledged is not known. Give the login the \
+        "topic {name} cannot be checked: {reason}; whether it keeps what is acknowledged is not known. Give the login the \
          rights Describe and DescribeConfigs on it"
     );
     Condition::degraded(Part::Log, "topic_unchecked", &**name, detail)
@@ -107,10 +106,8 @@ mod tests {
         let hidden =
             TopicFacts { partitions: Err(RDKafkaErrorCode::TopicAuthorizationFailed), ..topic(Role::Consumed, 3) };
         assert_eq!(codes(&judge(&hidden)), ["degraded topic_unchecked"]);
-        let silent = TopicFacts { config: Err(RDKafkaErrorCode::TopicAuthorizationFailed), ..topic(Role::Consumed, 3) };
+        let silent = TopicFacts { config: None, ..topic(Role::Consumed, 3) };
         assert_eq!(codes(&judge(&silent)), ["degraded topic_unchecked"]);
-        let new = TopicFacts { config: Err(RDKafkaErrorCode::UnknownTopicOrPartition), ..topic(Role::Consumed, 3) };
-        assert_eq!(judge(&new), []);
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
     let mut conditions = Vec::new();
     if !offline.is_empty() {
         let detail = format!(
-            "{} of topic {name} has no broker that leads it: nothing is appended to it and nothing is read from it. Bring the \
-             brokers back that have its copies",
+            "no broker leads {} of topic {name}: nothing is appended there and nothing is read from there. Bring the brokers back \
+             that have the copies",
             numbers(offline)
         );
         conditions.push(failing("partitions_offline", detail));
@@ -42,8 +42,8 @@ pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
         let in_sync =
             topic.wanted_partitions().filter(|(_, facts)| is_short(facts)).map(|(_, facts)| facts.num_in_sync);
         let detail = format!(
-            "{} of topic {name} has {} copies in sync and min.insync.replicas is {min_insync}: nothing can be appended to it. \
-             Bring the missing brokers back, or lower the setting if you accept the risk",
+            "nothing can be appended to {} of topic {name}: copies in sync {}, min.insync.replicas {min_insync}. Bring the missing \
+             brokers back, or lower the setting if you accept the risk",
             numbers(short),
             in_sync.min().unwrap_or_default()
         );
@@ -81,7 +81,7 @@ fn weaker_than_configured(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> 
     }
     let has_followers = fewest.is_some_and(|fewest| fewest > 1);
     let is_unclean = |config: &super::TopicConfig| config.get("unclean.leader.election.enable") == Some("true");
-    if has_followers && topic.known_config().is_some_and(is_unclean) {
+    if has_followers && topic.config.as_ref().is_some_and(is_unclean) {
         let detail = format!(
             "unclean.leader.election.enable of topic {name} is true: a broker that lacks acknowledged records may become the \
              leader, and they are gone then without a word. Set it to false on the topic"
@@ -119,7 +119,11 @@ mod tests {
         let some = judge(&with_partitions(Role::Consumed, &[(true, 3, 1), (false, 3, 0), (true, 3, 3)]), WANTED);
         assert_eq!(codes(&some), ["failing partitions_offline", "failing too_few_in_sync"]);
         assert!(some.iter().all(|condition| !condition.refuses_intake));
-        assert!(some[1].detail.starts_with("partition 0 of topic t has 1 copies"), "{}", some[1].detail);
+        assert!(
+            some[1].detail.starts_with("nothing can be appended to partition 0 of topic t: copies in sync 1,"),
+            "{}",
+            some[1].detail
+        );
         let all = judge(&with_partitions(Role::Consumed, &[(true, 3, 1), (false, 3, 0)]), WANTED);
         assert!(all.iter().all(|condition| condition.refuses_intake));
         let dead_letters = judge(&with_partitions(Role::Kept, &[(true, 3, 1)]), WANTED);

@@ -43,7 +43,7 @@ enum Nearness {
 impl Retention {
     /// The retention of a topic. `None` while its settings are not known, or if it never deletes.
     pub(super) fn of(topic: &TopicFacts) -> Option<Self> {
-        let deletes = topic.known_config()?.lists("cleanup.policy", "delete");
+        let deletes = topic.config.as_ref()?.lists("cleanup.policy", "delete");
         let bound = |key| topic.number(key).and_then(|number| u64::try_from(number).ok());
         let (age, num_bytes) = (bound("retention.ms").map(Duration::from_millis), bound("retention.bytes"));
         (deletes && (age.is_some() || num_bytes.is_some())).then_some(Self { age, num_bytes })
