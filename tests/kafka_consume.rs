@@ -394,7 +394,7 @@ async fn markers_of_transactions_count_as_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_records_from_being_consumed_is_told() {
     // Each takes its time to be seen.
-    tokio::join!(open_transaction(), incompatible_assignor(), foreign_member(), member_too_many());
+    tokio::join!(open_transaction(), incompatible_assignor(), foreign_member(), member_too_many(), deleted_topic());
 }
 
 async fn open_transaction() {
@@ -452,6 +452,37 @@ async fn foreign_member() {
     tokio::task::spawn_blocking(move || drop(foreign)).await.unwrap();
     over(&*log, "foreign_member").await;
     assert_eq!(follower.offsets.lock().len(), 2, "both partitions are ours");
+    follower.close().await;
+    log.close().await;
+}
+
+async fn deleted_topic() {
+    let Some(cluster) = cluster() else { return };
+    let log = cluster.open();
+    let topic = cluster.topic(&*log, 1).await;
+    let id = at(&topic, 0);
+    fill(&*log, &id, 5).await;
+    let follower = Follower::start(&*log, &topic);
+    until("all to be read", || follower.num_seen() == 5 && follower.lag(&id) == Some(0)).await;
+    // Its id is asked for every two seconds.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.delete_topic(&topic).await;
+    let started = Instant::now();
+    let is_told = || {
+        let codes = ["topic_gone", "not_consuming"];
+        log.conditions().into_iter().any(|condition| codes.contains(&condition.code))
+    };
+    until("the deletion to be told", is_told).await;
+    assert!(started.elapsed() < SEEN_WITHIN);
+    assert_eq!(follower.lag(&id), None);
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while outcome(append(&*log, &id, batch("device", &["late"]))).await.is_err() {
+        assert!(Instant::now() < deadline);
+    }
+    until("what is new to be read", || follower.seen.lock().last().unwrap().2 == "late").await;
+    over(&*log, "topic_gone").await;
+    over(&*log, "not_consuming").await;
     follower.close().await;
     log.close().await;
 }

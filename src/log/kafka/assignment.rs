@@ -52,6 +52,8 @@ struct State {
     assigned_at: Instant,
     /// The id of the topic that it is of, once that is known.
     topic_id: Option<TopicId>,
+    /// Since when the brokers say that there is no such topic any more.
+    gone_since: Option<Instant>,
     /// The end before the topic's id was last asked for, and the one that certainly was this topic's.
     end_before: Option<u64>,
     sure_end: Option<u64>,
@@ -71,6 +73,8 @@ pub(super) struct Standing {
     pub id: TopicPartition,
     /// How long the group has given it to us.
     pub assigned_for: Duration,
+    /// How long the brokers have said that its topic is not there any more.
+    pub gone_for: Option<Duration>,
     /// How long its reader has asked in vain, while the log has more; `None` while it reads, or does not want to.
     pub starves_for: Option<Duration>,
     /// Where reading goes on.
@@ -101,6 +105,7 @@ impl Assigned {
                 has_no_commit: false,
                 assigned_at: Instant::now(),
                 topic_id: None,
+                gone_since: None,
                 end_before: None,
                 sure_end: None,
                 empty_since: None,
@@ -231,9 +236,17 @@ impl Assigned {
         state.end_before = state.progress.end();
     }
 
-    /// The topic has this id.
-    fn on_topic_id(&self, id: TopicId) {
+    /// The topic has this id, or is not there.
+    fn on_topic_id(&self, id: Option<TopicId>, now: Instant) {
         let mut state = self.state.lock();
+        let Some(id) = id else {
+            // One that never had an id may be one that we may not describe.
+            if state.topic_id.is_some() {
+                state.gone_since.get_or_insert(now);
+            }
+            return;
+        };
+        state.gone_since = None;
         if *state.topic_id.get_or_insert(id) == id {
             state.sure_end = state.end_before;
         } else {
@@ -291,7 +304,9 @@ impl Assigned {
 
     /// How many records lie between what is done and the end; `None` until both are known.
     pub(super) fn num_behind(&self) -> Option<u64> {
-        self.state.lock().progress.lag()
+        let state = self.state.lock();
+        // A topic that is not there has no end.
+        state.progress.lag().filter(|_| state.gone_since.is_none())
     }
 
     /// The offset after the last record that may be read; `None` until librdkafka has reported it.
@@ -327,6 +342,7 @@ impl Assigned {
         Standing {
             id: self.id.clone(),
             assigned_for: now.saturating_duration_since(state.assigned_at),
+            gone_for: state.gone_since.map(|since| now.saturating_duration_since(since)),
             starves_for: state.empty_since.filter(|_| starves).map(|since| now.saturating_duration_since(since)),
             position: state.progress.position(),
             num_unread,
@@ -403,12 +419,10 @@ impl Assignments {
         self.current.lock().values().for_each(|assigned| assigned.before_asking());
     }
 
-    /// Takes in the ids of topics. Those of another id than before begin anew.
-    pub(super) fn on_topic_ids(&self, ids: &HashMap<String, TopicId>) {
+    /// Takes in the ids of all topics that are there. Those of another id than before begin anew.
+    pub(super) fn on_topic_ids(&self, ids: &HashMap<String, TopicId>, now: Instant) {
         for assigned in self.current.lock().values() {
-            if let Some(id) = ids.get(&*assigned.id.topic) {
-                assigned.on_topic_id(*id);
-            }
+            assigned.on_topic_id(ids.get(&*assigned.id.topic).copied(), now);
         }
     }
 
@@ -524,7 +538,7 @@ mod tests {
         assigned.on_records(0, 70);
         let ask = |number| {
             assignments.before_asking();
-            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into());
+            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into(), Instant::now());
         };
         assigned.on_end(None, Watermarks { low: 0, high: 100 });
         ask(1);

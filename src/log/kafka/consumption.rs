@@ -73,14 +73,26 @@ fn of_partitions(standings: &[Standing]) -> Vec<Condition> {
         by_topic.entry(&standing.id.topic).or_default().push(standing);
     }
     let of_topic = |(topic, standings): (&str, Vec<&Standing>)| {
+        if let Some(gone_for) = standings.iter().filter_map(|standing| standing.gone_for).max() {
+            return vec![(gone_for >= PATIENCE).then(|| topic_gone(topic, gone_for))];
+        }
         let starving = standings.iter().filter(|standing| standing.starves_for.is_some_and(|lasts| lasts >= PATIENCE));
         let (held_back, standing): (Vec<_>, Vec<_>) =
             starving.copied().partition(|standing| standing.num_behind_transaction > 0);
         let unknown = standings.iter().filter(|standing| !standing.is_lag_known && standing.assigned_for >= PATIENCE);
         let unknown: Vec<_> = unknown.copied().collect();
-        [open_transaction(topic, &held_back), reading_stands(topic, &standing), lag_unknown(topic, &unknown)]
+        vec![open_transaction(topic, &held_back), reading_stands(topic, &standing), lag_unknown(topic, &unknown)]
     };
     by_topic.into_iter().flat_map(of_topic).flatten().collect()
+}
+
+fn topic_gone(topic: &str, gone_for: Duration) -> Condition {
+    let detail = format!(
+        "the topic {topic} was deleted {} s ago: there is nothing to read, and what was not read of it is lost; run \
+         `surgetank apply` to make it again",
+        gone_for.as_secs()
+    );
+    Condition::failing(Part::Consume, "topic_gone", topic, detail)
 }
 
 fn open_transaction(topic: &str, partitions: &[&Standing]) -> Option<Condition> {
@@ -125,8 +137,11 @@ fn names(partitions: &[&Standing]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::log::kafka::assignment::id_of;
+    use crate::log::kafka::topic_ids::TopicId;
     use crate::log::kafka::watermarks::Watermarks;
 
     fn report(consumption: &Consumption, high: i64, stable: i64) {
@@ -161,6 +176,24 @@ mod tests {
         assigned.on_records(0, 50);
         assigned.on_nothing(now);
         assert!(codes(&consumption, now).is_empty());
+    }
+
+    #[test]
+    fn test_a_topic_that_was_deleted_is_told_and_has_no_lag() {
+        let (consumption, start) = (Consumption::default(), Instant::now());
+        let assigned = consumption.assignments.assign(id_of("t", 0));
+        assigned.begin(0);
+        report(&consumption, 9, 9);
+        let there = [("t".to_owned(), TopicId::test(1))].into();
+        consumption.assignments.on_topic_ids(&HashMap::new(), start);
+        assert_eq!(assigned.num_behind(), Some(9), "a topic that never had an id may be one that we may not describe");
+        consumption.assignments.on_topic_ids(&there, start);
+        consumption.assignments.on_topic_ids(&HashMap::new(), start);
+        assert_eq!(assigned.num_behind(), None);
+        assert!(codes(&consumption, start).is_empty());
+        assert_eq!(codes(&consumption, start + PATIENCE), ["topic_gone"]);
+        consumption.assignments.on_topic_ids(&there, start + PATIENCE);
+        assert_eq!((assigned.num_behind(), codes(&consumption, start + PATIENCE)), (Some(9), vec![]));
     }
 
     #[test]

@@ -286,7 +286,7 @@ impl Driver {
         let ids = topic_ids::ask(self.consumer.client(), &topics, LOOK_TIMEOUT);
         self.ids_at = Instant::now() + if ids.is_some() { IDS_INTERVAL } else { IDS_RETRY };
         if let Some(ids) = ids {
-            assignments.on_topic_ids(&ids);
+            assignments.on_topic_ids(&ids, Instant::now());
         }
     }
 
