@@ -17,6 +17,9 @@ use std::time::Duration;
 
 use cluster::{Cluster, cluster};
 use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, spec, until};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, AssignmentEvent, Control, Log, ReadError, ReadLimit};
 
@@ -44,6 +47,41 @@ async fn record_that_is_too_large_is_refused() {
         Err(AppendError::TooLarge(_))
     ));
     outcome(append(&*log, &at(&topic, 0), batch("device", &["small"]))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_nobody_tells_is_found_out() {
+    let Some(cluster) = cluster() else { return };
+    let log = cluster.open();
+    let topic = spec(cluster.topic(), 1);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
+    let new = NewTopic::new(&topic.name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "16384");
+    admin.create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    // Nothing of this can be compressed.
+    let noise = |len: usize| -> Vec<u8> { (0..len).map(|_| rand::random()).collect() };
+    fail::cfg("kafka_limits", "return").unwrap();
+    let values: Vec<Vec<u8>> = (0..2000).map(|_| noise(200)).collect();
+    outcome(append(&*log, &at(&topic, 0), batch("device", &values))).await.unwrap();
+    let mut found = Vec::new();
+    log.scan(&topic, &mut |_, _, _, value| found.push(value.to_vec())).unwrap();
+    // What was refused may come behind what was not.
+    let sorted = |mut values: Vec<Vec<u8>>| {
+        values.sort_unstable();
+        values
+    };
+    let num_found = found.len();
+    assert!(sorted(found) == sorted(values), "{num_found} records");
+    assert_eq!(log.conditions().iter().map(|condition| condition.code).collect::<Vec<_>>(), ["topic_limit_assumed"]);
+    let refused = outcome(append(&*log, &at(&topic, 0), batch("device", &[noise(30_000)]))).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge(_))), "{refused:?}");
+    assert_eq!(log.record_limit(&topic.name).max_bytes(), 30_000 + "device".len() - 1);
+    outcome(append(&*log, &at(&topic, 0), batch("device", &[noise(16_000)]))).await.unwrap();
+    fail::remove("kafka_limits");
+    log.inspect(std::slice::from_ref(&topic)).await.unwrap();
+    assert_eq!(log.record_limit(&topic.name).max_bytes(), 16_384 - 96);
+    assert!(log.conditions().is_empty(), "{:?}", log.conditions());
+    log.close().await;
 }
 
 #[tokio::test]

@@ -161,7 +161,9 @@ impl EmbeddedLog {
         let is_consistent =
             batch.ends.is_sorted() && batch.ends.last().is_none_or(|end| *end as usize <= batch.values.len());
         if !is_consistent {
-            return Err(AppendError::Refused("the ends of the values do not fit their buffer".to_owned()));
+            let reason = "the ends of the values do not fit their buffer";
+            tracing::error!(reason, "a batch that cannot be appended: a defect");
+            return Err(AppendError::Refused(reason.to_owned()));
         }
         if batch.num_bytes() > MAX_BATCH_BYTES {
             let num_bytes = batch.largest_record();

@@ -13,6 +13,7 @@ use rdkafka::{ClientContext, Message};
 use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
 use super::brokers::{Brokers, Statistics, log_line};
 use super::lane::{Lane, Pending};
+use super::limits::Sizes;
 use super::regroup::{Refused, Regrouper};
 use super::settings::KafkaLogSettings;
 use crate::log::{AppendError, Completion, LogError};
@@ -20,7 +21,7 @@ use crate::log::{AppendError, Completion, LogError};
 /// A producer whose batches have at most so many bytes.
 pub(super) struct Client {
     producer: Arc<BaseProducer<DeliveryContext>>,
-    max_bytes: usize,
+    sizes: Sizes,
 }
 
 /// Where librdkafka reports to, on the producer's own thread.
@@ -51,10 +52,10 @@ struct BatchOutcome {
 // === impl Client ===
 
 impl Client {
-    /// Starts a producer for topics that take batches of `max_bytes`. It connects in its own time.
+    /// Starts a producer for topics that take this much. It connects in its own time.
     pub(super) fn start(
         settings: &KafkaLogSettings,
-        max_bytes: usize,
+        sizes: Sizes,
         brokers: &Arc<Brokers>,
         regrouper: Weak<Regrouper>,
     ) -> Result<Self, LogError> {
@@ -63,21 +64,21 @@ impl Client {
             brokers: Arc::clone(brokers),
             bootstrap: Bootstrap::new(settings),
             regrouper,
-            batch_bytes: KafkaLogSettings::batch_size(max_bytes),
+            batch_bytes: KafkaLogSettings::batch_size(sizes),
             forgive_after: settings.delivery_timeout,
             failed_at: Mutex::new(None),
             queued_bytes: AtomicU64::new(0),
         };
-        let producer = BaseProducer::from_config_and_context(&settings.producer(max_bytes), context)
+        let producer = BaseProducer::from_config_and_context(&settings.producer(sizes), context)
             .map_err(|error| super::failed(what, &error))?;
         let producer = Arc::new(producer);
         serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, &error))?;
-        Ok(Self { producer, max_bytes })
+        Ok(Self { producer, sizes })
     }
 
     /// What the topics take that it is for.
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Hands a batch over, in order, without waiting for anything.

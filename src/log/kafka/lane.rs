@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::client::Client;
 use super::handover::Handover;
-use super::limits::{DEFAULT_BATCH_BYTES, TopicLimit};
+use super::limits::{DEFAULT_BATCH_BYTES, Sizes, TopicLimit};
 use crate::flow::health::{Condition, Part};
 use crate::log::{AppendBatch, Completion, RecordLimit};
 
@@ -84,20 +84,25 @@ impl Lane {
     }
 
     /// Takes in something about what the topic takes, and lets later batches go to another producer if need be.
-    /// `client_for` gets the producer for batches of a size.
+    /// `client_for` gets the producer for what the topic takes.
     pub(super) fn learn<T, E>(
         &self,
         learn: impl FnOnce(&mut TopicLimit) -> T,
-        client_for: impl FnOnce(usize) -> Result<Arc<Client>, E>,
+        client_for: impl FnOnce(Sizes) -> Result<Arc<Client>, E>,
     ) -> Result<T, E> {
         let mut limit = self.limit.lock();
         let learnt = learn(&mut limit);
         self.record_limit.set(limit.record_bytes());
-        let (before, now) = (self.newest().max_bytes(), limit.batch_bytes());
+        let (before, now) = (self.newest().sizes(), limit.sizes());
         if before != now {
             let client = client_for(now)?;
             self.handover.lock().switch_to(client);
-            tracing::info!(topic = %self.topic, before, now, "the topic takes batches of another size (bytes)");
+            let (topic, batch_bytes) = (&self.topic, now.batch);
+            if before.single == now.single {
+                tracing::debug!(%topic, batch_bytes, "trying batches of another size");
+            } else {
+                tracing::info!(%topic, before = before.single, now = now.single, "the topic takes batches of another size (bytes)");
+            }
         }
         Ok(learnt)
     }
@@ -128,7 +133,19 @@ impl Lane {
 
     /// What is wrong with appends to this topic.
     pub(super) fn conditions(&self) -> impl Iterator<Item = Condition> + use<> {
-        self.refuses().into_iter().chain(self.takes_little())
+        self.refuses().into_iter().chain(self.takes_little()).chain(self.assumes())
+    }
+
+    fn assumes(&self) -> Option<Condition> {
+        let limit = self.limit.lock();
+        let detail = format!(
+            "kafka refuses batches for topic {} that its settings allow, as far as they can be read; batches of {} bytes are \
+             used. Nothing is lost. Let the engine's login describe the settings of its topics (DescribeConfigs), and look for \
+             a proxy or a segment.bytes below max.message.bytes",
+            self.topic,
+            limit.batch_bytes()
+        );
+        limit.is_assumed().then(|| Condition::degraded(Part::Log, "topic_limit_assumed", &*self.topic, detail))
     }
 
     fn takes_little(&self) -> Option<Condition> {

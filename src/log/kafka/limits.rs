@@ -28,6 +28,15 @@ pub(super) struct TopicLimit {
     refused: Option<(usize, Instant)>,
 }
 
+/// What a producer is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sizes {
+    /// Bytes of the largest batch.
+    pub batch: usize,
+    /// Bytes of the largest batch that is one record: more than the other while that is assumed.
+    pub single: usize,
+}
+
 // === impl TopicLimit ===
 
 impl TopicLimit {
@@ -35,6 +44,11 @@ impl TopicLimit {
     pub(super) fn batch_bytes(&self) -> usize {
         let described = self.described.unwrap_or(DEFAULT_BATCH_BYTES);
         self.assumed.map_or(described, |(assumed, _)| described.min(assumed))
+    }
+
+    /// What the topic's producer is made for.
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes { batch: self.batch_bytes(), single: self.described.unwrap_or(DEFAULT_BATCH_BYTES) }
     }
 
     /// The largest record, in bytes of key and value.
@@ -56,6 +70,11 @@ impl TopicLimit {
         let holds = |learnt: &(usize, Instant)| now.saturating_duration_since(learnt.1) < BELIEF;
         self.assumed = self.assumed.filter(holds);
         self.refused = self.refused.filter(holds);
+    }
+
+    /// Whether batches are smaller than the brokers say that the topic takes.
+    pub(super) fn is_assumed(&self) -> bool {
+        self.assumed.is_some()
     }
 
     /// A record was refused that was alone in its batch.
@@ -99,7 +118,7 @@ mod tests {
     fn test_a_refused_batch_is_halved_until_the_brokers_say_more() {
         let (mut limit, now) = (TopicLimit::default(), Instant::now());
         assert!(limit.batch_refused(1_000_000, now));
-        assert_eq!(limit.batch_bytes(), 500_000);
+        assert_eq!(limit.sizes(), Sizes { batch: 500_000, single: DEFAULT_BATCH_BYTES });
         assert_eq!(limit.record_bytes(), 1_048_492, "a record that is alone is still tried");
         assert!(limit.batch_refused(1_000_000, now), "one more that was on its way");
         assert_eq!(limit.batch_bytes(), 500_000);

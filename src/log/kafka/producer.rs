@@ -15,7 +15,7 @@ use super::brokers::Brokers;
 use super::client::Client;
 use super::describe::{TopicConfig, topic_configs};
 use super::lane::{Lane, Pending};
-use super::limits::{DEFAULT_BATCH_BYTES, TopicLimit, batch_bytes_of};
+use super::limits::{Sizes, TopicLimit, batch_bytes_of};
 use super::regroup::Regrouper;
 use super::settings::KafkaLogSettings;
 use crate::flow::health::Condition;
@@ -36,8 +36,8 @@ pub(super) struct Producers {
     brokers: Arc<Brokers>,
     regrouper: Arc<Regrouper>,
     lanes: RwLock<HashMap<Arc<str>, Arc<Lane>>>,
-    /// By the size of their batches. There is always one: it tells whether Kafka can be reached.
-    clients: Mutex<BTreeMap<usize, Arc<Client>>>,
+    /// By what their topics take. There is always one: it tells whether Kafka can be reached.
+    clients: Mutex<BTreeMap<Sizes, Arc<Client>>>,
 }
 
 // === impl BatchProducer ===
@@ -52,7 +52,7 @@ impl BatchProducer {
             lanes: RwLock::default(),
             clients: Mutex::default(),
         });
-        producers.client_for(DEFAULT_BATCH_BYTES)?;
+        producers.client_for(TopicLimit::default().sizes())?;
         Ok(Self { producers, is_closed: AtomicBool::new(false) })
     }
 
@@ -120,25 +120,26 @@ impl Producers {
         if let Some(lane) = self.lanes.read().get(topic) {
             return Ok(Arc::clone(lane));
         }
-        let client = self.client_for(TopicLimit::default().batch_bytes())?;
+        let client = self.client_for(TopicLimit::default().sizes())?;
         let new = || Arc::new(Lane::new(Arc::clone(topic), client));
         Ok(Arc::clone(self.lanes.write().entry(Arc::clone(topic)).or_insert_with(new)))
     }
 
-    /// The producer for topics that take batches of `max_bytes`.
-    fn client_for(&self, max_bytes: usize) -> Result<Arc<Client>, LogError> {
+    /// The producer for topics that take this much.
+    fn client_for(&self, sizes: Sizes) -> Result<Arc<Client>, LogError> {
         let mut clients = self.clients.lock();
-        if let Some(client) = clients.get(&max_bytes) {
+        if let Some(client) = clients.get(&sizes) {
             return Ok(Arc::clone(client));
         }
         let regrouper = Arc::downgrade(&self.regrouper);
-        let client = Arc::new(Client::start(&self.settings, max_bytes, &self.brokers, regrouper)?);
-        clients.insert(max_bytes, Arc::clone(&client));
+        let client = Arc::new(Client::start(&self.settings, sizes, &self.brokers, regrouper)?);
+        clients.insert(sizes, Arc::clone(&client));
         Ok(client)
     }
 
     /// Asks the brokers what these topics take. Blocks, up to ten seconds.
     pub(super) fn ask(&self, topics: &[Arc<str>]) -> Result<(), LogError> {
+        fail::fail_point!("kafka_limits", |_| Err(super::failed("asking what topics take", &"fail point")));
         let context = "asking what topics take";
         let runtime =
             tokio::runtime::Builder::new_current_thread().build().map_err(|error| super::failed(context, &error))?;
@@ -154,17 +155,22 @@ impl Producers {
                 self.learn(&lane, |limit| limit.describe(max_bytes, now))?;
             }
         }
+        let untold: Vec<_> =
+            self.lanes.read().values().filter(|lane| !configs.contains_key(&**lane.topic())).cloned().collect();
+        for lane in untold {
+            self.learn(&lane, |limit| limit.forget(now))?;
+        }
         self.retire();
         Ok(())
     }
 
     /// Takes in something about what a topic takes.
     pub(super) fn learn<T>(&self, lane: &Lane, learn: impl FnOnce(&mut TopicLimit) -> T) -> Result<T, LogError> {
-        lane.learn(learn, |max_bytes| self.client_for(max_bytes))
+        lane.learn(learn, |sizes| self.client_for(sizes))
     }
 
     /// Ends producers that no topic needs any more, but never the last one.
-    fn retire(&self) {
+    pub(super) fn retire(&self) {
         let mut clients = self.clients.lock();
         // Lanes hold theirs.
         let (used, unused) = std::mem::take(&mut *clients)

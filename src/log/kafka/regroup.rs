@@ -3,7 +3,7 @@
 //!
 //! librdkafka fills a batch up to the producer's size, whatever the topic, and gives all of its records up when the batch
 //! is refused. A record is at fault only if it came alone, which it does if it is larger than a whole batch; all others
-//! are good and only need smaller ones. Works on a thread that is there only while there is something to do.
+//! are good and only need smaller ones; they come behind what was taken meanwhile. Works on a thread that is there only while there is something to do.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -134,4 +134,5 @@ fn send_again(producers: &Producers, refused: Vec<Refused>) {
             Err(error) => refused.give_up(AppendError::Unavailable(error.to_string())),
         }
     }
+    producers.retire();
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::limits::Sizes;
 use crate::tls::ServerTrust;
 
 /// How our clients call themselves: also how a group tells its own members from others.
@@ -120,19 +121,19 @@ impl KafkaLogSettings {
         }
     }
 
-    /// The most bytes that a batch of several records gets, for a topic that takes batches of `max_bytes`.
-    pub(super) fn batch_size(max_bytes: usize) -> usize {
-        max_bytes.clamp(1, MAX_BATCH_BYTES)
+    /// The most bytes that a batch of several records gets.
+    pub(super) fn batch_size(sizes: Sizes) -> usize {
+        sizes.batch.clamp(1, MAX_BATCH_BYTES)
     }
 
-    /// A producer for topics that take batches of `max_bytes`: idempotent, so that a retry of librdkafka's neither doubles
+    /// A producer for topics that take this much: idempotent, so that a retry of librdkafka's neither doubles
     /// nor reorders records.
-    pub(super) fn producer(&self, max_bytes: usize) -> ClientConfig {
+    pub(super) fn producer(&self, sizes: Sizes) -> ClientConfig {
         self.client(&[
             // What one record may have, and the room that is set aside for a request: not more than needed.
-            ("message.max.bytes", max_bytes.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES).to_string()),
+            ("message.max.bytes", sizes.single.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES).to_string()),
             // A batch ends before this, but for one record that is larger by itself.
-            ("batch.size", Self::batch_size(max_bytes).to_string()),
+            ("batch.size", Self::batch_size(sizes).to_string()),
             ("acks", "all".to_owned()),
             ("enable.idempotence", "true".to_owned()),
             ("delivery.timeout.ms", millis(self.delivery_timeout)),
