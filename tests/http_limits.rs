@@ -130,13 +130,15 @@ async fn a_body_that_is_broken_off_is_told_in_our_words() {
     let to = address(&running);
     let head = "POST /v1/events/position HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n";
     let event = event("d", 1);
-    for (rest, detail) in [
-        (format!("Content-Length: 5000\r\n\r\n{event}\n"), "the connection ended before the body did"),
-        (format!("Transfer-Encoding: chunked\r\n\r\nffff\r\n{event}\n"), "the connection ended before the body did"),
+    for (rest, and_no_more) in [
+        (format!("Content-Length: 5000\r\n\r\n{event}\n"), true),
+        (format!("Transfer-Encoding: chunked\r\n\r\nffff\r\n{event}\n"), true),
+        ("Transfer-Encoding: chunked\r\n\r\nnonsense\r\n".to_owned(), false),
     ] {
-        let told = say(to, format!("{head}{rest}").as_bytes(), true).await;
+        let told = say(to, format!("{head}{rest}").as_bytes(), and_no_more).await;
         let answer = Answer::parse(told.as_bytes()).unwrap_or_else(|| panic!("{rest}: {told}"));
-        assert_eq!(answer.problem(400, "malformed-body")["detail"], detail);
+        let problem = answer.problem(400, "malformed-body");
+        assert_eq!(problem["detail"], "it ended too early, or its chunks are not as they should be");
     }
     running.assert_unharmed().await;
     running.stop().await;

@@ -85,9 +85,11 @@ impl Doors {
 
     /// Lets devices and clients in: what they send goes to these decoders, or the way that the decoders know.
     pub(super) fn lead_to(&self, config: &Config, decoders: Vec<ActorRef<Decoder>>, parts: Arc<DecoderParts>) {
-        self.edge.open(decoders);
         let (edge, credentials) = (Arc::clone(&self.edge), Arc::clone(&self.credentials));
-        self.entrance.open(Ingest::new(ingest_limits(config), parts, edge, credentials));
+        let ingest = Ingest::new(ingest_limits(config), parts, edge, credentials);
+        // Before the edge, by which both doors are seen to be open.
+        self.entrance.open(ingest);
+        self.edge.open(decoders);
     }
 
     /// Accepts nothing more. What is returned ends when the requests under way are answered, or, if they are not to be, cut

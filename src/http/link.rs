@@ -157,6 +157,19 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Link<T> {
         Poll::Ready(Ok(bytes.len()))
     }
 
+    /// Only for HTTP/2; of HTTP/1.1 the library writes one buffer at a time.
+    fn is_write_vectored(&self) -> bool {
+        self.talk.is_none() && self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(context, buffers)
+    }
+
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_flush(context)
     }

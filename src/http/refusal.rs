@@ -34,7 +34,8 @@ struct BeforeEnd {
 /// Answers a request that is refused.
 pub(super) async fn refuse(request: &HttpRequest, mut unread: web::Payload, problem: &Problem) -> HttpResponse {
     let answer = problem.error_response();
-    if is_short(request) && ends(&mut unread).await {
+    // To wait for what cannot come would be the end of the connection, without an answer.
+    if !problem.has_more() || is_short(request) && ends(&mut unread).await {
         return answer;
     }
     answer.map_body(|_, answer| BoxBody::new(BeforeEnd { answer, _unread: unread }))

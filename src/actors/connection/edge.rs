@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Depart;
 use crate::actors::decoder::Decoder;
@@ -22,6 +23,9 @@ use crate::supervision::{ActorRef, Status, jitter};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry, now_us};
 use crate::tls::ServerTls;
+
+/// For so long after the beginning of a start, who comes is not sent away but waits.
+const START_GRACE: Duration = Duration::from_millis(500);
 
 /// Limits of one connection, as announced in Welcome. A connection keeps those that it began with.
 #[derive(Debug, Clone)]
@@ -60,6 +64,9 @@ pub struct Edge {
     pub(in crate::actors) tls: Option<Arc<ServerTls>>,
     /// Empty until the way behind it is built.
     decoders: OnceLock<Vec<ActorRef<Decoder>>>,
+    /// Whether they are there.
+    is_open: watch::Sender<bool>,
+    began: Instant,
     /// Tells what a start waits for.
     status: Arc<Status>,
     devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
@@ -131,6 +138,8 @@ impl Edge {
             credentials,
             tls,
             decoders: OnceLock::new(),
+            is_open: watch::Sender::new(false),
+            began: Instant::now(),
             status,
             devices,
             num_connections_ever,
@@ -143,6 +152,17 @@ impl Edge {
     pub fn open(&self, decoders: Vec<ActorRef<Decoder>>) {
         let is_first = self.decoders.set(decoders).is_ok();
         assert!(is_first, "the edge was opened before");
+        self.is_open.send_replace(true);
+    }
+
+    /// Waits until devices and clients are let in, but only at the very beginning of a start: one that waits for nobody is
+    /// over before a client that was sent away could have come back.
+    pub(crate) async fn opening(&self) {
+        if self.decoders.get().is_none() {
+            let left = START_GRACE.saturating_sub(self.began.elapsed());
+            // Opened or not: who asks looks again.
+            let _ = timeout(left, self.is_open.subscribe().wait_for(|is_open| *is_open)).await;
+        }
     }
 
     /// Why nobody is let in yet, for outsiders: what a start waits for, and nothing of where that is.
@@ -234,9 +254,11 @@ impl Edge {
         millis(self.limits.load().reconnect_spread.mul_f64(jitter()))
     }
 
-    /// How long one is to stay away who came while nobody is let in, in milliseconds: a whole fleet may be waiting.
+    /// How long one is to stay away who came while nobody is let in, in milliseconds. A whole fleet may be waiting: the
+    /// longer the start has taken, the more of `reconnect_spread` its devices are spread over.
     pub(crate) fn after_start_ms(&self) -> u32 {
-        self.come_back_ms(Duration::from_millis(self.reconnect_ms().into()))
+        let spread = self.limits.load().reconnect_spread.min(self.began.elapsed());
+        self.come_back_ms(spread.mul_f64(jitter()))
     }
 
     /// A device always meets the same decoder, so that its packages keep their order.

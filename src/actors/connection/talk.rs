@@ -29,6 +29,7 @@ pub(super) async fn greet(
     limits: &EdgeLimits,
     reading: &mut Reading,
 ) -> Result<(DeviceId, Proof), End> {
+    edge.opening().await;
     // Through TLS nothing is heard before its handshake, which has ended when Hello is there.
     if !wire.is_secure()
         && let Some(why) = edge.not_open()

@@ -206,10 +206,9 @@ fn corrupt(error: Corrupt) -> Problem {
 
 fn unreadable(error: PayloadError) -> Problem {
     let detail = match error {
-        PayloadError::Incomplete(_) | PayloadError::Io(_) => "the connection ended before the body did",
-        PayloadError::EncodingCorrupted => "its chunks are not as Transfer-Encoding says",
-        PayloadError::Http2Payload(_) => "its stream was reset before the body had ended, or is not as it should be",
-        _ => "it could not be received",
+        PayloadError::Http2Payload(_) => "its stream was reset before the body had ended",
+        // The library does not tell the two apart.
+        _ => "it ended too early, or its chunks are not as they should be",
     };
-    Problem::new(Kind::MalformedBody, detail)
+    Problem::new(Kind::MalformedBody, detail).broken_off()
 }

@@ -79,7 +79,7 @@ async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Pay
     if request.method() != Method::POST {
         return Err(Problem::method_not_allowed("POST"));
     }
-    let ingest = entrance.ingest()?;
+    let ingest = entrance.ingest().await?;
     let rules = ingest.parts.rules.load_full();
     let meter = ingest.admit_events(request, type_name).await?;
     let unknown = || {

@@ -109,12 +109,14 @@ impl Entrance {
         assert!(is_first, "the entrance was opened before");
     }
 
-    fn ingest(&self) -> Result<&Ingest, Problem> {
-        self.ingest.get().ok_or_else(|| {
-            let detail = self.edge.not_open().unwrap_or_else(|| "the server is starting".to_owned());
-            let delay = Duration::from_millis(self.edge.after_start_ms().into());
-            Problem::new(Kind::Starting, detail).retry_after(delay)
-        })
+    async fn ingest(&self) -> Result<&Ingest, Problem> {
+        self.edge.opening().await;
+        let why = match (self.edge.not_open(), self.ingest.get()) {
+            (None, Some(ingest)) => return Ok(ingest),
+            (why, _) => why.unwrap_or_else(|| "the server is starting".to_owned()),
+        };
+        let delay = Duration::from_millis(self.edge.after_start_ms().into());
+        Err(Problem::new(Kind::Starting, why).retry_after(delay))
     }
 }
 

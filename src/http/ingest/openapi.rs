@@ -20,7 +20,7 @@ const BEARER: &str = "bearer";
 
 /// Describes the service.
 pub(super) async fn get(entrance: web::Data<Entrance>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(document(&entrance.ingest()?.parts.rules.load().catalog)))
+    Ok(HttpResponse::Ok().json(document(&entrance.ingest().await?.parts.rules.load().catalog)))
 }
 
 /// The document for these types.

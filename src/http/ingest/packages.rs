@@ -40,7 +40,7 @@ pub(super) async fn post(
 
 async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
-    let ingest = entrance.ingest()?;
+    let ingest = entrance.ingest().await?;
     let (device_id, meter) = ingest.admit_package(request).await?;
     if !media_type(request)?.eq_ignore_ascii_case(PACKAGE) {
         return Err(Problem::new(Kind::MediaType, format!("taken is {PACKAGE}")));

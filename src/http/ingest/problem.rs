@@ -24,6 +24,8 @@ pub(in crate::http) struct Problem {
     retry_after: Option<Duration>,
     /// Of a method that is not allowed: those that are.
     allow: Option<&'static str>,
+    /// Nothing more can come of the request's body.
+    is_broken_off: bool,
     told: Option<Box<Told>>,
 }
 
@@ -130,13 +132,24 @@ kinds! {
 
 impl Problem {
     pub(in crate::http) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None, allow: None, told: None }
+        Self { kind, detail: detail.into(), retry_after: None, allow: None, is_broken_off: false, told: None }
     }
 
     /// The path takes these methods, and another one was asked for.
     pub(in crate::http) fn method_not_allowed(methods: &'static str) -> Self {
         let problem = Self::new(Kind::MethodNotAllowed, format!("the path takes {methods}"));
         Self { allow: Some(methods), ..problem }
+    }
+
+    /// Nothing more can come of the request's body.
+    pub(super) fn broken_off(mut self) -> Self {
+        self.is_broken_off = true;
+        self
+    }
+
+    /// Whether something may still come of the request's body.
+    pub(in crate::http) fn has_more(&self) -> bool {
+        !self.is_broken_off
     }
 
     /// Asks for the request again after this time.
