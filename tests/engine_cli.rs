@@ -103,6 +103,34 @@ fn every_command_and_option_is_in_the_documents() {
 }
 
 #[test]
+fn every_code_of_health_is_in_the_operators_table() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
+    let (mut directories, mut codes) = (vec![root.join("src")], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => codes.extend(codes_in(&std::fs::read_to_string(path).unwrap())),
+            }
+        }
+    }
+    assert!(codes.iter().any(|code| code == "store_unavailable"), "{codes:?}");
+    let lacking: Vec<&String> = codes.iter().filter(|code| !table.contains(&format!("`{code}`"))).collect();
+    assert!(lacking.is_empty(), "docs/troubleshooting.md lacks {lacking:?}");
+}
+
+/// The codes of the conditions that a source file makes, as far as they are written where the condition is made.
+fn codes_in(source: &str) -> Vec<String> {
+    let made =
+        source.split("Condition::").filter_map(|rest| rest.strip_prefix("degraded(").or(rest.strip_prefix("failing(")));
+    let arguments = made.filter_map(|rest| rest.trim_start().strip_prefix("Part::")?.split_once(','));
+    let codes = arguments.filter_map(|(_, rest)| rest.trim_start().strip_prefix('"')?.split('"').next());
+    codes.map(str::to_owned).collect()
+}
+
+#[test]
 fn simulate_gate_refuses_a_wrong_scenario_and_prints_figures_of_a_right_one() {
     let directory = tempfile::tempdir().unwrap();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios/calm.toml");
