@@ -139,11 +139,15 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Seconds are enough for people, and minutes where it is hours.
-fn rounded(duration: Duration) -> humantime::FormattedDuration {
-    let seconds = duration.as_secs();
-    let shown = if seconds < 3600 { seconds } else { (seconds + 30) / 60 * 60 };
-    humantime::format_duration(Duration::from_secs(shown))
+/// Seconds are enough for people, minutes where it is hours, and days where it is many.
+fn rounded(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds < 3600 => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        seconds if seconds < 3 * 86_400 => {
+            humantime::format_duration(Duration::from_secs((seconds + 30) / 60 * 60)).to_string()
+        }
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 // === impl Witness ===
