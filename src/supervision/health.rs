@@ -136,9 +136,8 @@ impl Status {
                     error!(part = part.name(), code, "{detail}");
                 }
                 Change::Began(Condition { part, code, detail, .. }) => warn!(part = part.name(), code, "{detail}"),
-                Change::Ended { condition: Condition { part, code, subject, .. }, lasted } => {
-                    let subject = (!subject.is_empty()).then_some(subject);
-                    info!(part = part.name(), code, subject, lasted_s = lasted.as_secs(), "over");
+                Change::Ended { condition: Condition { part, code, detail, .. }, lasted } => {
+                    info!(part = part.name(), code, lasted_s = lasted.as_secs(), "no longer: {detail}");
                 }
             }
         }

@@ -139,7 +139,8 @@ impl Brokers {
         }
     }
 
-    fn on_up(&self) {
+    /// A broker has answered.
+    pub(super) fn on_up(&self) {
         if !self.is_up.swap(true, Ordering::AcqRel) {
             tracing::info!("kafka can be reached");
         }

@@ -120,11 +120,14 @@ impl Log for KafkaLog {
     }
 
     fn apply(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
-        admin::apply(self.settings.clone(), topics.to_vec()).boxed()
+        let asking = admin::apply(self.settings.clone(), topics.to_vec());
+        async move { asking.await.inspect(|_| self.brokers.on_up()) }.boxed()
     }
 
     fn check(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<(), LogError>> {
-        admin::check(self.settings.clone(), topics.to_vec()).boxed()
+        let asking = admin::check(self.settings.clone(), topics.to_vec());
+        // The producer tells of its connections once a second; until then nobody has to be told that Kafka is away.
+        async move { asking.await.inspect(|()| self.brokers.on_up()) }.boxed()
     }
 
     fn put_schema(&self, fingerprint: [u8; 8], schema_json: String) -> BoxFuture<'_, Result<(), LogError>> {
