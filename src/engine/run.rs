@@ -27,7 +27,7 @@ use crate::flow::memory::MemoryBudget;
 use crate::http::{self, View};
 use crate::protocol::layout::Catalog;
 use crate::supervision::{Phase, RestartPolicy, Status, Supervisor, jitter};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, lines};
 
 /// How often histogram intervals end.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -77,6 +77,8 @@ impl Run {
             doorkeeper: Arc::new(Doorkeeper::new(doorkeeper::limits(&config.limits))),
             reloads: Arc::new(Reloads::default()),
         };
+        view.status.watch(lines::conditions);
+        view.status.measure(lines::gauges);
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;

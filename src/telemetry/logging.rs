@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
+use super::lines::Lines;
 use crate::config::{Logging, LoggingFormat};
 
 /// Libraries that log what any outsider can send, requests that are not HTTP and handshakes that are not TLS, as errors or
@@ -46,7 +47,7 @@ pub struct Levels(EnvFilter);
 pub fn init(logging: &Logging) -> Result<LogLevels, LoggingError> {
     let Levels(filter) = levels(&logging.level)?;
     let (filter, handle) = reload::Layer::new(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(|| Lines);
     let lines = match logging.format {
         LoggingFormat::Human => lines.compact().with_ansi(std::io::stderr().is_terminal()).boxed(),
         LoggingFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -1,10 +1,11 @@
 //! What the engine measures: latency histograms by stage and counters of what has been confirmed.
 //!
-//! One [`Telemetry`] is built at start and passed to every part; nothing here is global.
+//! One [`Telemetry`] is built at start and passed to every part; nothing here is global but [`lines`], as stderr is.
 
 mod cells;
 pub mod counters;
 pub mod histogram;
+pub mod lines;
 pub mod logging;
 
 pub use counters::{Counters, CountersSnapshot};

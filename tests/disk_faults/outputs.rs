@@ -6,8 +6,10 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
+use super::common::http as common_http;
 use super::common::process::{Process, arg, run, surgetank, told};
 use super::common::site::Site;
+use super::common::until_true;
 
 /// Runs a command whose stdout is a disk without room.
 fn run_full(arguments: &[&str]) -> Output {
@@ -82,6 +84,27 @@ fn a_stderr_that_takes_nothing_is_no_failure() {
     assert_eq!(ends(&["check", "--config", arg(&site.config_path())]), Some(0));
     assert_eq!(ends(&["check", "--config", "/none"]), Some(2));
     assert_eq!(ends(&["token", "new", "--kind", "device"]), Some(1), "the token is told there, and only there");
+}
+
+/// Nobody can hear it, so it says so where it is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_whose_log_lines_cannot_be_written_works_and_tells_of_it() {
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = Site::new(&[("http.listen", &format!("{:?}", http.to_string()))]);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let config = site.config_path();
+    let mut engine = surgetank(&["run", "--config", arg(&config)]).stderr(full).spawn().unwrap();
+    until_true("the engine to tell of its log lines", async || {
+        let health = common_http::try_get(http, "/health").await;
+        health.is_some_and(|(status, body)| {
+            let told = body["disk"]["conditions"].to_string();
+            status == 200 && told.contains("log_lines_lost") && told.contains("No space left on device")
+        })
+    })
+    .await;
+    assert_eq!(common_http::get(http, "/health/ready").await.0, 200);
+    engine.kill().unwrap();
+    engine.wait().unwrap();
 }
 
 #[test]
