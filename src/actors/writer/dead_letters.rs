@@ -32,7 +32,7 @@ impl<'a> DeadLetters<'a> {
     pub(super) async fn bury(&self, from: &TopicPartition, batch: &RecordBatch, rejects: &[Reject]) {
         let plans = self.parts.schemas.plans();
         for reject in rejects {
-            let Some(record) = batch.records.get(reject.record as usize) else { continue };
+            let record = &batch.records[reject.record as usize];
             let (key, value) = (record.key(&batch.data), record.value(&batch.data));
             let device_id = String::from_utf8_lossy(key);
             let identity = RecordIdentity::peek(value);
