@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -27,7 +26,7 @@ use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
-use crate::actors::writer::{Writer, WriterParts};
+use crate::actors::writer::{Tables, Writer, WriterParts};
 use crate::config::{Config, LogKind};
 use crate::flow::credit::Credits;
 use crate::http::ingest::{Ingest, IngestLimits};
@@ -108,6 +107,9 @@ pub(super) async fn build(
 impl Parts<'_> {
     fn writers(&self, rooms: &Rooms, schemas: Arc<Schemas>, dead_letter: &TopicRoute) -> Vec<ActorRef<Writer>> {
         let config = &self.config.writer;
+        let tables = Arc::new(Tables::new(self.config.store.ttl));
+        let watched = Arc::clone(&tables);
+        self.view.status.watch(move || watched.conditions());
         let parts = Arc::new(WriterParts {
             store: Arc::clone(&rooms.store),
             schemas,
@@ -115,7 +117,7 @@ impl Parts<'_> {
             retry: (config.retry_min, config.retry_max),
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
-            store_down: AtomicBool::new(false),
+            tables,
         });
         let start = |index: usize| {
             let parts = Arc::clone(&parts);

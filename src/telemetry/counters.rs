@@ -21,6 +21,8 @@ pub struct Counters {
     pub rows: AtomicU64,
     /// Records confirmed by the dead-letter topic, from the edge and from the writers.
     pub dead_letters: AtomicU64,
+    /// Records that are dead letters because the store refused their rows for what they hold.
+    pub refused_rows: AtomicU64,
     /// Writes that the store did not confirm and that were tried again.
     pub write_retries: AtomicU64,
 }
@@ -36,6 +38,7 @@ pub struct CountersSnapshot {
     pub packages: u64,
     pub rows: u64,
     pub dead_letters: u64,
+    pub refused_rows: u64,
     pub write_retries: u64,
 }
 
@@ -51,6 +54,7 @@ impl Counters {
             packages: get(&self.packages),
             rows: get(&self.rows),
             dead_letters: get(&self.dead_letters),
+            refused_rows: get(&self.refused_rows),
             write_retries: get(&self.write_retries),
         }
     }

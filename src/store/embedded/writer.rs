@@ -16,7 +16,7 @@ use tracing::{error, warn};
 use super::database::WriterLock;
 use super::expiry::Expiry;
 use super::schema;
-use super::transaction::GroupWriter;
+use super::transaction::{Fault, GroupWriter};
 use crate::protocol::row::{RowGroup, Table};
 use crate::store::{StoreError, WriteError};
 
@@ -151,14 +151,14 @@ impl Writer {
         self.note_health(&outcomes);
         for ((done, permit), outcome) in waiting.into_iter().zip(outcomes) {
             drop(permit);
-            let _ = done.send(outcome);
+            let _ = done.send(outcome.map_err(WriteError::from));
         }
         next_opt
     }
 
-    fn note_health(&self, outcomes: &[Result<(), WriteError>]) {
+    fn note_health(&self, outcomes: &[Result<(), Fault>]) {
         let failure = outcomes.iter().find_map(|outcome| match outcome {
-            Err(WriteError::Transient(cause)) => Some(cause),
+            Err(Fault::Busy(cause) | Fault::Database(cause)) => Some(cause),
             _ => None,
         });
         let mut health = self.shared.health.lock();
