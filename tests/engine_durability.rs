@@ -317,3 +317,21 @@ async fn rule_2_a_row_that_the_store_refuses_goes_to_the_dead_letters_and_holds_
     assert_eq!(dead_letters(&config, &*running.started.rooms.log).len(), 3);
     running.stop().await;
 }
+
+/// A writer that dies in the middle of a batch has settled nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_2_a_panic_in_the_middle_of_a_batch_has_it_written_again() {
+    let _scenario = FailScenario::setup();
+    let site = Site::new(&QUICK_RESTARTS);
+    let running = site.launch().await;
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    fail::cfg("write_group", "2*panic").unwrap();
+    let time = now_ms();
+    let messages: Vec<_> = (0..50).map(|sequence| position_at(sequence, sequence, time)).collect();
+    device.accepted(&messages).await;
+    running.catch_up().await;
+    assert_eq!(site.number("SELECT count(*) FROM position"), 50);
+    assert!(dead_letters(&site.config(), &*running.started.rooms.log).is_empty());
+    assert_eq!(running.group("writer").actors.iter().map(|actor| actor.restarts).sum::<u64>(), 2);
+    running.stop().await;
+}

@@ -43,6 +43,7 @@ async fn keeps_the_contract() -> TestResult {
             connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
             connection.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).expect("drop");
         }),
+        is_compatible: Box::new(|_, _| false),
     };
     check_all(&room).await;
     store.close().await;

@@ -251,8 +251,9 @@ impl PartitionConsumer {
         let batch = self.gathered.take();
         self.read_records.record(batch.records.len() as u64);
         let id = self.watermark.track(batch.next_offset);
-        let Some(memory) = self.gathered_memory.take().map(Arc::new) else { return };
-        self.in_flight.insert(id, InHand { records: Arc::new(batch), memory });
+        // Every read takes some. Going on without would leave a batch that is tracked and never written.
+        let Some(memory) = self.gathered_memory.take() else { unreachable!("what was gathered takes no memory") };
+        self.in_flight.insert(id, InHand { records: Arc::new(batch), memory: Arc::new(memory) });
         let turn = self.turn.take();
         self.dispatch(id, turn, ctx);
     }

@@ -1,7 +1,6 @@
 //! Builds the data path from the sink upwards: each part receives what it sends to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -23,7 +22,7 @@ use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
-use crate::actors::writer::{Unconfirmed, Writer, WriterParts};
+use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
 use crate::http::View;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
@@ -89,9 +88,10 @@ pub(super) async fn build(
 impl Parts<'_> {
     fn writers(&self, rooms: &Rooms, schemas: Arc<Schemas>, dead_letter: &TopicRoute) -> Vec<ActorRef<Writer>> {
         let config = &self.config.writer;
+        let tables = Arc::new(Tables::new(self.config.store.ttl));
         let unconfirmed = Arc::new(Unconfirmed::new(dead_letter_topic(self.config).name));
-        let asked = Arc::clone(&unconfirmed);
-        self.view.status.watch(move || asked.condition().into_iter().collect());
+        let watched = (Arc::clone(&tables), Arc::clone(&unconfirmed));
+        self.view.status.watch(move || watched.0.conditions().into_iter().chain(watched.1.condition()).collect());
         let parts = Arc::new(WriterParts {
             store: Arc::clone(&rooms.store),
             schemas,
@@ -100,7 +100,7 @@ impl Parts<'_> {
             retry: (config.retry_min, config.retry_max),
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
-            store_down: AtomicBool::new(false),
+            tables,
         });
         let start = |index: usize| {
             let parts = Arc::clone(&parts);

@@ -33,13 +33,19 @@ pub enum Grouping {
     },
 }
 
-/// Why rows were not written.
+/// Why rows were not written. Told apart by the codes that stores answer with, never by their texts.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
-    /// May work later: timeout, overload, too few replicas, connection lost, disk full. Write the same group again.
+    /// The store could not take them now, and its load may be why: timeout, overload, too few replicas, rate limit,
+    /// connection lost. Write the same group again, with fewer writes in flight.
     #[error("store unavailable: {0}")]
     Transient(String),
-    /// Will never work: the store refused the rows as invalid. With several rows, at least one of them is at fault.
+    /// The table, or the store as a whole, takes nothing as things are: a table dropped or altered, a permission, a
+    /// setting, a full disk. An operator can mend it, and then the same rows are good; it says nothing of the load.
+    #[error("not writable: {0}")]
+    Table(String),
+    /// The store refused the rows with a code that bad values share with settings and guardrails. With several rows, one
+    /// of them may be at fault; whether it is tells [`Store::judge`].
     #[error("rows refused by the store: {0}")]
     Invalid(String),
 }
@@ -82,6 +88,18 @@ pub enum StoreError {
     },
 }
 
+// === impl WriteError ===
+
+impl WriteError {
+    /// What a refusal of a row means that was confirmed before: the row is good, so the table is not.
+    fn of_known_good(self) -> Self {
+        match self {
+            Self::Invalid(reason) => Self::Table(reason),
+            other => other,
+        }
+    }
+}
+
 /// The key of a stored row, for ledgers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
@@ -101,6 +119,10 @@ pub trait Store: Send + Sync {
     /// Writes one group; `Ok` only when the store has confirmed every row. The future is driven by the store's own
     /// threads: dropping it does not take the write back. The caller bounds what is in flight.
     fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>>;
+
+    /// Tells who is at fault when rows were refused: writes a row that was confirmed before, and then them, in one place
+    /// of the store. If both are refused it is [`WriteError::Table`], if only the suspects are, [`WriteError::Invalid`].
+    fn judge(&self, suspects: Arc<RowGroup>, known_good: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>>;
 
     /// Creates what is missing (keyspace, tables, columns) and says what it did, one line per change.
     fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;

@@ -21,6 +21,8 @@ pub struct Counters {
     pub rows: AtomicU64,
     /// Records confirmed by the dead-letter topic, from the edge and from the writers.
     pub dead_letters: AtomicU64,
+    /// Records that are dead letters because the store refused their rows for what they hold.
+    pub refused_rows: AtomicU64,
     /// Writes that the store did not confirm and that were tried again.
     pub write_retries: AtomicU64,
     /// Writer schemas that were missing in the log and are there again.
@@ -44,6 +46,7 @@ pub struct CountersSnapshot {
     pub packages: u64,
     pub rows: u64,
     pub dead_letters: u64,
+    pub refused_rows: u64,
     pub write_retries: u64,
     pub schemas_restored: u64,
     pub lost_records: u64,
@@ -63,6 +66,7 @@ impl Counters {
             packages: get(&self.packages),
             rows: get(&self.rows),
             dead_letters: get(&self.dead_letters),
+            refused_rows: get(&self.refused_rows),
             write_retries: get(&self.write_retries),
             schemas_restored: get(&self.schemas_restored),
             lost_records: get(&self.lost_records),

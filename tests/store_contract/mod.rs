@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use surgetank::protocol::row::{Cell, Column, ColumnKind, RowGroup, ScalarKind, Span, Table};
@@ -14,6 +15,9 @@ use surgetank::store::{RowKey, Store, StoreError, WriteError};
 /// A day in 2026, as milliseconds.
 pub const DAY_MS: i64 = 1_767_225_600_000;
 
+/// How long a store may take to see that a table has changed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A store under test.
 pub struct Room {
     pub store: Arc<dyn Store>,
@@ -21,6 +25,8 @@ pub struct Room {
     pub read: Box<dyn Fn(&str) -> Vec<String>>,
     /// Drops a table behind the store's back.
     pub drop_table: Box<dyn Fn(&str)>,
+    /// Whether the database says of the second type that it takes values of the first.
+    pub is_compatible: Box<dyn Fn(ColumnKind, ColumnKind) -> bool>,
 }
 
 /// A table with the identity columns and these.
@@ -121,6 +127,8 @@ pub async fn check_all(room: &Room) {
     shapes_are_checked(room).await;
     bad_rows_fail_their_group_only(room).await;
     a_dropped_table_is_no_fault_of_the_rows(room).await;
+    a_known_good_row_tells_who_is_at_fault(room).await;
+    a_table_of_other_types_gets_nothing(room).await;
 }
 
 async fn written_rows_are_found(room: &Room) {
@@ -245,11 +253,102 @@ async fn a_dropped_table_is_no_fault_of_the_rows(room: &Room) {
     room.store.write(group(&table, "a", 0, 5)).await.expect("while the table is there");
     (room.drop_table)(&table.name);
     for num_rows in [1, 5] {
-        let outcome = room.store.write(group(&table, "a", 0, num_rows)).await;
-        assert!(matches!(outcome, Err(WriteError::Transient(_))), "{outcome:?}");
+        stopped(room, &group(&table, "a", 0, num_rows)).await;
     }
+    room.store.apply(std::slice::from_ref(&table)).await.expect("made again by an operator");
+    written(room, &group(&table, "a", 0, 5)).await;
+    assert_eq!(keys(&*room.store, &table).await.len(), 5);
+}
+
+/// A store may hear a little later than it happens that a table has changed; until then it may only refuse.
+async fn stopped(room: &Room, rows: &Arc<RowGroup>) {
+    let began = Instant::now();
+    loop {
+        match room.store.write(rows.clone()).await {
+            Err(WriteError::Table(_)) => return,
+            Err(WriteError::Invalid(_)) if began.elapsed() < PATIENCE => {}
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+}
+
+/// Types that the server itself takes for one another are told apart by looking at the table, which is done often.
+async fn stopped_soon(room: &Room, rows: &Arc<RowGroup>) {
+    let began = Instant::now();
+    while !matches!(room.store.write(rows.clone()).await, Err(WriteError::Table(_))) {
+        assert!(began.elapsed() < Duration::from_secs(3), "written on and on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// It goes on by itself.
+async fn written(room: &Room, rows: &Arc<RowGroup>) {
+    let began = Instant::now();
+    while let Err(error) = room.store.write(rows.clone()).await {
+        assert!(matches!(error, WriteError::Table(_)) && began.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn a_known_good_row_tells_who_is_at_fault(room: &Room) {
+    let table = simple_table("contract_judge");
     ready(room, &table).await;
-    room.store.write(group(&table, "a", 0, 5)).await.expect("once it is back");
+    let good = group(&table, "good", 0, 1);
+    room.store.write(good.clone()).await.expect("good");
+    let mut bad = GroupBuilder::new(&table);
+    let text = bad.span(b"no number");
+    let bad = bad.row("bad", DAY_MS, 1, vec![Cell::Text(text)]).row("bad", DAY_MS, 2, vec![Cell::Int(2)]).build();
+    let outcome = room.store.judge(bad.clone(), good.clone()).await;
+    assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{outcome:?}");
+    room.store.judge(group(&table, "other", 0, 3), good.clone()).await.expect("rows that are good after all");
+    assert_eq!(keys(&*room.store, &table).await.len(), 4);
+    let outcome = room.store.judge(good.clone(), bad).await;
+    assert!(matches!(outcome, Err(WriteError::Table(_))), "the row that was good is refused: {outcome:?}");
+    (room.drop_table)(&table.name);
+    let outcome = room.store.judge(group(&table, "other", 0, 3), good).await;
+    assert!(matches!(outcome, Err(WriteError::Table(_))), "{outcome:?}");
+}
+
+/// Whatever a table is made anew as behind the store's back, it gets no value that was meant for another type.
+async fn a_table_of_other_types_gets_nothing(room: &Room) {
+    let scalar = ColumnKind::Scalar;
+    let list = ColumnKind::List(ScalarKind::Int);
+    let cases = [
+        (scalar(ScalarKind::Double), Cell::Double(15.5), [scalar(ScalarKind::Long), scalar(ScalarKind::Bytes)]),
+        (list, Cell::List(vec![Cell::Int(7)]), [ColumnKind::List(ScalarKind::Float), scalar(ScalarKind::Bytes)]),
+    ];
+    let name = "contract_types";
+    for (kind, cell, others) in cases {
+        let right = table(name, &[("value", kind)]);
+        ready(room, &right).await;
+        let rows = GroupBuilder::new(&right).row("a", DAY_MS, 1, vec![cell.clone()]);
+        let rows = rows.row("a", DAY_MS, 2, vec![cell.clone()]).build();
+        let row = Arc::new(RowGroup { cells: rows.cells[..7].to_vec(), ..(*rows).clone() });
+        room.store.write(rows.clone()).await.expect("as prepared");
+        for other in others {
+            let wrong = table(name, &[("value", other)]);
+            (room.drop_table)(name);
+            room.store.apply(std::slice::from_ref(&wrong)).await.expect("another shape");
+            if room.store.apply(std::slice::from_ref(&right)).await.is_ok() {
+                continue; // Both kinds are the same type there.
+            }
+            let is_compatible = (room.is_compatible)(kind, other);
+            for rows in [&row, &rows] {
+                if is_compatible {
+                    stopped_soon(room, rows).await;
+                } else {
+                    stopped(room, rows).await;
+                }
+            }
+            let num_rows = keys(&*room.store, &wrong).await.len();
+            assert!(is_compatible || num_rows == 0, "{kind:?} in {other:?}");
+        }
+        (room.drop_table)(name);
+        room.store.apply(std::slice::from_ref(&right)).await.expect("right again");
+        written(room, &row).await;
+        written(room, &rows).await;
+        assert_eq!(keys(&*room.store, &right).await.len(), 2);
+    }
 }
 
 /// A table with every kind of column, and a row that has a telling value in each.

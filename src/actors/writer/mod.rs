@@ -1,16 +1,19 @@
-//! Writer: a pool. Turns records into rows, groups rows by database partition, writes, measures, retries what can be
-//! retried, sends the rest to the dead-letter topic.
+//! Writer: a pool. Turns records into rows, groups rows by database partition, writes, measures, retries, and sends to the
+//! dead-letter topic what can never be a row for what it holds itself.
 //!
 //! A batch is settled only when every record of it is confirmed by the store or by the dead-letter topic. Until then
 //! the partition consumer keeps it, so a writer that dies loses nothing.
 
 mod dead_letters;
 mod grouping;
+mod known_good;
+mod refusal_log;
+mod rows;
+mod tables;
 mod work;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
@@ -28,6 +31,7 @@ use crate::store::Store;
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
 pub use dead_letters::Unconfirmed;
+pub use tables::Tables;
 use work::Work;
 
 /// What all writers share.
@@ -46,8 +50,8 @@ pub struct WriterParts {
     pub memory: MemoryBudget,
     /// Counters and stages.
     pub telemetry: Arc<Telemetry>,
-    /// Whether the store is known to refuse writes, so that each change is logged once.
-    pub store_down: AtomicBool,
+    /// What is known of the tables.
+    pub tables: Arc<Tables>,
 }
 
 /// Writes batches.

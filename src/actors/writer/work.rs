@@ -1,37 +1,46 @@
-//! What a writer does with one batch: group, pass the gate, write, retry, dead-letter.
+//! What a writer does with one batch: group, pass the gate, write, dead-letter.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::dead_letters::DeadLetters;
-use super::grouping::{DecodedWrite, Grouped, PendingWrite, Reject, group};
+use super::grouping::{Grouped, PendingWrite, Reject, group};
+use super::rows::RowWriter;
+use super::tables::TableState;
 use super::{Recorders, WriterParts};
 use crate::actors::gate::{Admission, WritePermit};
 use crate::actors::turns::Turn;
 use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
-use crate::protocol::row::{Cell, RowGroup};
-use crate::store::WriteError;
+use crate::protocol::row::{Cell, RowGroup, Table};
+use crate::store::Store;
 use crate::supervision::jitter;
-use crate::telemetry::counters::add;
+use crate::telemetry::counters::{Counters, add};
 use crate::telemetry::now_us;
+
+/// How many descriptions of tables a writer keeps at hand; reloads make new ones.
+const MAX_KNOWN_TABLES: usize = 256;
+
+/// The code of records whose rows the store refused for what they hold.
+const REFUSED: &str = "refused_by_store";
 
 /// A writer's work, shared by the batches that it has under way.
 pub(super) struct Work {
     parts: Arc<WriterParts>,
     recorders: Recorders,
+    tables: RefCell<Vec<(Arc<Table>, Arc<TableState>)>>,
 }
 
 // === impl Work ===
 
 impl Work {
     pub(super) fn new(parts: Arc<WriterParts>, recorders: Recorders) -> Self {
-        Self { parts, recorders }
+        Self { parts, recorders, tables: RefCell::default() }
     }
 
     /// Returns when every record is confirmed by the store or by the dead-letter topic, however long that takes.
@@ -67,6 +76,8 @@ impl Work {
         }));
         if !rejects.is_empty() {
             DeadLetters::new(&self.parts).bury(from, batch, &rejects).await;
+            let refused = rejects.iter().filter(|reject| reject.code == REFUSED).count();
+            add(&self.counters().refused_rows, refused as u64);
         }
     }
 
@@ -76,7 +87,7 @@ impl Work {
         let plans = schemas.plans();
         let mut grouped = group(batch, 0..batch.records.len() as u32, &plans, grouping);
         let Some((_, wanted)) = grouped.unknown_schemas.first().copied() else { return grouped };
-        let mut backoff = self.backoff();
+        let mut backoff = self.backoff(Duration::MAX);
         while let Err(error) = schemas.refresh(&plans, wanted).await {
             warn!(%error, "asking the log for a writer schema again soon");
             tokio::time::sleep(backoff.next_delay(jitter())).await;
@@ -89,8 +100,8 @@ impl Work {
         grouped
     }
 
-    /// Writes one group until the store has confirmed or refused every row of it; returns the records that are no rows,
-    /// and those that it refused.
+    /// Writes one group until every row of it is settled; returns the records that are no rows, and those whose rows are at
+    /// fault.
     async fn write_one(
         &self,
         write: PendingWrite,
@@ -98,66 +109,59 @@ impl Work {
         permit: WritePermit,
         admission: &Admission,
     ) -> Vec<Reject> {
+        let table = self.table(write.table());
+        let mut writer = RowWriter::new(self, admission, &table);
+        let permit = if table.is_stopped() && table.known_good().is_some() {
+            // Before the records become rows, which take several times as much.
+            drop(permit);
+            drop(writer.reopen().await);
+            admission.enter().await
+        } else {
+            permit
+        };
+        fail::fail_point!("write_group");
         let (write, mut rejects) = write.decode(batch);
         if write.records.is_empty() {
             return rejects;
         }
         let _rows = self.parts.memory.take(size_of_val(write.group.cells.as_slice()) as u64);
-        match self.until_answered(&write.group, permit, admission).await {
-            Ok(()) => return rejects,
-            Err(reason) if write.records.len() == 1 => {
-                rejects.extend(refused(&write, 0, reason));
-                return rejects;
-            }
-            Err(_) => {}
-        }
-        // Some row of the group is at fault: each by itself tells which.
-        for (index, row) in write.group.rows().enumerate() {
-            let (table, data) = (Arc::clone(&write.group.table), write.group.data.clone());
-            let single = Arc::new(RowGroup { table, data, cells: row.to_vec() });
-            let permit = admission.enter().await;
-            if let Err(reason) = self.until_answered(&single, permit, admission).await {
-                rejects.extend(refused(&write, index, reason));
-            }
+        for (row, reason) in writer.settle(&write.group, permit).await {
+            self.say_refused(&table, &write.group, &reason);
+            rejects.push(Reject { record: write.records[row], code: REFUSED, detail: reason });
         }
         rejects
     }
 
-    /// Writes a group again and again until the store confirms it, or says that it never will. Each try needs leave of
-    /// its own: how many a failing store gets is up to the gate.
-    async fn until_answered(
-        &self,
-        group: &Arc<RowGroup>,
-        mut permit: WritePermit,
-        admission: &Admission,
-    ) -> Result<(), String> {
-        let mut backoff = self.backoff();
-        loop {
-            let started = Instant::now();
-            match self.parts.store.write(Arc::clone(group)).await {
-                Ok(()) => {
-                    permit.confirmed(group.num_rows() as u32);
-                    self.confirmed(group, started);
-                    return Ok(());
-                }
-                Err(WriteError::Invalid(reason)) => return Err(reason),
-                Err(WriteError::Transient(reason)) => {
-                    permit.dropped();
-                    add(&self.parts.telemetry.counters.write_retries, 1);
-                    if !self.parts.store_down.swap(true, Ordering::Relaxed) {
-                        warn!(reason, "the store does not take writes; trying again until it does");
-                    }
-                    tokio::time::sleep(backoff.next_delay(jitter())).await;
-                    permit = admission.enter().await;
-                }
-            }
+    /// The state of a table, without asking what all share: this is on the way of every write.
+    fn table(&self, table: &Arc<Table>) -> Arc<TableState> {
+        let mut known = self.tables.borrow_mut();
+        if let Some((_, state)) = known.iter().find(|(known, _)| Arc::ptr_eq(known, table)) {
+            return Arc::clone(state);
+        }
+        if known.len() >= MAX_KNOWN_TABLES {
+            known.clear();
+        }
+        let state = self.parts.tables.of(table);
+        known.push((Arc::clone(table), Arc::clone(&state)));
+        state
+    }
+
+    fn say_refused(&self, table: &TableState, group: &RowGroup, reason: &str) {
+        if let Some(num_rows) = table.refused(reason) {
+            error!(
+                table = group.table.name,
+                num_rows, reason, "the store refuses rows for what they hold; they go to the dead-letter topic"
+            );
         }
     }
 
-    fn confirmed(&self, group: &RowGroup, started: Instant) {
+    /// The store has confirmed every row of a group.
+    pub(super) fn confirmed(&self, table: &TableState, group: &RowGroup, started: Instant) {
+        let now = Instant::now();
+        table.confirmed(group, now);
         let num_rows = group.num_rows() as u64;
         add(&self.parts.telemetry.counters.rows, num_rows);
-        self.recorders.store_write.record(started.elapsed().as_micros() as u64);
+        self.recorders.store_write.record(now.saturating_duration_since(started).as_micros() as u64);
         self.recorders.write_rows.record(num_rows);
         let now_ms = (now_us() / 1000) as i64;
         let since = |row: &[Cell], column: usize| match row.get(column) {
@@ -166,22 +170,19 @@ impl Work {
         };
         self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, 2)));
         self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, 4)));
-        if self.parts.store_down.load(Ordering::Relaxed) && self.parts.store_down.swap(false, Ordering::Relaxed) {
-            info!("the store takes writes again");
-        }
     }
 
-    fn backoff(&self) -> Backoff {
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.parts.telemetry.counters
+    }
+
+    /// Delays between two tries, as configured, but never longer than this.
+    pub(super) fn backoff(&self, longest: Duration) -> Backoff {
         let (min, max) = self.parts.retry;
-        Backoff::new(min, max)
+        Backoff::new(min, max.min(longest))
     }
-}
-
-fn refused(write: &DecodedWrite, index: usize, reason: String) -> Option<Reject> {
-    error!(
-        table = write.group.table.name,
-        reason, "the store refuses a row for good; it goes to the dead-letter topic"
-    );
-    let record = write.records.get(index).copied();
-    record.map(|record| Reject { record, code: "refused_by_store", detail: reason })
 }

@@ -1,4 +1,5 @@
-//! The driver's errors as the writer needs them: worth another try, or the rows' own fault.
+//! The driver's errors as the writer needs them, by their codes alone: what a row may have caused, what an operator has
+//! to mend, and what may be a matter of load.
 
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 
@@ -7,41 +8,51 @@ use crate::store::WriteError;
 /// Longest cause that is passed on; some of the driver's errors quote whole statements.
 const MAX_CAUSE_BYTES: usize = 300;
 
-/// What Cassandra and ScyllaDB say about a missing keyspace, table or column, in lower case.
-const MISSING_SCHEMA: [&str; 7] = [
-    "unconfigured table",
-    "does not exist",
-    "doesn't exist",
-    "can't find a",
-    "unknown keyspace",
-    "undefined column",
-    "unknown identifier",
-];
-
-/// Rows are at fault only where the driver or the server says so. Whatever an operator can mend is transient: a table
-/// dropped or a permission revoked by mistake must not send everything to the dead letters.
+/// The one code that a row can cause is `Invalid`, on Cassandra and on ScyllaDB alike, and so can settings, guardrails and
+/// dropped tables: it stands for a suspicion. What the driver could not put into a request is of this kind, too.
 pub(super) fn write_error(error: &ExecutionError) -> WriteError {
-    let is_invalid = match error {
-        ExecutionError::BadQuery(_) => true,
-        ExecutionError::LastAttemptError(error) => is_invalid(error),
-        _ => false,
-    };
-    let cause = short(error.to_string());
-    if is_invalid { WriteError::Invalid(cause) } else { WriteError::Transient(cause) }
+    let cause = short(cause(error));
+    match error {
+        ExecutionError::BadQuery(_) => WriteError::Invalid(cause),
+        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) | ExecutionError::RequestTimeout(_) => {
+            WriteError::Transient(cause)
+        }
+        ExecutionError::LastAttemptError(error) => match error {
+            RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => {
+                WriteError::Invalid(cause)
+            }
+            RequestAttemptError::UnableToAllocStreamId | RequestAttemptError::BrokenConnectionError(_) => {
+                WriteError::Transient(cause)
+            }
+            RequestAttemptError::DbError(code, _) => answered(code, cause),
+            _ => WriteError::Table(cause),
+        },
+        _ => WriteError::Table(cause),
+    }
 }
 
-fn is_invalid(error: &RequestAttemptError) -> bool {
+/// What a server's answer means. Permissions, a login, a syntax that a changed table no longer allows, replicas that fail
+/// at a write (which is how ScyllaDB refuses a mutation larger than its commit log takes): nothing that pressing less
+/// hard would change, nor proof against a row.
+fn answered(code: &DbError, cause: String) -> WriteError {
+    match code {
+        DbError::Invalid => WriteError::Invalid(cause),
+        DbError::Overloaded
+        | DbError::Unavailable { .. }
+        | DbError::WriteTimeout { .. }
+        | DbError::ReadTimeout { .. }
+        | DbError::IsBootstrapping
+        | DbError::RateLimitReached { .. } => WriteError::Transient(cause),
+        _ => WriteError::Table(cause),
+    }
+}
+
+/// What the server said, without the driver's words around it.
+fn cause(error: &ExecutionError) -> String {
     match error {
-        RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => true,
-        RequestAttemptError::DbError(DbError::Invalid | DbError::ConfigError, message) => {
-            let message = message.to_lowercase();
-            !MISSING_SCHEMA.iter().any(|missing| message.contains(missing))
-        }
-        RequestAttemptError::DbError(
-            DbError::SyntaxError | DbError::ProtocolError | DbError::FunctionFailure { .. },
-            _,
-        ) => true,
-        _ => false,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message)) => message.clone(),
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(code, message)) => format!("{code}: {message}"),
+        other => other.to_string(),
     }
 }
 
@@ -63,14 +74,31 @@ mod tests {
     }
 
     #[test]
-    fn test_write_error_blames_rows_only_for_what_they_hold() {
-        assert!(matches!(answer(DbError::Invalid, "Expected 4 or 0 byte int (8)"), WriteError::Invalid(_)));
-        assert!(matches!(answer(DbError::Invalid, "Batch too large"), WriteError::Invalid(_)));
-        for message in ["unconfigured table t", "Keyspace x does not exist", "Undefined column name c in table t"] {
-            assert!(matches!(answer(DbError::Invalid, message), WriteError::Transient(_)), "{message}");
+    fn test_write_error_depends_on_the_code_and_never_on_the_text() {
+        let texts = [
+            "",
+            "Expected 4 or 0 byte int (8)",
+            "unconfigured table t",
+            "Keyspace x does not exist",
+            "Undefined column name c in table t",
+            "Provided values [ONE] are not allowed for Write Consistency Levels",
+            "a text that no server has said before",
+        ];
+        for text in texts {
+            assert!(matches!(answer(DbError::Invalid, text), WriteError::Invalid(_)), "{text}");
+            assert!(matches!(answer(DbError::Overloaded, text), WriteError::Transient(_)), "{text}");
+            for code in [
+                DbError::Unauthorized,
+                DbError::AuthenticationError,
+                DbError::ConfigError,
+                DbError::SyntaxError,
+                DbError::ProtocolError,
+                DbError::ServerError,
+            ] {
+                let what = format!("{code:?} {text}");
+                assert!(matches!(answer(code, text), WriteError::Table(_)), "{what}");
+            }
         }
-        assert!(matches!(answer(DbError::Overloaded, ""), WriteError::Transient(_)));
-        assert!(matches!(answer(DbError::Unauthorized, ""), WriteError::Transient(_)));
     }
 
     #[test]

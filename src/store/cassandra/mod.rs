@@ -5,6 +5,7 @@
 
 mod bind;
 mod clock;
+mod current;
 mod errors;
 mod inspect;
 mod keys;
@@ -13,24 +14,26 @@ mod schema;
 mod session;
 mod settings;
 mod statements;
+mod types;
 
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use rand::seq::IteratorRandom;
 use scylla::client::session::Session;
+use scylla::policies::load_balancing::{LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy};
 use scylla::statement::unprepared::Statement;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 pub use settings::{CassandraSettings, Consistency};
 
+use self::current::Current;
 use self::inspect::Inspector;
 use self::pressure::Views;
-use self::statements::Statements;
 use super::scan;
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::clock::Reading;
@@ -48,7 +51,7 @@ const NUM_PLACES: u32 = u32::MAX;
 struct Cluster {
     session: Session,
     settings: CassandraSettings,
-    statements: ArcSwap<Statements>,
+    current: Current,
     health_query: Statement,
     views: Views,
     inspector: Inspector,
@@ -72,13 +75,34 @@ impl CassandraStore {
             let mut health_query = Statement::new("SELECT key FROM system.local");
             health_query.set_is_idempotent(true);
             health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
-            let statements = ArcSwap::from_pointee(Statements::default());
-            let views = Views::new(&settings.keyspace);
-            let inspector = Inspector::default();
-            Ok(Arc::new(Cluster { session, settings, statements, health_query, views, inspector }))
+            let (current, views, inspector) =
+                (Current::default(), Views::new(&settings.keyspace), Inspector::default());
+            Ok(Arc::new(Cluster { session, settings, current, health_query, views, inspector }))
         });
         let cluster = task.await.map_err(|error| failed("connecting to the cluster", &error))??;
+        let mut question = Statement::new("SELECT schema_version FROM system.local");
+        question.set_execution_profile_handle(cluster.health_query.get_execution_profile_handle().cloned());
+        runtime.spawn(current::watch(Arc::downgrade(&cluster), question));
         Ok(Self { cluster, runtime, places: Arc::new(Semaphore::new(NUM_PLACES as usize)) })
+    }
+
+    /// Runs a write where the driver lives; it goes on when its future is dropped.
+    fn place<F>(&self, write: impl FnOnce(Arc<Cluster>) -> F) -> BoxFuture<'static, Result<(), WriteError>>
+    where
+        F: Future<Output = Result<(), WriteError>> + Send + 'static,
+    {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
+        };
+        let write = write(self.cluster.clone());
+        let task = self.runtime.spawn(async move {
+            let outcome = write.await;
+            drop(place);
+            outcome
+        });
+        Box::pin(async move {
+            task.await.unwrap_or_else(|error| Err(WriteError::Transient(format!("write task ended: {error}"))))
+        })
     }
 
     /// Runs a request where the driver lives.
@@ -96,26 +120,45 @@ impl CassandraStore {
 
 impl Cluster {
     async fn write(&self, group: &RowGroup) -> Result<(), WriteError> {
-        let statements = self.statements.load().of(&group.table).cloned();
-        match statements {
-            Some(statements) => {
-                statements.write(&self.session, group).await.map_err(|error| errors::write_error(&error))
-            }
-            // Not the rows' fault: they become writable as soon as the table is prepared.
-            None => Err(WriteError::Transient(format!("table {} is not prepared", group.table.name))),
+        let statements = self.current.of(&self.session, &self.settings, &group.table).await?;
+        let error = match statements.write(&self.session, group).await {
+            Ok(()) => return Ok(()),
+            Err(error) => errors::write_error(&error),
+        };
+        if matches!(error, WriteError::Invalid(_)) {
+            self.current.doubt(&statements);
         }
+        Err(error)
     }
 
-    async fn prepare(&self, tables: &[Arc<Table>]) -> Result<(), StoreError> {
-        let keyspace = &self.settings.keyspace;
-        schema::check(&self.session, keyspace, tables).await?;
-        let mut statements = Statements::clone(&self.statements.load());
-        for table in tables {
-            let prepared = statements::prepare(&self.session, keyspace, table, self.settings.batch_rows).await?;
-            statements.add(prepared);
+    /// By way of one node: guardrails, permissions and schema are each node's own, as long as nodes differ in them.
+    async fn judge(&self, suspects: &RowGroup, known_good: &RowGroup) -> Result<(), WriteError> {
+        let statements = self.current.of(&self.session, &self.settings, &suspects.table).await?;
+        let node = self.some_node();
+        let write = async |group| match &node {
+            Some(node) => statements.write_by_way_of(&self.session, group, node).await,
+            None => statements.write(&self.session, group).await,
+        };
+        if let Err(error) = write(known_good).await {
+            let error = errors::write_error(&error).of_known_good();
+            let WriteError::Table(refusal) = error else { return Err(error) };
+            // What is wrong with the table says more than the refusal, if it is the table's shape.
+            let shape = schema::check(&self.session, &self.settings.keyspace, &[Arc::clone(&suspects.table)]).await;
+            return Err(WriteError::Table(shape.err().map_or(refusal, |error| error.to_string())));
         }
-        self.statements.store(Arc::new(statements));
-        Ok(())
+        write(suspects).await.map_err(|error| errors::write_error(&error))
+    }
+
+    /// Any node that could have been the one that writes go to.
+    fn some_node(&self) -> Option<Arc<dyn LoadBalancingPolicy>> {
+        let state = self.session.get_cluster_state();
+        let (datacenter, nodes) = (self.settings.datacenter.as_ref(), state.get_nodes_info());
+        let is_ours = |node: &&Arc<_>| {
+            let node: &scylla::cluster::Node = node;
+            node.is_connected() && datacenter.is_none_or(|name| node.datacenter.as_ref() == Some(name))
+        };
+        let node = nodes.iter().filter(is_ours).choose(&mut rand::rng())?;
+        Some(SingleTargetLoadBalancingPolicy::new(NodeIdentifier::Node(Arc::clone(node)), None))
     }
 
     async fn health(&self) -> Result<(), String> {
@@ -135,18 +178,11 @@ impl Store for CassandraStore {
     }
 
     fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
-        };
-        let cluster = self.cluster.clone();
-        let task = self.runtime.spawn(async move {
-            let outcome = cluster.write(&group).await;
-            drop(place);
-            outcome
-        });
-        Box::pin(async move {
-            task.await.unwrap_or_else(|error| Err(WriteError::Transient(format!("write task ended: {error}"))))
-        })
+        self.place(move |cluster| async move { cluster.write(&group).await })
+    }
+
+    fn judge(&self, suspects: Arc<RowGroup>, known_good: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
+        self.place(move |cluster| async move { cluster.judge(&suspects, &known_good).await })
     }
 
     fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
@@ -158,7 +194,9 @@ impl Store for CassandraStore {
 
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {
         let tables = tables.to_vec();
-        Box::pin(self.run("preparing statements", |cluster| async move { cluster.prepare(&tables).await }))
+        Box::pin(self.run("preparing statements", |cluster| async move {
+            cluster.current.prepare(&cluster.session, &cluster.settings, &tables).await
+        }))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {

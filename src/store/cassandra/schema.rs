@@ -41,14 +41,19 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// The statement that writes one row, with its timestamp as the last value.
+///
+/// Each marker says the type of its value. The driver prepares a statement again by itself when a server has forgotten it,
+/// as it does when its table was dropped or altered, and then sends bytes that were made for the types of before
+/// (scylla-rust-driver#575). With the types in its text, preparing is what fails then, on the server, whoever asks for it.
 pub(super) fn insert_cql(keyspace: &str, table: &Table) -> String {
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
+    let markers: Vec<String> = table.columns.iter().map(|column| format!("({})?", cql_type(column.kind))).collect();
     format!(
         "INSERT INTO {}.{} ({}) VALUES ({}) USING TIMESTAMP ?",
         quoted(keyspace),
         quoted(&table.name),
         names.join(", "),
-        vec!["?"; names.len()].join(", "),
+        markers.join(", "),
     )
 }
 
@@ -171,7 +176,7 @@ fn scalar_type(kind: ScalarKind) -> &'static str {
 }
 
 /// The type of a column, spelt as the server spells it.
-fn cql_type(kind: ColumnKind) -> String {
+pub(super) fn cql_type(kind: ColumnKind) -> String {
     match kind {
         ColumnKind::Scalar(kind) => scalar_type(kind).to_string(),
         // Frozen: a list is written whole, as one value, and writing it again leaves no tombstone.
@@ -261,5 +266,23 @@ async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
     match session.query_unpaged(statement.clone(), ()).await {
         Ok(_) => Ok(()),
         Err(error) => Err(failed(&statement.contents, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_each_marker_says_the_type_of_its_value() {
+        let column = |name: &str, kind| Column { name: name.to_owned(), kind };
+        let columns = vec![
+            column("device_id", ColumnKind::Scalar(ScalarKind::Text)),
+            column("order", ColumnKind::Scalar(ScalarKind::Unsigned)),
+            column("codes", ColumnKind::List(ScalarKind::Double)),
+        ];
+        let table = Table { name: "t".to_owned(), columns };
+        let expected = r#"INSERT INTO "k"."t" ("device_id", "order", "codes") VALUES ((text)?, (varint)?, (frozen<list<double>>)?) USING TIMESTAMP ?"#;
+        assert_eq!(insert_cql("k", &table), expected);
     }
 }

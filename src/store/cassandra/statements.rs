@@ -1,16 +1,19 @@
 //! Prepared statements, and batches of them that are built once per size.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
+use scylla::policies::load_balancing::LoadBalancingPolicy;
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 
 use super::bind::{BoundGroup, BoundRow};
-use super::failed;
 use super::schema::insert_cql;
+use super::{failed, types};
 use crate::protocol::row::{RowGroup, Table};
 use crate::store::StoreError;
 
@@ -21,6 +24,10 @@ pub(super) struct TableStatements {
     /// At index n the batch of n + 2 rows. A batch holds one copy of the statement per row, each with a dozen
     /// reference counts, so it is built once and not per write.
     batches: Vec<OnceLock<Batch>>,
+    /// When that was.
+    pub(super) prepared: Instant,
+    /// The table may have changed since.
+    pub(super) is_doubtful: AtomicBool,
 }
 
 /// The statements of all tables. Replaced as a whole.
@@ -44,10 +51,12 @@ pub(super) async fn prepare(
         .prepare(insert_cql(keyspace, table))
         .await
         .map_err(|error| failed(format!("preparing for table {keyspace}.{}", table.name), &error))?;
+    types::check_prepared(&insert, keyspace, table)?;
     // The key and the timestamp come from the row.
     insert.set_is_idempotent(true);
     let batches = (2..=batch_rows).map(|_| OnceLock::new()).collect();
-    Ok(TableStatements { table: table.clone(), insert, batches })
+    let (prepared, is_doubtful) = (Instant::now(), AtomicBool::new(false));
+    Ok(TableStatements { table: table.clone(), insert, batches, prepared, is_doubtful })
 }
 
 // === impl Statements ===
@@ -56,6 +65,11 @@ impl Statements {
     /// The statements for rows of this description.
     pub(super) fn of(&self, table: &Arc<Table>) -> Option<&Arc<TableStatements>> {
         self.by_name.get(&table.name)?.iter().find(|statements| statements.is_for(table))
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<TableStatements>> {
+        self.by_name.values().flatten()
     }
 
     /// Adds statements, and forgets those that nobody can need any more.
@@ -73,6 +87,24 @@ impl TableStatements {
     /// Whether rows of this description are what the statement takes.
     fn is_for(&self, table: &Arc<Table>) -> bool {
         Arc::ptr_eq(&self.table, table) || self.table == *table
+    }
+
+    /// Writes a group by way of the node that a policy names, whatever its partition is.
+    pub(super) async fn write_by_way_of(
+        &self,
+        session: &Session,
+        group: &RowGroup,
+        node: &Arc<dyn LoadBalancingPolicy>,
+    ) -> Result<(), ExecutionError> {
+        let num_rows = group.num_rows();
+        if num_rows == 1 {
+            let mut insert = self.insert.clone();
+            insert.set_load_balancing_policy(Some(Arc::clone(node)));
+            return session.execute_unpaged(&insert, BoundRow { group, row: &group.cells }).await.map(drop);
+        }
+        let mut batch = self.batch(num_rows);
+        batch.set_load_balancing_policy(Some(Arc::clone(node)));
+        session.batch(&batch, BoundGroup(group)).await.map(drop)
     }
 
     /// Writes a group of one partition. The driver routes a batch by the partition key of its first row.

@@ -78,6 +78,7 @@ pub(super) fn check(connection: &Connection, tables: &[Arc<Table>]) -> Result<()
         if existing.is_empty() {
             return Err(StoreError::Missing { what: format!("table {}", table.name) });
         }
+        check_strict(connection, table)?;
         for column in &table.columns {
             match existing.get(&column.name) {
                 Some(found) => check_type(table, column, found)?,
@@ -146,6 +147,23 @@ fn check_type(table: &Table, column: &Column, found: &ExistingColumn) -> Result<
         what: format!("column {}.{}", table.name, column.name),
         actual: found.declared.clone(),
         expected: needed.to_string(),
+    })
+}
+
+/// Any other table would turn a value of the wrong type into something else instead of refusing it.
+fn check_strict(connection: &Connection, table: &Table) -> Result<(), StoreError> {
+    let is_strict: bool = connection
+        .query_row("SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [&table.name], |row| {
+            row.get(0)
+        })
+        .map_err(|error| failed(format!("reading how table {} is declared", table.name), &error))?;
+    if is_strict {
+        return Ok(());
+    }
+    Err(StoreError::Conflict {
+        what: format!("table {}", table.name),
+        actual: "not declared STRICT".to_owned(),
+        expected: "a STRICT one".to_owned(),
     })
 }
 

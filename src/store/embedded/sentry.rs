@@ -11,8 +11,8 @@ use super::database;
 use super::place::{StorePlace, beside};
 use super::readers::Readers;
 use super::state::StoreState;
+use super::transaction::Fault;
 use crate::disk::Space;
-use crate::store::WriteError;
 
 /// How often the files are looked at, busy or not.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Sentry {
 
     /// What becomes of a transaction's outcomes: what was written to files without a name is not confirmed, so that the
     /// offsets of its records are not committed.
-    pub(super) fn confirm(&mut self, outcomes: Vec<Result<(), WriteError>>) -> Vec<Result<(), WriteError>> {
+    pub(super) fn confirm(&mut self, outcomes: Vec<Result<(), Fault>>) -> Vec<Result<(), Fault>> {
         if self.state.broken().is_none()
             && let Err(reason) = self.place.verify()
         {
@@ -49,7 +49,7 @@ impl Sentry {
         }
         match self.state.broken() {
             None => outcomes,
-            Some(reason) => outcomes.iter().map(|_| Err(WriteError::Transient(reason.clone()))).collect(),
+            Some(reason) => outcomes.iter().map(|_| Err(Fault::Database(reason.clone()))).collect(),
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! The rows of all groups go in as one run in key order. Only if SQLite refuses one of them are the groups written
 //! one by one, each behind a savepoint, so that the group at fault fails alone.
+//!
+//! Another process may alter the tables. So each transaction, which alone keeps others from doing that, looks at the
+//! number that SQLite counts up with every such change, and checks the tables again when it is another one.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::bind::BoundCell;
-use super::schema::{NUM_KEY_COLUMNS, upsert_sql};
+use super::schema::{self, NUM_KEY_COLUMNS, upsert_sql};
 use crate::protocol::row::{Cell, RowGroup, Table};
 use crate::store::WriteError;
 
@@ -24,29 +27,49 @@ struct RowAt {
 #[derive(Debug, Default)]
 pub(super) struct GroupWriter {
     order: Vec<RowAt>,
+    checked: Checked,
+}
+
+/// Tables that are as described, as of one version of the database's schema.
+#[derive(Debug, Default)]
+struct Checked {
+    schema_version: i64,
+    tables: Vec<Arc<Table>>,
+}
+
+/// Why a group was not written.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// Somebody else has the database locked.
+    Busy(String),
+    /// The database cannot be written at all: full, read-only, damaged.
+    Database(String),
+    /// A table is not as described.
+    Table(String),
+    /// SQLite refused a value, by a code that constraints share with it.
+    Row(String),
 }
 
 // === impl GroupWriter ===
 
 impl GroupWriter {
     /// Writes all groups in one transaction; the outcomes come in the order of the groups. `Ok` rows are on disk.
-    pub(super) fn write(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), WriteError>> {
-        let error = match self.write_together(connection, groups) {
-            Ok(()) => return vec![Ok(()); groups.len()],
-            Err(error) => write_error(&error),
-        };
-        match error {
-            WriteError::Invalid(_) if groups.len() > 1 => write_apart(connection, groups),
-            error => vec![Err(error); groups.len()],
+    pub(super) fn write(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), Fault>> {
+        match self.write_together(connection, groups) {
+            Ok(()) => vec![Ok(()); groups.len()],
+            Err(Fault::Row(_) | Fault::Table(_)) if groups.len() > 1 => self.write_apart(connection, groups),
+            Err(fault) => vec![Err(fault); groups.len()],
         }
     }
 
-    fn write_together(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> rusqlite::Result<()> {
+    fn write_together(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Result<(), Fault> {
         self.sort(groups);
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        self.checked.look(connection)?;
         let mut rest = self.order.as_slice();
         while let Some(first) = rest.first() {
             let table = &groups[first.group as usize].table;
+            self.checked.check(connection, table)?;
             let num_same = rest.partition_point(|at| same_table(&groups[at.group as usize].table, table));
             let (run, others) = rest.split_at(num_same.max(1));
             let mut statement = connection.prepare_cached(&upsert_sql(table, 1))?;
@@ -56,7 +79,32 @@ impl GroupWriter {
             }
             rest = others;
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
+    }
+
+    /// Each group behind a savepoint of one transaction.
+    fn write_apart(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), Fault>> {
+        let mut attempt = || -> Result<Vec<Result<(), Fault>>, Fault> {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            self.checked.look(connection)?;
+            let mut outcomes = Vec::with_capacity(groups.len());
+            for group in groups {
+                connection.execute_batch("SAVEPOINT one_group")?;
+                let outcome =
+                    self.checked.check(connection, &group.table).and_then(|()| Ok(write_group(connection, group)?));
+                match &outcome {
+                    Ok(()) => {}
+                    Err(Fault::Row(_) | Fault::Table(_)) => connection.execute_batch("ROLLBACK TO one_group")?,
+                    Err(fault) => return Err(fault.clone()),
+                }
+                outcomes.push(outcome);
+                connection.execute_batch("RELEASE one_group")?;
+            }
+            transaction.commit()?;
+            Ok(outcomes)
+        };
+        // Nothing was committed.
+        attempt().unwrap_or_else(|fault| vec![Err(fault); groups.len()])
     }
 
     /// Key order: neighbours in the tree are written one after the other, while their page is at hand.
@@ -80,34 +128,6 @@ impl GroupWriter {
                 .unwrap_or(Ordering::Equal)
         });
     }
-}
-
-/// Each group behind a savepoint of one transaction.
-fn write_apart(connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), WriteError>> {
-    let attempt = || -> rusqlite::Result<Vec<Result<(), WriteError>>> {
-        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let mut outcomes = Vec::with_capacity(groups.len());
-        for group in groups {
-            connection.execute_batch("SAVEPOINT one_group")?;
-            match write_group(connection, group) {
-                Ok(()) => outcomes.push(Ok(())),
-                Err(error) => match write_error(&error) {
-                    WriteError::Transient(_) => return Err(error),
-                    invalid => {
-                        connection.execute_batch("ROLLBACK TO one_group")?;
-                        outcomes.push(Err(invalid));
-                    }
-                },
-            }
-            connection.execute_batch("RELEASE one_group")?;
-        }
-        transaction.commit()?;
-        Ok(outcomes)
-    };
-    attempt().unwrap_or_else(|error| {
-        // Nothing was committed, and by now the cause is not the rows.
-        vec![Err(WriteError::Transient(error.to_string())); groups.len()]
-    })
 }
 
 fn write_group(connection: &Connection, group: &RowGroup) -> rusqlite::Result<()> {
@@ -146,13 +166,52 @@ fn compare(left: &Cell, left_data: &[u8], right: &Cell, right_data: &[u8]) -> Or
     }
 }
 
-/// Rows are at fault only where SQLite says so by a code that names the value. Anything else, a dropped table among
-/// it, can be mended from outside, and then the same rows are good.
-fn write_error(error: &rusqlite::Error) -> WriteError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
-            WriteError::Invalid(error.to_string())
+// === impl Checked ===
+
+impl Checked {
+    /// Forgets what was checked before the last change of the schema.
+    fn look(&mut self, connection: &Connection) -> Result<(), Fault> {
+        let schema_version = connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        if self.schema_version != schema_version {
+            *self = Self { schema_version, tables: Vec::new() };
         }
-        _ => WriteError::Transient(error.to_string()),
+        Ok(())
+    }
+
+    fn check(&mut self, connection: &Connection, table: &Arc<Table>) -> Result<(), Fault> {
+        if self.tables.iter().any(|known| same_table(known, table)) {
+            return Ok(());
+        }
+        schema::check(connection, std::slice::from_ref(table)).map_err(|error| Fault::Table(error.to_string()))?;
+        self.tables.push(Arc::clone(table));
+        Ok(())
+    }
+}
+
+// === impl Fault ===
+
+impl From<rusqlite::Error> for Fault {
+    /// By SQLite's codes alone.
+    fn from(error: rusqlite::Error) -> Self {
+        let reason = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => Self::Row(reason),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+                Self::Busy(reason)
+            }
+            // The general code: a statement that the table does not allow.
+            Some(ErrorCode::Unknown | ErrorCode::SchemaChanged) => Self::Table(reason),
+            _ => Self::Database(reason),
+        }
+    }
+}
+
+impl From<Fault> for WriteError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Busy(reason) => Self::Transient(reason),
+            Fault::Database(reason) | Fault::Table(reason) => Self::Table(reason),
+            Fault::Row(reason) => Self::Invalid(reason),
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::database::WriterLock;
 use super::expiry::Expiry;
 use super::schema;
 use super::sentry::{LOOK_INTERVAL, Sentry};
-use super::transaction::GroupWriter;
+use super::transaction::{Fault, GroupWriter};
 use crate::protocol::row::{RowGroup, Table};
 use crate::store::{StoreError, WriteError};
 use crate::telemetry::now_us;
@@ -161,14 +161,14 @@ impl Writer {
         self.note_health(&outcomes);
         for ((done, permit), outcome) in waiting.into_iter().zip(outcomes) {
             drop(permit);
-            let _ = done.send(outcome);
+            let _ = done.send(outcome.map_err(WriteError::from));
         }
         next_opt
     }
 
-    fn note_health(&self, outcomes: &[Result<(), WriteError>]) {
+    fn note_health(&self, outcomes: &[Result<(), Fault>]) {
         let failure = outcomes.iter().find_map(|outcome| match outcome {
-            Err(WriteError::Transient(cause)) => Some(cause),
+            Err(Fault::Busy(cause) | Fault::Database(cause)) => Some(cause),
             _ => None,
         });
         let mut health = self.shared.health.lock();
