@@ -31,6 +31,8 @@ const RETENTION_PAUSE: Duration = Duration::from_secs(5);
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the log's time is stored, so that the next start sees how long the log stood still.
 const TIME_INTERVAL: Duration = Duration::from_secs(60);
+/// So much of the log's time may be lost with a stop: much less than what a start takes for granted.
+const MAX_TIME_LOST_MS: u64 = 60_000;
 
 /// What may stay.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +101,7 @@ impl Housekeeper {
             }
             if is_stopping || Instant::now() >= time_at {
                 time_at = Instant::now() + TIME_INTERVAL;
-                if let Err(failure) = self.topics.store_time(self.time.now_ms(Instant::now())) {
+                if let Err(failure) = self.store_time() {
                     self.state.break_down(format!("storing the log's time failed: {failure}"));
                     return;
                 }
@@ -113,6 +115,13 @@ impl Housekeeper {
                 }
             }
         }
+    }
+
+    /// Stores the log's time, unless what was written to it lately tells that already.
+    fn store_time(&self) -> Result<(), Failure> {
+        let now_ms = self.time.now_ms(Instant::now());
+        let is_told = self.topics.newest_ms()?.is_some_and(|newest_ms| newest_ms + MAX_TIME_LOST_MS > now_ms);
+        if is_told { Ok(()) } else { self.topics.store_time(now_ms) }
     }
 
     fn store_commits(&mut self) -> Result<(), Failure> {
