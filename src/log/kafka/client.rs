@@ -252,3 +252,18 @@ fn append_error(error: &KafkaError) -> AppendError {
         _ => AppendError::Unavailable(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_size_and_settings_are_told_from_what_may_pass() {
+        let of = |code| append_error(&KafkaError::MessageProduction(code));
+        assert!(matches!(of(RDKafkaErrorCode::MessageSizeTooLarge), AppendError::TooLarge(_)));
+        assert!(matches!(of(RDKafkaErrorCode::MessageBatchTooLarge), AppendError::TooLarge(_)));
+        assert!(matches!(of(RDKafkaErrorCode::InvalidTimestamp), AppendError::Refused(_)));
+        assert!(matches!(of(RDKafkaErrorCode::MessageTimedOut), AppendError::Unavailable(_)));
+        assert!(matches!(of(RDKafkaErrorCode::QueueFull), AppendError::Unavailable(_)));
+    }
+}
