@@ -83,7 +83,7 @@ impl Process {
         process
     }
 
-    /// Starts `surgetank run` with these fail points and waits until it listens.
+    /// Starts `surgetank run` with these fail points and waits until it takes messages.
     pub async fn start_with(site: &Site, failpoints: &str) -> Self {
         let mut command = surgetank(&["run", "--config", arg(&site.config_path())]);
         if !failpoints.is_empty() {
@@ -92,7 +92,7 @@ impl Process {
         Self::spawn(command).await
     }
 
-    /// Starts `surgetank run` with at most so many open files and waits until it listens.
+    /// Starts `surgetank run` with at most so many open files and waits until it takes messages.
     pub async fn start_with_open_files(site: &Site, limit: u32) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" run --config \"$1\"")]);
@@ -113,7 +113,9 @@ impl Process {
             })
         })
         .await;
-        Self { child, stderr, reading: Some(reading), devices, http, ingest }
+        let process = Self { child, stderr, reading: Some(reading), devices, http, ingest };
+        process.tells("\"running\"").await;
+        process
     }
 
     /// The most memory that the process has had, in bytes.
