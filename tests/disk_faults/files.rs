@@ -107,7 +107,7 @@ async fn a_write_after_the_files_of_the_store_are_gone_is_not_confirmed() {
         }
         for first in [10, 20] {
             let outcome = store.write(group(&table, "a", first, 10)).await;
-            assert!(matches!(outcome, Err(WriteError::Transient(_))), "{suffix} {is_exchanged}: {outcome:?}");
+            assert!(matches!(outcome, Err(WriteError::Table(_))), "{suffix} {is_exchanged}: {outcome:?}");
         }
         let reason = store.broken().expect("broken");
         assert!(reason.contains(&format!("rows.db{suffix} ")), "{reason}");

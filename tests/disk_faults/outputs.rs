@@ -102,7 +102,7 @@ async fn an_engine_whose_log_lines_cannot_be_written_works_and_tells_of_it() {
         })
     })
     .await;
-    assert_eq!(common_http::get(http, "/health/ready").await.0, 200);
+    until_true("the engine to be ready", async || common_http::get(http, "/health/ready").await.0 == 200).await;
     engine.kill().unwrap();
     engine.wait().unwrap();
 }
