@@ -97,7 +97,7 @@ impl Run {
             }
             chores.abort();
             http.stop(false).await;
-            threads.stop();
+            threads.stop().await;
             return opened.map(|_| ());
         };
         let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
@@ -139,8 +139,8 @@ impl Run {
         inspection.abort();
         clock.abort();
         accounts.abort();
-        threads.stop();
         http.stop(false).await;
+        threads.stop().await;
         // Says so to whoever waits for the start of an engine that has ended.
         drop(self.started);
         outcome

@@ -1,9 +1,16 @@
 //! The threads that actors run on.
 
+use std::time::Duration;
+
 use actix_rt::{Arbiter, ArbiterHandle};
+use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::config::Config;
 use crate::scheduling;
+
+/// How long a stop waits for threads to end.
+const JOIN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The threads that actors run on.
 pub(super) struct Threads {
@@ -32,11 +39,21 @@ impl Threads {
         }
     }
 
-    pub(super) fn stop(self) {
-        for arbiters in [self.connections, self.decoders, self.producers, self.pipeline] {
-            for arbiter in arbiters {
-                arbiter.stop();
-            }
+    /// Stops all of them and waits until they have ended: their actors hold the log and the store, which somebody may open
+    /// again at once. One that does not end is left behind.
+    pub(super) async fn stop(self) {
+        let arbiters = [self.connections, self.decoders, self.producers, self.pipeline].into_iter().flatten();
+        let arbiters: Vec<Arbiter> = arbiters.inspect(|arbiter| _ = arbiter.stop()).collect();
+        let (ended, all_ended) = oneshot::channel();
+        let join = move || {
+            // An arbiter that panicked has ended, too.
+            arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+            let _ = ended.send(());
+        };
+        if std::thread::Builder::new().name("joining".to_owned()).spawn(join).is_err()
+            || tokio::time::timeout(JOIN_DEADLINE, all_ended).await.is_err()
+        {
+            warn!("a thread of the engine does not end");
         }
     }
 }
