@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::assignment::{Assignments, Standing};
+use super::assigned::Standing;
+use super::assignment::Assignments;
 use super::brokers::Statistics;
 use super::group_health::{GroupHealth, named};
 use crate::flow::health::{Condition, Part};

@@ -6,6 +6,7 @@
 //! the runtime's. Nothing outside of this folder sees a Kafka type.
 
 mod admin;
+mod assigned;
 mod assignment;
 mod bootstrap;
 mod brokers;

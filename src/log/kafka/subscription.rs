@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
-use super::assignment::Assigned;
+use super::assigned::Assigned;
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::Brokers;
 use super::consumption::Consumption;
