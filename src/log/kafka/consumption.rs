@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use super::assigned::Standing;
 use super::assignment::Assignments;
 use super::brokers::Statistics;
-use super::group_health::{GroupHealth, named};
+use super::group_health::GroupHealth;
+use super::named::named;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;
 

@@ -22,6 +22,7 @@ mod inspect;
 mod lane;
 mod limits;
 mod losses;
+mod named;
 mod producer;
 mod progress;
 mod quiet;
