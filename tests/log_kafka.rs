@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, cluster};
 use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, spec, until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, AssignmentEvent, Control, Log, ReadError, ReadLimit};
 
@@ -54,10 +52,8 @@ async fn a_limit_that_nobody_tells_is_found_out() {
     let Some(cluster) = cluster() else { return };
     let log = cluster.open();
     let topic = spec(cluster.topic(), 1);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
     let new = NewTopic::new(&topic.name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "16384");
-    admin.create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    cluster.admin().create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     // Nothing of this can be compressed.
     let noise = |len: usize| -> Vec<u8> { (0..len).map(|_| rand::random()).collect() };
     fail::cfg("kafka_limits", "return").unwrap();
