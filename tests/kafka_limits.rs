@@ -6,6 +6,8 @@
 // Helpers outside of `#[test]` functions are not covered by the exemption in clippy.toml.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "common/cluster.rs"]
+mod cluster;
 mod common;
 #[path = "common/log_contract.rs"]
 mod log_contract;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cluster::{Cluster, cluster};
 use common::device::{Device, Message, position_of};
 use common::events::NDJSON;
 use common::http::Request;
@@ -23,9 +26,7 @@ use common::ledger::dead_letters;
 use common::site::{Running, Site};
 use common::{http, now_ms, until, until_true};
 use log_contract::{append, at, batch, outcome, spec};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
@@ -35,54 +36,14 @@ use surgetank::protocol::layout::{Catalog, Value};
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::Outcome;
 
-/// A broker, and names for one test.
-struct Cluster {
-    brokers: String,
-    name: String,
+/// A log that gives a broker of which much is asked more time.
+fn open(cluster: &Cluster) -> KafkaLog {
+    let delivery_timeout = Duration::from_secs(20);
+    let settings = cluster.settings("pod-0");
+    KafkaLog::open(KafkaLogSettings { delivery_timeout, control_topic: String::new(), ..settings }).unwrap()
 }
 
 impl Cluster {
-    /// `None` if there is none, which is said.
-    fn find() -> Option<Self> {
-        static NUM_TESTS: AtomicU64 = AtomicU64::new(0);
-        let Ok(brokers) = std::env::var("SURGETANK_TEST_KAFKA") else {
-            println!("skipped: SURGETANK_TEST_KAFKA is not set");
-            return None;
-        };
-        let number = NUM_TESTS.fetch_add(1, Ordering::Relaxed);
-        Some(Self { brokers, name: format!("limits_{}_{}_{number}", std::process::id(), now_ms()) })
-    }
-
-    fn open(&self) -> KafkaLog {
-        KafkaLog::open(KafkaLogSettings {
-            brokers: vec![self.brokers.clone()],
-            group: self.name.clone(),
-            instance_id: "pod-0".to_owned(),
-            replication_factor: 1,
-            min_insync_replicas: 1,
-            session_timeout: Duration::from_secs(10),
-            delivery_timeout: Duration::from_secs(20),
-            linger: Duration::from_millis(5),
-            compression: "lz4".to_owned(),
-            fetch_buffer_bytes: 4 << 20,
-            schema_topic: format!("{}_schemas", self.name),
-            control_topic: String::new(),
-            tls: None,
-            login: None,
-        })
-        .unwrap()
-    }
-
-    fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers);
-        config
-    }
-
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
-        self.client().create().unwrap()
-    }
-
     async fn create(&self, topic: &TopicSpec, settings: &[(&str, &str)]) {
         let new = NewTopic::new(&topic.name, topic.num_partitions as i32, TopicReplication::Fixed(1));
         let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
@@ -116,7 +77,7 @@ impl Cluster {
             ("log.kind".to_owned(), quoted("kafka")),
             ("log.kafka.brokers".to_owned(), format!("[{}]", quoted(&self.brokers))),
             ("log.kafka.group".to_owned(), quoted(&self.name)),
-            ("log.kafka.schema_topic".to_owned(), quoted(&format!("{}_schemas", self.name))),
+            ("log.kafka.schema_topic".to_owned(), quoted(&self.settings("pod-0").schema_topic)),
             ("log.kafka.session_timeout".to_owned(), quoted("6 s")),
             ("gate.fleet".to_owned(), "false".to_owned()),
             ("store.kind".to_owned(), quoted("embedded")),
@@ -154,8 +115,8 @@ fn numbers(log: &dyn Log, topic: &TopicSpec) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_with_other_limits_take_everything_side_by_side() {
-    let Some(cluster) = Cluster::find() else { return };
-    let log = cluster.open();
+    let Some(cluster) = cluster() else { return };
+    let log = open(&cluster);
     let limits = [("small", Some("16384")), ("medium", Some("100000")), ("default", None), ("large", Some("3000000"))];
     let mut topics = Vec::new();
     for (name, limit) in limits {
@@ -193,8 +154,8 @@ async fn topics_with_other_limits_take_everything_side_by_side() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_changes_under_load_costs_nothing() {
-    let Some(cluster) = Cluster::find() else { return };
-    let log = Arc::new(cluster.open());
+    let Some(cluster) = cluster() else { return };
+    let log = Arc::new(open(&cluster));
     let topic = spec(&cluster.name, 1);
     cluster.create(&topic, &[]).await;
     log.inspect(std::slice::from_ref(&topic)).await.unwrap();
@@ -248,9 +209,9 @@ async fn a_limit_that_changes_under_load_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_that_its_topic_does_not_take_is_a_clear_error() {
-    let Some(cluster) = Cluster::find() else { return };
-    let log = cluster.open();
-    cluster.create(&spec(&format!("{}_schemas", cluster.name), 1), &[("max.message.bytes", "1000")]).await;
+    let Some(cluster) = cluster() else { return };
+    let log = open(&cluster);
+    cluster.create(&spec(&cluster.settings("pod-0").schema_topic, 1), &[("max.message.bytes", "1000")]).await;
     log.put_schema([1; 8], "\"long\"".to_owned()).await.unwrap();
     let refused = log.put_schema([2; 8], " ".repeat(2000)).await.unwrap_err();
     assert!(matches!(refused, LogError::SchemaTooLarge { num_bytes: 2016, .. }), "{refused}");
@@ -259,8 +220,8 @@ async fn a_schema_that_its_topic_does_not_take_is_a_clear_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_has_to_fit_into_a_segment_too() {
-    let Some(cluster) = Cluster::find() else { return };
-    let log = cluster.open();
+    let Some(cluster) = cluster() else { return };
+    let log = open(&cluster);
     let topic = spec(&cluster.name, 1);
     // More than a segment: the broker refuses what is larger than that with a reason of its own.
     cluster.create(&topic, &[("segment.bytes", "1048576"), ("max.message.bytes", "4000000")]).await;
@@ -278,8 +239,8 @@ async fn a_batch_has_to_fit_into_a_segment_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_setting_that_refuses_records_is_a_condition_and_no_fault_of_theirs() {
-    let Some(cluster) = Cluster::find() else { return };
-    let log = cluster.open();
+    let Some(cluster) = cluster() else { return };
+    let log = open(&cluster);
     let topic = spec(&cluster.name, 1);
     // Everything is older than the broker's clock says.
     cluster.create(&topic, &[("message.timestamp.before.max.ms", "0")]).await;
@@ -331,7 +292,7 @@ fn joined(running: &Running, site: &Site) -> HashMap<String, Vec<OwnedDeadLetter
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_topics_take_packages_and_requests_and_only_what_is_too_large_is_rejected() {
-    let Some(cluster) = Cluster::find() else { return };
+    let Some(cluster) = cluster() else { return };
     cluster.create(&spec(&cluster.name, 1), &[("max.message.bytes", "16384")]).await;
     cluster.create(&spec(&cluster.dead(), 1), &[("max.message.bytes", "4096")]).await;
     let layouts = layouts();
@@ -372,7 +333,7 @@ async fn small_topics_take_packages_and_requests_and_only_what_is_too_large_is_r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_nobodys_way() {
-    let Some(cluster) = Cluster::find() else { return };
+    let Some(cluster) = cluster() else { return };
     let site = cluster.site(&[("writer.retry_max", "\"200 ms\"")]);
     let running = site.launch().await;
     // With what a letter has beside it, this is more than Kafka's default takes.

@@ -14,6 +14,7 @@ mod limits;
 mod loader;
 mod problem;
 mod raw;
+mod raw_devices;
 mod raw_ingest;
 mod raw_limits;
 mod raw_rooms;

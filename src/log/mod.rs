@@ -4,6 +4,7 @@
 //! knows of devices, messages or rows: a record is a key and a value.
 
 mod abandoned;
+mod batch;
 mod control;
 mod cut;
 pub mod embedded;
@@ -13,10 +14,10 @@ mod record_limit;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
+pub use batch::{AppendBatch, Keys, RecordBatch, RecordRef};
 pub use control::Control;
 pub use record_limit::RecordLimit;
 
@@ -45,66 +46,6 @@ pub struct TopicSpec {
     pub name: Arc<str>,
     /// How many partitions it has.
     pub num_partitions: u32,
-}
-
-/// Records of one partition that are appended together: one buffer for all values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppendBatch {
-    /// The records' keys: device ids. A key also decides the partition, by murmur2.
-    pub keys: Keys,
-    /// The values, one after the other.
-    pub values: Bytes,
-    /// Where each value ends in `values`, in bytes, ascending.
-    pub ends: Vec<u32>,
-}
-
-/// The keys of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keys {
-    /// All records have this one.
-    Same(Bytes),
-    /// Each has its own, one after the other.
-    Each {
-        /// The keys.
-        text: Bytes,
-        /// Where each key ends in `text`, in bytes, ascending; as many as there are values.
-        ends: Vec<u32>,
-    },
-}
-
-impl AppendBatch {
-    /// How many records there are.
-    pub fn num_records(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Bytes of keys and values.
-    pub fn num_bytes(&self) -> usize {
-        let (Keys::Same(text) | Keys::Each { text, .. }) = &self.keys;
-        text.len() + self.values.len()
-    }
-
-    /// Key and value of every record, in order, as slices of the shared buffers.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        let mut key_ends = match &self.keys {
-            Keys::Same(_) => [].iter(),
-            Keys::Each { ends, .. } => ends.iter(),
-        };
-        let (mut key_start, mut start) = (0, 0);
-        self.ends.iter().map(move |end| {
-            let key = match &self.keys {
-                Keys::Same(key) => key,
-                Keys::Each { text, .. } => take_to(text, &mut key_start, key_ends.next().copied().unwrap_or_default()),
-            };
-            (key, take_to(&self.values, &mut start, *end))
-        })
-    }
-}
-
-fn take_to<'a>(buffer: &'a [u8], start: &mut usize, end: u32) -> &'a [u8] {
-    let piece = buffer.get(*start..end as usize).unwrap_or_default();
-    *start = end as usize;
-    piece
 }
 
 /// Why an append was not confirmed. Whether the records are in the log is then unknown: the sender sends them again.
@@ -153,42 +94,6 @@ impl Drop for Completion {
         if let Some(on_outcome) = self.0.take() {
             on_outcome(Err(AppendError::Abandoned));
         }
-    }
-}
-
-/// Records read from one partition: one buffer for all of them, in offset order.
-#[derive(Debug, Clone, Default)]
-pub struct RecordBatch {
-    /// Keys and values; records point into it.
-    pub data: Bytes,
-    /// The records, ascending by offset.
-    pub records: Vec<RecordRef>,
-    /// The offset that follows the last record. Equal to the last record's offset + 1 or more (logs may skip offsets).
-    pub next_offset: u64,
-}
-
-/// Where one record lies in [`RecordBatch::data`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordRef {
-    /// The record's offset in its partition.
-    pub offset: u64,
-    /// Start of the key; it ends where the value starts.
-    pub key_start: u32,
-    /// Start of the value.
-    pub value_start: u32,
-    /// One past the end of the value.
-    pub value_end: u32,
-}
-
-impl RecordRef {
-    /// The record's key: the device id.
-    pub fn key<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        data.get(self.key_start as usize..self.value_start as usize).unwrap_or_default()
-    }
-
-    /// The record's value.
-    pub fn value<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        data.get(self.value_start as usize..self.value_end as usize).unwrap_or_default()
     }
 }
 

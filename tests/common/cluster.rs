@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use surgetank::log::Log;
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 
@@ -38,6 +41,17 @@ impl Cluster {
             tls: None,
             login: None,
         }
+    }
+
+    /// Somebody else's client of these brokers.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers);
+        client
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().unwrap()
     }
 }
 

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::log::RecordLimit;
     use crate::protocol::avro::{LetterParts, OwnedDeadLetter};
-    use crate::protocol::layout::Catalog;
+    use crate::protocol::layout::{Catalog, Layout};
     use crate::protocol::message::TypeId;
     use crate::protocol::package::Builder;
 
@@ -296,9 +296,7 @@ mod tests {
     fn test_unpacker_sends_every_message_to_one_place_with_its_outcome() {
         let catalog = Catalog::builtin().unwrap();
         let position = catalog.by_name("position").unwrap();
-        let layout = position.layout(1).unwrap();
-        let body =
-            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
+        let body = body_of(position.layout(1).unwrap());
         let now_ms = RECEIVED_AT_US / 1000;
         let mut builder = Builder::new(LIMITS);
         builder.push(&header(position.id, 1, now_ms), &body).unwrap();
@@ -322,6 +320,11 @@ mod tests {
         assert_eq!(receipt.outcome(1), Outcome::Duplicate);
     }
 
+    /// A body that the layout decodes.
+    fn body_of(layout: &Layout) -> Vec<u8> {
+        (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap()
+    }
+
     fn letters(dead: &Destined) -> Vec<OwnedDeadLetter> {
         let starts = std::iter::once(0).chain(dead.ends.iter().copied());
         let each = starts.zip(&dead.ends).map(|(start, end)| &dead.values[start as usize..*end as usize]);
@@ -335,9 +338,7 @@ mod tests {
     fn test_a_message_that_is_larger_than_its_topic_takes_is_rejected_alone() {
         let catalog = Catalog::builtin().unwrap();
         let position = catalog.by_name("position").unwrap();
-        let layout = position.layout(1).unwrap();
-        let body =
-            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
+        let body = body_of(position.layout(1).unwrap());
         let now_ms = RECEIVED_AT_US / 1000;
         let mut builder = Builder::new(LIMITS);
         (0..3).for_each(|sequence| builder.push(&header(position.id, sequence, now_ms), &body).unwrap());

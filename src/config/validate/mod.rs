@@ -17,7 +17,8 @@ use std::time::Duration;
 use super::checks::{Checker, Section};
 use super::entry::Entry;
 use super::problem::Problem;
-use super::raw::{RawConfig, RawCredentials, RawDevices, RawGate, RawLogging, RawReload};
+use super::raw::{RawConfig, RawCredentials, RawGate, RawLogging, RawReload};
+use super::raw_devices::RawDevices;
 use super::sources::Sources;
 use super::types::{
     Config, Consumer, Credentials, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat,

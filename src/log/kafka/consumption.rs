@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::assignment::{Assignments, Standing};
+use super::assigned::Standing;
+use super::assignment::Assignments;
 use super::brokers::Statistics;
-use super::group_health::{GroupHealth, named};
+use super::group_health::GroupHealth;
+use super::named::named;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;
 

@@ -1,14 +1,37 @@
 //! Asks a consumer group who is in it and which partitions each member has.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaResult;
 
 use super::assignment::id_of;
-use super::group_health::{GroupMember, GroupView};
+use super::named::MAX_NAMED;
 use crate::log::TopicPartition;
+
+/// Who is in the group, as it says itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct GroupView {
+    /// `Stable`, or what it does instead.
+    pub state: String,
+    /// How it assigns partitions, once its members agree.
+    pub protocol: String,
+    /// All of them.
+    pub members: Vec<GroupMember>,
+}
+
+/// A member, as the group says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct GroupMember {
+    /// The id that its client gives itself: ours all give the same.
+    pub client_id: String,
+    /// Where it is.
+    pub host: String,
+    /// Which partitions it has.
+    pub held: HashSet<TopicPartition>,
+}
 
 /// Asks the brokers. Blocks for up to `timeout`. `None`: nobody knows the group.
 pub(super) fn ask<C: ClientContext>(
@@ -51,6 +74,24 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(taken)
+}
+
+// === impl GroupView ===
+
+impl GroupView {
+    /// Who they are.
+    pub(super) fn members(&self) -> String {
+        let names: Vec<_> = self.members.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+        names.join(", ")
+    }
+}
+
+// === impl GroupMember ===
+
+impl fmt::Display for GroupMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.client_id, self.host)
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::group_health::named;
+use super::named::named;
 use super::progress::Gone;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;

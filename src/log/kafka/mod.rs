@@ -6,6 +6,7 @@
 //! the runtime's. Nothing outside of this folder sees a Kafka type.
 
 mod admin;
+mod assigned;
 mod assignment;
 mod bootstrap;
 mod brokers;
@@ -21,6 +22,7 @@ mod inspect;
 mod lane;
 mod limits;
 mod losses;
+mod named;
 mod producer;
 mod progress;
 mod quiet;

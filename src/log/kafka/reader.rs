@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Message, TopicPartitionList};
 
-use super::assignment::Assigned;
+use super::assigned::Assigned;
 use super::group::GroupContext;
 use super::watermarks;
 use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};

@@ -13,14 +13,15 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
-use super::assignment::Assigned;
+use super::assigned::Assigned;
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::Brokers;
 use super::consumption::Consumption;
 use super::failed;
 use super::group::GroupContext;
-use super::group_health::{GroupHealth, named};
+use super::group_health::GroupHealth;
 use super::group_view;
+use super::named::named;
 use super::settings::KafkaLogSettings;
 use super::topic_ids;
 use super::watermarks::Watermarks;

@@ -4,9 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "common/cluster.rs"]
+#[path = "../common/cluster.rs"]
 mod cluster;
-#[path = "common/log_contract.rs"]
+mod control;
+#[path = "../common/log_contract.rs"]
 mod log_contract;
 
 use std::io::{BufRead, BufReader};
@@ -17,11 +18,9 @@ use std::time::Duration;
 
 use cluster::{Cluster, cluster};
 use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, spec, until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
-use surgetank::log::{AppendError, AssignmentEvent, Control, Log, ReadError, ReadLimit};
+use surgetank::log::{AppendError, AssignmentEvent, Log, ReadError, ReadLimit};
 
 impl Room for Cluster {
     fn open(&self) -> Arc<dyn Log> {
@@ -54,10 +53,8 @@ async fn a_limit_that_nobody_tells_is_found_out() {
     let Some(cluster) = cluster() else { return };
     let log = cluster.open();
     let topic = spec(cluster.topic(), 1);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
     let new = NewTopic::new(&topic.name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "16384");
-    admin.create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    cluster.admin().create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     // Nothing of this can be compressed.
     let noise = |len: usize| -> Vec<u8> { (0..len).map(|_| rand::random()).collect() };
     fail::cfg("kafka_limits", "return").unwrap();
@@ -332,57 +329,6 @@ async fn broker_that_hangs_loses_nothing_and_no_append_completes_twice() {
     let num_of_partition_0 = copies.keys().filter(|number| *number % 2 == 0).count();
     read(&mut **consumption.readers.get_mut(&0).unwrap(), num_of_partition_0).await;
     consumption.close().await;
-}
-
-/// What was heard until `wanted` was, from the other and from oneself.
-async fn hear(control: &mut dyn Control, wanted: &str) -> Vec<String> {
-    let mut heard = Vec::new();
-    while heard.last().map(String::as_str) != Some(wanted) {
-        let message = tokio::time::timeout(PATIENCE, control.receive()).await.expect("the word comes in time");
-        heard.push(String::from_utf8(message.to_vec()).unwrap());
-    }
-    heard
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_channel_has_one_leader_and_everybody_hears_everybody() {
-    let Some(cluster) = cluster() else { return };
-    let log = KafkaLog::open(cluster.settings("a")).unwrap();
-    log.apply(&[]).await.unwrap();
-    let join = |pod: &str| log.control(pod).unwrap().expect("kafka has a control channel");
-    let (mut first, mut second) = (join("a"), join("b"));
-    until("there is a leader", || first.is_leader() || second.is_leader()).await;
-    // Who joins later does not take the office, nor is there a second one.
-    for _ in 0..100 {
-        assert!(!(first.is_leader() && second.is_leader()));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // What is said before a reader has found the end of the topic is not heard: said until it is.
-    let mut number = 0;
-    while tokio::time::timeout(Duration::from_millis(100), second.receive()).await.is_err() {
-        first.publish(format!("hello {number}").into());
-        number += 1;
-    }
-    first.publish("from a".into());
-    hear(&mut *second, "from a").await;
-    second.publish("from b".into());
-    let heard = hear(&mut *first, "from b").await;
-    assert!(heard.iter().any(|word| word == "from a"), "one hears oneself: {heard:?}");
-
-    // Another installation on the same topic by mistake is not heard.
-    let settings = KafkaLogSettings { group: format!("{}-other", cluster.name), ..cluster.settings("x") };
-    let stranger = KafkaLog::open(settings).unwrap().control("x").unwrap().unwrap();
-    stranger.publish("from a stranger".into());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    first.publish("the end".into());
-    assert_eq!(hear(&mut *second, "the end").await, ["from b", "the end"]);
-
-    let (mut leader, other) = if first.is_leader() { (first, second) } else { (second, first) };
-    let closed = std::time::Instant::now();
-    leader.close().await;
-    until("the other one leads", || other.is_leader()).await;
-    println!("the other one leads {:?} after the leader was told to leave", closed.elapsed());
-    assert!(closed.elapsed() < Duration::from_secs(5), "took {:?}", closed.elapsed());
 }
 
 /// A figure, not a check: `SURGETANK_TEST_KAFKA=… cargo test --release --test log_kafka -- --ignored --nocapture`.
