@@ -384,6 +384,7 @@ async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_
     until_true("the fifth letter", async || running.counters().dead_letters == 5).await;
     running.catch_up().await;
     assert_eq!(joined(&running, &site)["not_a_record"][0].payload, b"last");
-    assert!(running.started.view.status.conditions().is_empty());
+    // What was found of the topics at the last inspection stands until the next.
+    until_true("nothing to be wrong any more", async || running.started.view.status.conditions().is_empty()).await;
     running.stop().await;
 }
