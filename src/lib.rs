@@ -1,4 +1,4 @@
-//! Surgetank: telemetry in, durable before it is acknowledged, into the database as fast as it can bear.
+//! Surgetank: telemetry in, durable before it is acknowledged, into the database as fast as it allows.
 //!
 //! The picture of the data path is in `docs/architecture.md`. Dependencies point inward: [`actors`] know
 //! [`protocol`], [`flow`], the [`log`] and [`store`] traits and [`supervision`]; `protocol` and `flow` know nothing of

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SURGETANK_COMMIT"), ")");
 
-/// Telemetry from devices and apps: durable before it is acknowledged, into the database as fast as it can bear.
+/// Telemetry from devices and apps: durable before it is acknowledged, into the database as fast as the database allows.
 #[derive(Debug, Parser)]
 #[command(name = "surgetank", version = VERSION, propagate_version = true)]
 pub(super) struct Args {
@@ -92,7 +92,8 @@ pub(super) struct SimulateArgs {
     /// Where the engine listens for devices; with several, devices are spread over them and move on when cut off
     #[arg(long, value_name = "HOST:PORT[,...]")]
     pub target: String,
-    /// From how many addresses of the loopback network the devices come (127.1.0.0 and on), for more than fit one address
+    /// From how many addresses of the loopback network the devices come (127.1.0.0 and on); needed for more
+    /// connections than one address has ports
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub source_addresses: u16,
     /// How many devices; each is a TCP connection
@@ -214,7 +215,7 @@ pub(super) enum TokenCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct TokenNewArgs {
-    /// Who is to present it
+    /// Who uses the token
     #[arg(long, value_enum)]
     pub kind: TokenKindArg,
     /// The device that it is for; all devices if not given

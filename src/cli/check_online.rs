@@ -20,6 +20,8 @@ struct Findings {
     failing: Vec<String>,
     degraded: Vec<String>,
     notes: Vec<String>,
+    /// Parts that are not there yet, or that an engine has to itself.
+    not_asked: Vec<&'static str>,
 }
 
 pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> Outcome {
@@ -30,11 +32,14 @@ pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> O
         check_store(config, catalog, &mut findings, runtime.handle()).await;
     });
     let path = path.display();
-    let Findings { failing, degraded, notes } = &findings;
+    let Findings { failing, degraded, notes, not_asked } = &findings;
     for (word, lines) in [("failing", failing), ("degraded", degraded), ("note", notes)] {
         lines.iter().for_each(|line| tell!("{path}: {word}: {line}"));
     }
     match failing.len() {
+        0 if !not_asked.is_empty() => {
+            tell!("{path}: online: not asked: {}", not_asked.join(" and "));
+        }
         0 if degraded.is_empty() => tell!("{path}: online: fine"),
         0 => {}
         number => {
@@ -46,6 +51,7 @@ pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> O
 
 async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) {
     if matches!(config.log.kind, LogKind::Embedded(_)) && !config.data_dir.exists() {
+        findings.not_asked.push("log");
         findings.notes.push(format!("{} does not exist yet: there is no log to ask", config.data_dir.display()));
         return;
     }
@@ -74,6 +80,7 @@ async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) 
 
 async fn check_store(config: &Config, catalog: &Catalog, findings: &mut Findings, driver: &tokio::runtime::Handle) {
     if matches!(config.store.kind, StoreKind::Embedded(_)) && !config.data_dir.exists() {
+        findings.not_asked.push("store");
         findings.notes.push(format!("{} does not exist yet: there is no store to ask", config.data_dir.display()));
         return;
     }
@@ -127,7 +134,10 @@ impl Findings {
         }
     }
 
-    fn engine_runs(&mut self, path: &str, part: &str) {
-        self.notes.push(format!("{path} is in use: an engine runs on this {part}; its /health tells the same"));
+    fn engine_runs(&mut self, path: &str, part: &'static str) {
+        self.not_asked.push(part);
+        self.notes.push(format!(
+            "{path} is in use: an engine runs on this {part}, so it was not asked; see /health of that engine"
+        ));
     }
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
 use super::args::SimulateArgs;
+use super::output::tell;
 use super::report::RunReport;
 use super::{Failure, Outcome, runtime, signals};
 use crate::engine::descriptors;
@@ -45,6 +46,9 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
     }
     let run = RunReport::new(&report, None);
     run.print();
+    if let Some(trouble) = &report.last_trouble {
+        tell!("\n  the last connection that failed: {trouble}");
+    }
     if args.json {
         run.print_json()?;
     }

@@ -45,7 +45,7 @@ impl LoadedConfig {
         let Some(path) = path else { return load_text("", "", Path::new(""), &variables) };
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let remedy = "name a readable TOML file, or leave it out for the defaults";
+            let remedy = "name a readable TOML file";
             ConfigErrors(vec![Problem::general(format!("{name}: cannot be read: {error}; {remedy}"))])
         })?;
         load_text(&name, &text, path.parent().unwrap_or(Path::new("")), &variables)

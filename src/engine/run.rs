@@ -275,7 +275,7 @@ async fn until_there<T>(
                 return Ok(value);
             }
             Err(error) if remote && error.may_pass() => {
-                view.status.set_phase(Phase::Starting { part, waiting_for: error.to_string() });
+                view.status.set_phase(Phase::Starting { part, waiting_for: format!("{part}: {error}") });
                 let detail = format!("the start waits for {part} and tries again: {error}");
                 view.status.set_hindrance(Some(Condition::failing(of, "start_waits", part, detail).refusing_intake()));
                 tokio::time::sleep(backoff.next_delay(jitter())).await;

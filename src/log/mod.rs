@@ -186,7 +186,9 @@ pub trait Subscription: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Another process has the data directory open.
-    #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
+    #[error(
+        "{path} is in use by another process: stop that one first (an engine, most likely); a second engine needs a data_dir of its own"
+    )]
     Locked {
         /// The directory.
         path: String,

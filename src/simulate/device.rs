@@ -227,13 +227,14 @@ impl Device {
                 Some(tls) => tls.connect(host, stream).await,
             }
         };
-        match timeout(CONNECT_TIMEOUT, connecting).await.ok()? {
-            Ok(channel) => Some(channel),
-            Err(error) => {
-                tracing::debug!(device = %self.id, %error, "cannot connect");
-                None
-            }
-        }
+        let error = match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(channel)) => return Some(channel),
+            Ok(Err(error)) => error,
+            Err(_) => std::io::ErrorKind::TimedOut.into(),
+        };
+        tracing::debug!(device = %self.id, %error, "cannot connect");
+        self.crew.progress.trouble.note(format!("cannot connect to {target}: {error}"));
+        None
     }
 }
 

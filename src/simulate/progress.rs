@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 /// Counts of confirmed facts; only `connected` goes down again, and `longest_wait_ms` is a maximum.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -27,11 +29,30 @@ pub struct Progress {
     pub gave_up: Counter,
     /// The longest time that a message waited from its making to its acknowledgement, in milliseconds.
     pub longest_wait_ms: Counter,
+    /// Why a connection failed, was refused or ended without need.
+    pub trouble: LastTrouble,
 }
+
+/// The last thing that went wrong with a connection, for people.
+#[derive(Debug, Default)]
+pub struct LastTrouble(Mutex<Option<String>>);
 
 /// A number that many tasks add to. It orders nothing else.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
+
+// === impl LastTrouble ===
+
+impl LastTrouble {
+    /// What it was; `None` if nothing went wrong.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn note(&self, what: String) {
+        *self.0.lock() = Some(what);
+    }
+}
 
 // === impl Counter ===
 

@@ -94,6 +94,8 @@ pub struct SimulateReport {
     pub refused: u64,
     /// Devices that the server told not to come back.
     pub gave_up: u64,
+    /// The last reason for which a connection failed or was refused.
+    pub last_trouble: Option<String>,
     /// The longest time that a message waited from its making to its acknowledgement, in milliseconds.
     pub longest_wait_ms: u64,
     /// From the start to the last device's end.
@@ -148,6 +150,7 @@ pub async fn simulate(
         reconnects: progress.reconnects.get(),
         refused: progress.refused.get(),
         gave_up: progress.gave_up.get(),
+        last_trouble: progress.trouble.get(),
         longest_wait_ms: progress.longest_wait_ms.get(),
         seconds: start.elapsed().as_secs_f64(),
         ack_latency_us,

@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
             tokio::select! {
                 read = reader.read_buf(&mut self.inbox) => {
                     if !matches!(read, Ok(1..)) {
-                        return SessionEnd::Lost(self.leaving);
+                        return self.cut_off(read.err());
                     }
                     if let Some(end) = self.receive(backoff) {
                         return end;
@@ -129,7 +129,10 @@ impl<'a> Session<'a> {
             Phase::End => return Some(SessionEnd::Finished),
         }
         let Some(welcome) = self.welcome else {
-            return (now >= self.opened + HANDSHAKE_TIMEOUT).then_some(SessionEnd::Lost(None));
+            return (now >= self.opened + HANDSHAKE_TIMEOUT).then(|| {
+                self.trouble(format!("the server did not answer Hello within {} s", HANDSHAKE_TIMEOUT.as_secs()));
+                SessionEnd::Lost(None)
+            });
         };
         if let Some(wait) = self.leaving {
             // What is under way still gets its receipts, then the device goes as asked.
@@ -190,6 +193,7 @@ impl<'a> Session<'a> {
                 }
                 Err(error) => {
                     tracing::warn!(device = %self.device.id, %error, "the server sent something that is not a frame");
+                    self.trouble(format!("what the server sent is not of the device protocol: {error}"));
                     return Some(SessionEnd::Lost(None));
                 }
             }
@@ -207,6 +211,7 @@ impl<'a> Session<'a> {
             }
             Frame::Refused(refused) => {
                 self.device.crew.progress.refused.add(1);
+                self.trouble(format!("refused as {}: {}", refused.reason.name(), refused.text));
                 if refused.retry_after_ms == 0 {
                     tracing::warn!(device = %self.device.id, reason = refused.reason.name(), text = %refused.text, "refused for good");
                     return Some(SessionEnd::GaveUp);
@@ -271,7 +276,22 @@ impl<'a> Session<'a> {
                 return end;
             }
         }
+        self.cut_off(None)
+    }
+
+    /// The connection ended, with this error if there was one. After a goodbye that is as it should be.
+    fn cut_off(&self, error: Option<std::io::Error>) -> SessionEnd {
+        if self.leaving.is_none() {
+            let when = if self.welcome.is_some() { "" } else { " before Welcome" };
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            self.trouble(format!("the server closed the connection{when}{why}"));
+        }
         SessionEnd::Lost(self.leaving)
+    }
+
+    /// Keeps for the end of the run what went wrong.
+    fn trouble(&self, what: String) {
+        self.device.crew.progress.trouble.note(what);
     }
 
     fn queue_frame(&mut self, frame: &Frame, now: Instant) {

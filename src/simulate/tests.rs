@@ -279,6 +279,7 @@ async fn test_fleet_gives_up_when_told_to() {
     let server = Server::start(Manner::RefusesAll).await;
     let report = run(&options(&server)).await;
     assert_eq!((report.refused, report.gave_up, report.sent), (20, 20, 0));
+    assert_eq!(report.last_trouble.as_deref(), Some("refused as too_many_connections: full"));
     assert!(report.seconds < 10.0);
 }
 

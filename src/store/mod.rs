@@ -54,7 +54,9 @@ pub enum WriteError {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A table is missing or lacks columns.
-    #[error("{what} is missing: run `surgetank apply`, or set store.apply_on_start = true")]
+    #[error(
+        "{what} is missing: run `surgetank apply` (embedded store: stop the engine first), or restart with store.apply_on_start = true"
+    )]
     Missing {
         /// The keyspace, table or column.
         what: String,
@@ -73,7 +75,9 @@ pub enum StoreError {
     #[error("{0}")]
     Unfit(String),
     /// Another process has the database file open for writing.
-    #[error("{path} is in use by another process: stop that one, or set data_dir to another directory")]
+    #[error(
+        "{path} is in use by another process: stop that one first (an engine, most likely); a second engine needs a data_dir of its own"
+    )]
     Locked {
         /// The file.
         path: String,

@@ -17,7 +17,7 @@ pub enum Phase {
         /// The part, for anybody.
         #[serde(skip)]
         part: &'static str,
-        /// The same, or why it is not there yet, for operators.
+        /// The same, and why it is not there yet once an attempt has failed, for operators.
         waiting_for: String,
     },
     /// Taking messages.

@@ -43,12 +43,14 @@ async fn check_online_asks_the_log_and_the_store_and_changes_nothing() {
     let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("does not exist yet: there is no log to ask"), "{stderr}");
+    assert!(stderr.contains("online: not asked: log and store"), "{stderr}");
     assert!(!site.data_dir().exists(), "a check creates nothing");
 
     let running = site.launch().await;
     let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("an engine runs on this log"), "{stderr}");
+    assert!(stderr.contains("online: not asked: log and store") && !stderr.contains("online: fine"), "{stderr}");
     running.stop().await;
     let (code, _, stderr) = told(&run(&["check", "--online", "--config", arg(&path)]));
     assert_eq!(code, 0, "{stderr}");

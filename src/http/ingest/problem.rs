@@ -113,7 +113,7 @@ kinds! {
     /// The head of a request is too large.
     HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the head of the request is too large";
     /// Nothing was accepted, and something was refused.
-    Rejected = UNPROCESSABLE_ENTITY, "rejected", "nothing of the body was accepted";
+    Rejected = UNPROCESSABLE_ENTITY, "rejected", "nothing was accepted";
     /// So much was refused that the rest was not read.
     TooManyRejected = UNPROCESSABLE_ENTITY, "too-many-rejected", "too much of the body was refused to read on";
     /// The address or the token has sent more than it may.

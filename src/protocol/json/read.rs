@@ -237,7 +237,7 @@ impl Context {
 
     fn missing<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
-        self.fail(FaultReason::MissingField, "every event of this type has this member")
+        self.fail(FaultReason::MissingField, "this member is missing")
     }
 
     fn twice<E: Error>(&mut self, name: &str) -> E {

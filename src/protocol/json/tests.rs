@@ -183,7 +183,7 @@ fn test_faults_are_named_by_path_and_reason() {
     assert_eq!(fault("position", "[1]").1, FaultReason::WrongKind);
     assert_eq!(fault("position", &format!("{}x", position(""))).1, FaultReason::Malformed);
     let (_, reason, detail) = fault("position", &position(&format!(",\"driver\":\"{}\"", "x".repeat(25))));
-    assert_eq!((reason, detail.as_str()), (FaultReason::WrongLength, "25 bytes; allowed are 24"));
+    assert_eq!((reason, detail.as_str()), (FaultReason::WrongLength, "25 bytes; allowed are at most 24"));
 }
 
 #[test]

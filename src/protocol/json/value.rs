@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         match node {
             Node::Text { max } => {
                 if text.len() > *max as usize {
-                    let detail = format!("{} bytes; allowed are {max}", text.len());
+                    let detail = format!("{} bytes; allowed are at most {max}", text.len());
                     return Err(context.fail(FaultReason::WrongLength, detail));
                 }
                 write_bytes(text.as_bytes(), &mut context.out);
@@ -270,7 +270,7 @@ fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<()
         return Err(context.fail(FaultReason::WrongKind, "not bytes as hexadecimal text"));
     }
     if pairs.len() > max as usize {
-        let detail = format!("{} bytes; allowed are {max}", pairs.len());
+        let detail = format!("{} bytes; allowed are at most {max}", pairs.len());
         return Err(context.fail(FaultReason::WrongLength, detail));
     }
     write_long(pairs.len() as i64, &mut context.out);

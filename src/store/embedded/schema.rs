@@ -100,7 +100,7 @@ pub(super) fn condition(connection: &Connection, table: &Arc<Table>) -> Result<O
             Ok(Some(Condition::failing(Part::Store, code, &*table.name, detail)))
         }
         Err(error @ StoreError::Conflict { .. }) => {
-            let detail = format!("{error}: no row is written to it; rename what is there and run `surgetank apply`");
+            let detail = format!("{error}: no row is written to it; rename what is there and restart the engine");
             Ok(Some(Condition::failing(Part::Store, "table_differs", &*table.name, detail).refusing_start()))
         }
         Err(other) => Err(other),
