@@ -105,6 +105,7 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
         LogKind::Kafka(kafka) => Arc::new(KafkaLog::open(KafkaLogSettings {
             brokers: kafka.brokers.clone(),
             group: kafka.group.clone(),
+            owner: owner(config),
             instance_id: kafka.instance_id.clone().unwrap_or_default(),
             replication_factor: kafka.replication_factor.get(),
             min_insync_replicas: kafka.min_insync_replicas.get(),
@@ -123,6 +124,14 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
             }),
         })?),
     })
+}
+
+/// Where rows go, for the marks of commits: the same for all pods of an installation. Addresses may differ among them.
+fn owner(config: &Config) -> String {
+    match &config.store.kind {
+        StoreKind::Embedded(_) => "surgetank embedded".to_owned(),
+        StoreKind::Cassandra(store) => format!("surgetank cassandra {}", store.keyspace),
+    }
 }
 
 /// Opens the store. The database driver runs on `driver`.

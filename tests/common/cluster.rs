@@ -28,6 +28,7 @@ impl Cluster {
         KafkaLogSettings {
             brokers: vec![self.brokers.clone()],
             group: self.name.clone(),
+            owner: "surgetank test".to_owned(),
             instance_id: instance_id.to_owned(),
             replication_factor: 1,
             min_insync_replicas: 1,

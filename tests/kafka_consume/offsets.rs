@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::Producer;
+use rdkafka::{Offset, TopicPartitionList};
 use surgetank::flow::health::Verdict;
 use surgetank::log::{Log, TopicPartition, TopicSpec};
 
@@ -51,6 +52,39 @@ async fn a_range_that_was_removed_while_nobody_read_is_named() {
     until("the lag to be known", || [&first, &second].iter().all(|id| follower.lag(id) == Some(0))).await;
     assert_eq!(log.lost_records(), 670);
     follower.close().await;
+    log.close().await;
+}
+
+/// What another client of the group has committed was read there, and is no row here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_another_client_is_named_and_what_it_skips_is_counted() {
+    let Some(cluster) = cluster() else { return };
+    let log = cluster.open();
+    let topic = cluster.topic(&*log, 1).await;
+    let id = at(&topic, 0);
+    fill(&*log, &id, 100).await;
+    read_all(&*log, &topic, 100).await;
+    until("the commit to be told", || cluster.committed(&id) == Offset::Offset(100)).await;
+    fill(&*log, &id, 50).await;
+    let other: BaseConsumer = cluster.client().set("group.id", &cluster.name).create().unwrap();
+    let mut commit = TopicPartitionList::new();
+    commit.add_partition_offset(&id.topic, 0, Offset::Offset(130)).unwrap();
+    // Only once the member that has left is forgotten.
+    until("the other commit to be taken", || other.commit(&commit, CommitMode::Sync).is_ok()).await;
+
+    let follower = Follower::start(&*log, &topic);
+    until("the rest to be read", || follower.num_seen() == 20).await;
+    let foreign = seen(&*log, "foreign_commits").await;
+    assert_eq!(foreign.verdict, Verdict::Degraded);
+    assert!(foreign.detail.contains(&format!("{id} 100 to 129 (no mark)")), "{}", foreign.detail);
+    assert_eq!(log.lost_records(), 30);
+    until("the commit to be told", || cluster.committed(&id) == Offset::Offset(150)).await;
+    follower.close().await;
+    // Our own commits are marked.
+    let again = Follower::start(&*log, &topic);
+    until("the lag to be none", || again.lag(&id) == Some(0)).await;
+    assert_eq!(log.lost_records(), 30);
+    again.close().await;
     log.close().await;
 }
 

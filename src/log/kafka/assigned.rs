@@ -21,6 +21,10 @@ use crate::log::TopicPartition;
 /// A reader looks at its queue about once a second; one that has not for this long does not want records.
 const LOOKS_WITHIN: Duration = Duration::from_secs(3);
 
+/// What the client reports of a partition comes with what it fetches. When nothing has come for this long, the broker is
+/// asked instead, and again after as long: it may hold answers back, by a quota for one.
+const QUIET: Duration = Duration::from_secs(15);
+
 /// One assignment of one partition.
 pub(super) struct Assigned {
     /// Which partition.
@@ -52,6 +56,8 @@ struct State {
     /// Since when reading finds nothing, and when it last looked.
     empty_since: Option<Instant>,
     looked_at: Option<Instant>,
+    /// When the broker was last asked for the end of the log.
+    asked_at: Option<Instant>,
     /// What the client said last instead of a record.
     last_error: Option<String>,
     /// What the client does for this partition, in its own word.
@@ -103,6 +109,7 @@ impl Assigned {
                 sure_end: None,
                 empty_since: None,
                 looked_at: None,
+                asked_at: None,
                 last_error: None,
                 fetch_state: String::new(),
                 has_leader: true,
@@ -287,13 +294,19 @@ impl Assigned {
     }
 
     /// Whether the broker is to be asked where the log ends: nobody else tells.
-    pub(super) fn wants_to_ask(&self) -> bool {
-        self.is_paused() || self.is_suspect.load(Ordering::Acquire)
+    pub(super) fn wants_to_ask(&self, now: Instant) -> bool {
+        let is_due = || {
+            let state = self.state.lock();
+            let was_asked = state.asked_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+            state.is_quiet(now) && !was_asked
+        };
+        self.is_paused() || self.is_suspect.load(Ordering::Acquire) || is_due()
     }
 
     /// The broker is asked now.
-    pub(super) fn is_asking(&self) {
+    pub(super) fn is_asking(&self, now: Instant) {
         self.is_suspect.store(false, Ordering::Release);
+        self.state.lock().asked_at = Some(now);
     }
 
     /// Where everything that is not done begins; `None` while nothing has been read, so that reading is there anyway.
@@ -313,6 +326,19 @@ impl Assigned {
         self.state.lock().progress.readable_end()
     }
 
+    /// Everything below is done, as far as that is known.
+    pub(super) fn settled(&self) -> Option<u64> {
+        self.state.lock().progress.settled()
+    }
+
+    /// The group's commit of this partition was made by somebody else, who is named as far as the commit tells.
+    pub(super) fn note_foreign_commit(&self, settled_before: Option<u64>, committed: u64, by: &str) {
+        // Set back, it only has records read again.
+        if settled_before.is_none_or(|settled| settled < committed) {
+            self.losses.lock().add_foreign(&self.id, settled_before, committed, by, Instant::now());
+        }
+    }
+
     /// The offset that the group has not been told yet. It counts as told from now on.
     pub(super) fn take_untold(&self) -> Option<u64> {
         self.state.lock().progress.take_untold()
@@ -324,11 +350,13 @@ impl Assigned {
     }
 
     /// Takes in what librdkafka reports of the partition.
-    pub(super) fn on_statistics(&self, partition: &PartitionStatistics) {
+    pub(super) fn on_statistics(&self, partition: &PartitionStatistics, now: Instant) {
         let mut state = self.state.lock();
         // While nothing is fetched the client repeats what it heard last.
-        if !self.is_paused() {
+        if !self.is_paused() && !state.is_quiet(now) {
             state.progress.on_report(partition.lo_offset, partition.hi_offset, partition.ls_offset);
+        } else if !self.is_paused() {
+            state.progress.on_report(partition.lo_offset, -1, partition.ls_offset);
         }
         state.fetch_state.clone_from(&partition.fetch_state);
         state.has_leader = partition.leader >= 0;
@@ -357,5 +385,14 @@ impl Assigned {
             is_lag_known: state.progress.lag().is_some(),
             reason,
         }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether nothing has come for long.
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.empty_since.is_some_and(|since| now.saturating_duration_since(since) >= QUIET)
     }
 }

@@ -18,6 +18,8 @@ use crate::log::TopicPartition;
 #[derive(Default)]
 pub(super) struct Assignments {
     current: Mutex<HashMap<TopicPartition, Arc<Assigned>>>,
+    /// How far partitions were done that are not ours any more.
+    settled: Mutex<HashMap<TopicPartition, u64>>,
     losses: Arc<Mutex<Losses>>,
 }
 
@@ -38,6 +40,9 @@ impl Assignments {
         let mut current = self.current.lock();
         let revoked: Vec<_> = ids.iter().filter_map(|id| current.remove(id)).collect();
         drop(current);
+        let lasting = revoked.iter().filter(|assigned| !assigned.has_begun_anew());
+        let settled = lasting.filter_map(|assigned| Some((assigned.id.clone(), assigned.settled()?)));
+        self.settled.lock().extend(settled);
         // What it was for is not there any more.
         let untold = untold(revoked.iter().filter(|assigned| !assigned.has_begun_anew()));
         revoked.iter().for_each(|assigned| assigned.revoke());
@@ -47,6 +52,11 @@ impl Assignments {
     /// Ends all.
     pub(super) fn revoke_all(&self) -> TopicPartitionList {
         self.revoke(&self.ids())
+    }
+
+    /// How far a partition was done when this process had it last.
+    pub(super) fn settled_before(&self, id: &TopicPartition) -> Option<u64> {
+        self.settled.lock().get(id).copied()
     }
 
     /// The partitions that are assigned now.
@@ -107,12 +117,12 @@ impl Assignments {
     }
 
     /// Takes in a report of librdkafka's.
-    pub(super) fn on_statistics(&self, statistics: &Statistics) {
+    pub(super) fn on_statistics(&self, statistics: &Statistics, now: Instant) {
         for assigned in self.current.lock().values() {
             let partitions = statistics.topics.get(&*assigned.id.topic).map(|topic| &topic.partitions);
             let number = assigned.id.partition.to_string();
             if let Some(partition) = partitions.and_then(|partitions| partitions.get(&number)) {
-                assigned.on_statistics(partition);
+                assigned.on_statistics(partition, now);
             }
         }
     }
@@ -191,12 +201,34 @@ mod tests {
         let assigned = assignments.assign(id_of("t", 0));
         assigned.begin(100);
         assigned.on_end(Some(0), Watermarks { low: 0, high: 0 });
-        assert!(assigned.wants_to_ask() && !assigned.is_revoked());
-        assigned.is_asking();
+        assert!(assigned.wants_to_ask(Instant::now()) && !assigned.is_revoked());
+        assigned.is_asking(Instant::now());
         assigned.on_asked(Watermarks { low: 0, high: 100 });
-        assert!(!assigned.wants_to_ask() && !assigned.is_revoked(), "a new leader may know less for a moment");
+        assert!(
+            !assigned.wants_to_ask(Instant::now()) && !assigned.is_revoked(),
+            "a new leader may know less for a moment"
+        );
         assigned.on_asked(Watermarks { low: 0, high: 5 });
         assert_eq!(assignments.begun_anew().len(), 1);
+    }
+
+    #[test]
+    fn test_the_end_of_a_quiet_partition_is_asked_for_and_what_the_client_repeats_does_not_count() {
+        let (assignments, start) = (Assignments::default(), Instant::now());
+        let assigned = assignments.assign(id_of("t", 0));
+        assigned.begin(100);
+        assigned.on_end(None, Watermarks { low: 0, high: 100 });
+        assigned.on_nothing(start);
+        let later = start + std::time::Duration::from_secs(20);
+        assert!(!assigned.wants_to_ask(start) && assigned.wants_to_ask(later));
+        assigned.is_asking(later);
+        assert!(!assigned.wants_to_ask(later));
+        assigned.on_asked(Watermarks { low: 0, high: 150 });
+        let repeated = r#"{"brokers":{},"topics":{"t":{"partitions":{"0":{"partition":0,"leader":1,"lo_offset":0,
+            "hi_offset":100,"ls_offset":100,"committed_offset":100}}}}}"#;
+        let repeated = Statistics::parse(repeated.as_bytes()).unwrap();
+        (0..10).for_each(|_| assignments.on_statistics(&repeated, later));
+        assert_eq!(assigned.num_behind(), Some(50));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Consumption {
 
     /// Takes in a report of the client's.
     pub(super) fn on_statistics(&self, statistics: &Statistics) {
-        self.assignments.on_statistics(statistics);
+        self.assignments.on_statistics(statistics, Instant::now());
         if let Some(report) = &statistics.cgrp {
             let num_assigned = self.assignments.len();
             let has_broker = statistics.has_a_broker_up();

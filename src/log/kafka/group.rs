@@ -16,6 +16,7 @@ use super::assignment::{Assignments, id_of};
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, Statistics, is_of_a_connection, log_line};
 use super::consumption::Consumption;
+use super::ownership::{mark, mark_of};
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
 use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
@@ -36,6 +37,8 @@ pub(super) struct GroupContext {
     events: mpsc::UnboundedSender<AssignmentEvent>,
     brokers: Arc<Brokers>,
     bootstrap: Bootstrap,
+    /// The mark of our commits.
+    owner: String,
     /// Set once, right after the consumer exists; before that nothing calls back.
     consumer: OnceLock<Weak<BaseConsumer<GroupContext>>>,
     /// Readers that are split off and wait until the assignment is in force and their committed offsets are known.
@@ -55,17 +58,30 @@ impl GroupContext {
         events: mpsc::UnboundedSender<AssignmentEvent>,
         brokers: Arc<Brokers>,
         bootstrap: Bootstrap,
+        owner: String,
     ) -> Self {
         Self {
             consumption,
             events,
             brokers,
             bootstrap,
+            owner,
             consumer: OnceLock::new(),
             ready: Mutex::default(),
             asking_since: Mutex::default(),
             is_closing: AtomicBool::new(false),
         }
+    }
+
+    /// Tells the group commits, with our mark.
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        commits: &TopicPartitionList,
+        mode: CommitMode,
+    ) -> KafkaResult<()> {
+        mark(commits, &self.owner);
+        consumer.commit(commits, mode)
     }
 
     /// Says which consumer calls back. Only the first call counts.
@@ -123,7 +139,13 @@ impl GroupContext {
         for element in committed.elements() {
             let Some(assigned) = self.assignments().get(&id_of(element.topic(), element.partition())) else { continue };
             match (element.error(), element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok())) {
-                (Ok(()), Some(offset)) => assigned.begin(offset),
+                (Ok(()), Some(offset)) => {
+                    let by = mark_of(&element);
+                    if by != self.owner {
+                        assigned.note_foreign_commit(self.assignments().settled_before(&assigned.id), offset, &by);
+                    }
+                    assigned.begin(offset);
+                }
                 (Ok(()), None) => assigned.begin_without_commit(),
                 (Err(error), _) => {
                     tracing::warn!(partition = %assigned.id, %error, "its committed offset cannot be told");
@@ -153,7 +175,7 @@ impl GroupContext {
             let _ = commits.add_partition_offset(&id.topic, number, Offset::Offset(low as i64));
         }
         if commits.count() > 0
-            && let Err(error) = consumer.commit(&commits, CommitMode::Async)
+            && let Err(error) = self.commit(consumer, &commits, CommitMode::Async)
         {
             tracing::debug!(%error, "cannot tell the group where reading began anew");
         }
@@ -177,7 +199,7 @@ impl GroupContext {
         // When the group has already given them away, it would only refuse.
         if commits.count() > 0
             && !consumer.assignment_lost()
-            && let Err(error) = consumer.commit(&commits, CommitMode::Sync)
+            && let Err(error) = self.commit(consumer, &commits, CommitMode::Sync)
         {
             tracing::warn!(%error, "the newest commits of revoked partitions are lost: records will be read again");
         }

@@ -18,11 +18,25 @@ const MAX_RANGES: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     num_offsets: u64,
+    /// Offsets that others have committed and that were no rows here.
+    num_foreign: u64,
     ranges: VecDeque<(TopicPartition, Gone)>,
     last_at: Option<Instant>,
     /// Partitions that the group has no commit for, though their logs do not begin at 0, with where they begin.
     unknown: BTreeMap<TopicPartition, u64>,
     unknown_at: Option<Instant>,
+    /// Partitions whose commits others made.
+    foreign: BTreeMap<TopicPartition, Foreign>,
+    foreign_at: Option<Instant>,
+}
+
+/// A commit that another client made.
+#[derive(Debug)]
+struct Foreign {
+    /// Everything below was a row here, as far as this process knows.
+    from: Option<u64>,
+    to: u64,
+    by: String,
 }
 
 impl Losses {
@@ -56,14 +70,36 @@ impl Losses {
         self.unknown_at = Some(now);
     }
 
+    /// The group's commit of a partition is somebody else's. `from`: what was done here when this process had it last.
+    pub(super) fn add_foreign(
+        &mut self,
+        partition: &TopicPartition,
+        from: Option<u64>,
+        to: u64,
+        by: &str,
+        now: Instant,
+    ) {
+        tracing::error!(
+            topic = %partition.topic,
+            partition = partition.partition,
+            from,
+            to,
+            by,
+            "another client of the group has committed this offset: what it read is no row here"
+        );
+        self.num_foreign += from.map_or(0, |from| to.saturating_sub(from));
+        self.foreign.insert(partition.clone(), Foreign { from, to, by: by.to_owned() });
+        self.foreign_at = Some(now);
+    }
+
     /// How many offsets were lost since the process began.
     pub(super) fn count(&self) -> u64 {
-        self.num_offsets
+        self.num_offsets + self.num_foreign
     }
 
     /// What is recent of it.
     pub(super) fn conditions(&self, now: Instant) -> impl Iterator<Item = Condition> {
-        self.lost(now).into_iter().chain(self.unknown(now))
+        self.lost(now).into_iter().chain(self.unknown(now)).chain(self.foreign(now))
     }
 
     fn unknown(&self, now: Instant) -> Option<Condition> {
@@ -76,6 +112,27 @@ impl Losses {
             named(&ids)
         );
         Some(Condition::degraded(Part::Consume, "start_unknown", "", detail))
+    }
+
+    fn foreign(&self, now: Instant) -> Option<Condition> {
+        self.foreign_at.filter(|at| now.saturating_duration_since(*at) < SHOWN)?;
+        let mut detail = "offsets of the group were committed by a client that does not write where this one does: another \
+                          consumer, somebody by hand, or an earlier version of Surgetank. What it read is not written here:"
+            .to_owned();
+        for (index, (id, Foreign { from, to, by })) in self.foreign.iter().take(MAX_RANGES).enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            let by = if by.is_empty() { "no mark" } else { by };
+            // Writing into a string cannot fail.
+            let _ = match from {
+                Some(from) => write!(detail, "{separator} {id} {from} to {} ({by})", to - 1),
+                None => write!(detail, "{separator} {id} up to {} ({by})", to.saturating_sub(1)),
+            };
+        }
+        detail.push_str(
+            ". Give that client a group of its own. To have the records written, stop all pods and set the group's offsets \
+             back (kafka-consumer-groups --reset-offsets): rows that are there already stay as they are",
+        );
+        Some(Condition::degraded(Part::Consume, "foreign_commits", "", detail))
     }
 
     fn lost(&self, now: Instant) -> Option<Condition> {
@@ -124,6 +181,20 @@ mod tests {
         let conditions: Vec<_> = losses.conditions(start).collect();
         assert_eq!((conditions[0].code, losses.count()), ("start_unknown", 0));
         assert!(conditions[0].detail.contains("orders/3"));
+        assert_eq!(losses.conditions(start + SHOWN).count(), 0);
+    }
+
+    #[test]
+    fn test_a_foreign_commit_counts_as_far_as_this_process_knows_what_was_done() {
+        let (mut losses, start) = (Losses::default(), Instant::now());
+        losses.add_foreign(&id_of("orders", 1), Some(100), 493, "", start);
+        losses.add_foreign(&id_of("orders", 2), None, 50, "surgetank cassandra staging", start);
+        assert_eq!(losses.count(), 393);
+        let condition = losses.conditions(start).next().unwrap();
+        assert_eq!(condition.code, "foreign_commits");
+        assert!(
+            condition.detail.contains("orders/1 100 to 492 (no mark), orders/2 up to 49 (surgetank cassandra staging)")
+        );
         assert_eq!(losses.conditions(start + SHOWN).count(), 0);
     }
 

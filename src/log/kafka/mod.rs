@@ -23,6 +23,7 @@ mod lane;
 mod limits;
 mod losses;
 mod named;
+mod ownership;
 mod producer;
 mod progress;
 mod quiet;

@@ -41,6 +41,8 @@ pub struct KafkaLogSettings {
     pub brokers: Vec<String>,
     /// The consumer group: all pods of one installation share it.
     pub group: String,
+    /// Where this installation's rows go, in words: marks its commits, so that those of others are seen.
+    pub owner: String,
     /// A name that this pod keeps over restarts. With it a restart gets its partitions back at once instead of after
     /// the session timeout; two pods must never share one. Empty: a member like any other.
     pub instance_id: String,

@@ -145,8 +145,13 @@ impl Membership {
     /// A new member, with nothing assigned yet.
     fn join(&self) -> KafkaResult<Arc<BaseConsumer<GroupContext>>> {
         let bootstrap = Bootstrap::new(&self.settings);
-        let context =
-            GroupContext::new(Arc::clone(&self.consumption), self.events.clone(), Arc::clone(&self.brokers), bootstrap);
+        let context = GroupContext::new(
+            Arc::clone(&self.consumption),
+            self.events.clone(),
+            Arc::clone(&self.brokers),
+            bootstrap,
+            self.settings.owner.clone(),
+        );
         let consumer = Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(), context)?);
         consumer.context().set_consumer(&consumer);
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
@@ -293,7 +298,8 @@ impl Driver {
 
     /// Asks where logs end of which nothing is fetched now, some of them at a time.
     fn ask_for_ends(&mut self) {
-        let mut partitions = self.membership.consumption.assignments.filter(Assigned::wants_to_ask);
+        let mut partitions =
+            self.membership.consumption.assignments.filter(|assigned| assigned.wants_to_ask(Instant::now()));
         partitions.sort_by(|a, b| a.id.cmp(&b.id));
         let num_before = partitions.partition_point(|assigned| Some(&assigned.id) <= self.last_asked.as_ref());
         let num_partitions = partitions.len();
@@ -308,7 +314,7 @@ impl Driver {
             let bounds = asked.map(|(low, high)| (u64::try_from(low), u64::try_from(high)));
             match bounds {
                 Ok((Ok(low), Ok(high))) => {
-                    assigned.is_asking();
+                    assigned.is_asking(Instant::now());
                     assigned.on_asked(Watermarks { low, high });
                 }
                 other => tracing::debug!(partition = %assigned.id, ?other, "cannot ask where its log ends"),
@@ -336,7 +342,7 @@ impl Driver {
     fn tell_commits(&self) {
         let commits = self.membership.consumption.assignments.take_untold();
         if commits.count() > 0
-            && let Err(error) = self.consumer.commit(&commits, CommitMode::Async)
+            && let Err(error) = self.consumer.context().commit(&self.consumer, &commits, CommitMode::Async)
         {
             let consumption = &self.membership.consumption;
             consumption.with_group(|group| group.on_commit(Err(error.to_string()), Instant::now()));
@@ -352,7 +358,7 @@ impl Driver {
         self.consumer.context().set_closing();
         let commits = self.membership.consumption.assignments.revoke_all();
         if commits.count() > 0
-            && let Err(error) = self.consumer.commit(&commits, CommitMode::Sync)
+            && let Err(error) = self.consumer.context().commit(&self.consumer, &commits, CommitMode::Sync)
         {
             tracing::warn!(%error, "the newest commits are lost: their records will be read again");
         }
