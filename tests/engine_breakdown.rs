@@ -26,6 +26,7 @@ async fn a_flush_that_fails_ends_the_process_and_the_next_one_has_everything_ack
     let reason = told.lines().last().unwrap();
     assert!(reason.starts_with("surgetank: writing to the log failed: storage engine: "), "{told}");
     assert!(reason.ends_with("a new start finds out what is durable"), "{told}");
+    assert!(!told.contains("actor ended by itself"), "{told}");
     assert!(load.progress.acked.get() > 0, "nothing was acknowledged before the failure");
 
     // The same place, so that the fleet finds it again.

@@ -252,6 +252,11 @@ async fn what_keeps_rows_from_being_written_is_found() -> TestResult {
     ))
     .await?;
 
+    tell(&format!("ALTER KEYSPACE {KEYSPACE} WITH durable_writes = false")).await?;
+    assert_eq!(codes(&store).await?, [("durable_writes_off", KEYSPACE.to_owned())]);
+    tell(&format!("ALTER KEYSPACE {KEYSPACE} WITH durable_writes = true")).await?;
+    assert_eq!(codes(&store).await?, []);
+
     tell(&format!("ALTER TABLE {KEYSPACE}.first DROP value")).await?;
     tell(&format!("DROP TABLE {KEYSPACE}.second")).await?;
     assert_eq!(codes(&store).await?, [at("column_missing", "first"), at("table_missing", "second")]);

@@ -97,6 +97,7 @@ impl Run {
             }
             chores.abort();
             http.stop(false).await;
+            view.supervisor.stop_restarting();
             threads.stop().await;
             return opened.map(|_| ());
         };
@@ -132,8 +133,10 @@ impl Run {
             tokio::time::sleep(config.shutdown.notice).await;
         }
         view.status.forget_parts();
-        if outcome.is_ok() {
-            pipeline.drain(&view, &config.shutdown).await;
+        match outcome {
+            Ok(()) => pipeline.drain(&view, &config.shutdown).await,
+            // Its actors end with their threads.
+            Err(_) => view.supervisor.stop_restarting(),
         }
         chores.abort();
         inspection.abort();

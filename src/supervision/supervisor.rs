@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::exit::Exit;
 use super::lifeline::Lifeline;
@@ -144,12 +144,14 @@ impl Task {
                 self.tree.remove_node(&node);
                 return;
             }
-            Exit::Quit | Exit::Panicked if !self.restarting => {
-                node.set_state(NodeState::Stopped);
-                return;
-            }
+            // Its thread has ended, and with it what it had to do.
+            Exit::Quit if !self.restarting => debug!(actor, "actor ended with the engine"),
             Exit::Quit => warn!(actor, "actor ended by itself"),
             Exit::Panicked => error!(actor, "actor panicked"),
+        }
+        if !self.restarting {
+            node.set_state(NodeState::Stopped);
+            return;
         }
         let policy = self.policy.clone();
         let history = self.groups.entry(node.group).or_insert_with(|| RestartHistory::new(policy));

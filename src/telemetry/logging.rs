@@ -13,8 +13,9 @@ use super::lines::Lines;
 use crate::config::{Logging, LoggingFormat};
 
 /// Libraries that log what any outsider can send, requests that are not HTTP and handshakes that are not TLS, as errors or
-/// warnings. Nobody outside may decide how much is logged; what matters is counted, or comes back as an error of ours.
-const TALKATIVE: &str = "actix_http=off,h2=off,rustls=off";
+/// warnings; and the driver of Cassandra, which repeats several times a second that a node is away. Nobody outside may decide
+/// how much is logged; what matters is counted, is a condition, or comes back as an error of ours.
+const TALKATIVE: &str = "actix_http=off,h2=off,rustls=off,scylla=off";
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ pub fn init(logging: &Logging) -> Result<LogLevels, LoggingError> {
     Ok(LogLevels { handle })
 }
 
-/// Checks levels, for [`LogLevels::set`]. Libraries that outsiders can make talk are silent unless they are named.
+/// Checks levels, for [`LogLevels::set`]. Libraries that others can make talk are silent unless they are named.
 pub fn levels(text: &str) -> Result<Levels, LoggingError> {
     let level = |source| LoggingError::Level { level: text.to_owned(), source };
     // What comes later replaces what is said of the same module before.
@@ -85,12 +86,15 @@ mod tests {
         assert!(!tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
         log_levels.set(levels("debug").unwrap());
         assert!(tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
-        // Whatever the level is, outsiders cannot make a library talk; who wants to hear it names it.
+        // Whatever the level is, others cannot make a library talk; who wants to hear it names it.
         assert!(!tracing::enabled!(target: "actix_http::h1::dispatcher", tracing::Level::ERROR));
         assert!(!tracing::enabled!(target: "rustls::msgs::handshake", tracing::Level::WARN));
+        assert!(!tracing::enabled!(target: "scylla::cluster::metadata", tracing::Level::ERROR));
         assert!(tracing::enabled!(target: "actix_server::accept", tracing::Level::ERROR));
         log_levels.set(levels("off,actix_http=debug").unwrap());
         assert!(tracing::enabled!(target: "actix_http::h1::dispatcher", tracing::Level::DEBUG));
+        log_levels.set(levels("info,scylla=warn").unwrap());
+        assert!(tracing::enabled!(target: "scylla::cluster::metadata", tracing::Level::WARN));
         log_levels.set(levels("off").unwrap());
     }
 

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
+
+use super::own_log::OwnLog;
 
 /// What a fetched message takes beside its key and value. The producer's messages take as much, but of those the senders
 /// know.
@@ -29,6 +30,8 @@ pub(super) struct Brokers {
     fetched_bytes: AtomicU64,
     /// What a record takes in a topic, in bytes as it is stored, by what was last appended.
     record_bytes: RwLock<HashMap<String, f64>>,
+    /// What all clients of the log say by themselves.
+    pub(super) own_log: OwnLog,
 }
 
 /// The part of the statistics that we read.
@@ -255,18 +258,6 @@ impl Statistics {
 pub(super) fn is_of_a_connection(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
     matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure))
-}
-
-/// Passes librdkafka's own log on.
-pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", facility, "{line}");
-        }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
-    }
 }
 
 #[cfg(test)]

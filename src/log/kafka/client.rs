@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message};
 
 use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
-use super::brokers::{Brokers, Statistics, log_line};
+use super::brokers::{Brokers, Statistics};
 use super::lane::{Lane, Pending};
 use super::limits::Sizes;
 use super::regroup::{Refused, Regrouper};
@@ -160,7 +160,7 @@ impl Drop for BatchTracker {
 
 impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        self.brokers.own_log.line(level, facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

@@ -19,7 +19,7 @@ use rdkafka::{ClientContext, Message, Offset, Timestamp, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::bootstrap::{Bootstrap, Bootstrapped, serve_producer};
-use super::brokers::{Statistics, is_of_a_connection, log_line};
+use super::brokers::{Brokers, Statistics, is_of_a_connection};
 use super::failed;
 use super::settings::KafkaLogSettings;
 use crate::flow::clock::Reading;
@@ -52,6 +52,7 @@ pub(super) type BrokerClock = Arc<Mutex<Option<Reading>>>;
 
 /// The callbacks of all three clients.
 struct ControlContext {
+    brokers: Arc<Brokers>,
     bootstrap: Bootstrap,
     is_leader: Arc<AtomicBool>,
 }
@@ -60,11 +61,20 @@ struct ControlContext {
 
 impl KafkaControl {
     /// Joins the channel of the pods of one group. Connects in its own time.
-    pub(super) fn join(settings: &KafkaLogSettings, pod: &str, clock: BrokerClock) -> Result<Self, LogError> {
+    pub(super) fn join(
+        settings: &KafkaLogSettings,
+        pod: &str,
+        clock: BrokerClock,
+        brokers: &Arc<Brokers>,
+    ) -> Result<Self, LogError> {
         let what = "joining the control channel";
         let topic = settings.control_topic.clone();
         let is_leader = Arc::new(AtomicBool::new(false));
-        let context = || ControlContext { bootstrap: Bootstrap::new(settings), is_leader: Arc::clone(&is_leader) };
+        let context = || ControlContext {
+            brokers: Arc::clone(brokers),
+            bootstrap: Bootstrap::new(settings),
+            is_leader: Arc::clone(&is_leader),
+        };
         let failed = |error: KafkaError| failed(what, &error);
 
         let producer =
@@ -214,7 +224,7 @@ fn hold_office(member: &BaseConsumer<ControlContext>, stop: &AtomicBool) {
 
 impl ClientContext for ControlContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        self.brokers.own_log.line(level, facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

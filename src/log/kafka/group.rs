@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::{Assignments, id_of};
 use super::bootstrap::{Bootstrap, Bootstrapped};
-use super::brokers::{Brokers, Statistics, is_of_a_connection, log_line};
+use super::brokers::{Brokers, Statistics, is_of_a_connection};
 use super::consumption::Consumption;
 use super::ownership::{mark, mark_of};
 use super::reader::KafkaReader;
@@ -227,7 +227,7 @@ impl GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        self.brokers.own_log.line(level, facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

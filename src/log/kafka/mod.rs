@@ -23,6 +23,7 @@ mod lane;
 mod limits;
 mod losses;
 mod named;
+mod own_log;
 mod ownership;
 mod producer;
 mod progress;
@@ -231,7 +232,8 @@ impl Log for KafkaLog {
         if self.settings.control_topic.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod, Arc::clone(&self.clock))?)))
+        let clock = Arc::clone(&self.clock);
+        Ok(Some(Box::new(KafkaControl::join(&self.settings, pod, clock, &self.brokers)?)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -10,10 +10,10 @@ pub(super) fn judge(topic: &TopicFacts) -> Option<Condition> {
     let policy = config.get("cleanup.policy").unwrap_or_default();
     match topic.role {
         Role::Consumed | Role::Kept if config.lists("cleanup.policy", "compact") => {
-            let what = if topic.role == Role::Consumed { "acknowledged records" } else { "dead letters" };
+            // Whether it has the one or the other is not known before this process subscribes.
             let detail = format!(
-                "topic {name} has cleanup.policy={policy}: of each device only its newest record is kept, so that {what} vanish \
-                 before they are read. Set cleanup.policy=delete on the topic (kafka-configs)"
+                "topic {name} has cleanup.policy={policy}: of each device only its newest record is kept, so that \
+                 acknowledged records and dead letters vanish before they are read. Set cleanup.policy=delete on the topic (kafka-configs)"
             );
             Some(Condition::failing(Part::Log, "topic_compacted", &**name, detail).refusing_start())
         }
@@ -50,6 +50,12 @@ mod tests {
                 let found = judged(role, &[("cleanup.policy", policy)]);
                 assert_eq!(codes(&found), ["failing topic_compacted"]);
                 assert!(found[0].refuses_start);
+                // The same words for both: a check from outside cannot tell them apart.
+                assert!(
+                    found[0].detail.contains("acknowledged records and dead letters vanish"),
+                    "{}",
+                    found[0].detail
+                );
             }
             assert_eq!(judged(role, &[("cleanup.policy", "delete")]), []);
         }

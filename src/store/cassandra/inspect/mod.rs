@@ -1,10 +1,11 @@
 //! Asks the cluster for everything that may keep rows from being written or kept: replicas and nodes, tables, the servers'
-//! settings, their clocks. The rules are in [`replicas`] and [`server`]; the shape of tables is [`schema`]'s.
+//! settings, their clocks. The rules are in [`keyspace`], [`replicas`] and [`server`]; the shape of tables is [`schema`]'s.
 
+mod keyspace;
 mod replicas;
 mod server;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancing
 use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 
+use self::keyspace::Keyspace;
 use self::replicas::{Member, Placement, Wish};
 use self::server::{NAMES, Server, Settings};
 use super::settings::CassandraSettings;
@@ -65,7 +67,7 @@ impl Inspector {
         let reading = clocks.as_ref().ok().and_then(clock::NodeClocks::reading);
         let now_s = reading.map_or_else(|| now_us() / 1000, |reading| reading.unix_ms) / 1000;
         found.extend(clocks.iter().flat_map(clock::NodeClocks::conditions));
-        match replication(session, &settings.keyspace).await? {
+        match keyspace::ask(session, &settings.keyspace).await? {
             None => {
                 let missing = StoreError::Missing { what: format!("keyspace {}", settings.keyspace) };
                 found.push(Condition::failing(
@@ -79,7 +81,8 @@ impl Inspector {
                     .filter_map(|table| server::lifetime(&qualified(settings, table), settings.ttl?, &servers, now_s));
                 found.extend(lifetimes);
             }
-            Some(replication) => {
+            Some(Keyspace { replication, has_commit_log }) => {
+                found.extend(keyspace::durability(&settings.keyspace, has_commit_log));
                 found.extend(replicas::findings(wish, &Placement::of(&replication), &members));
                 let lifetimes = lifetimes(session, &settings.keyspace).await?;
                 for table in tables {
@@ -202,16 +205,6 @@ fn lifetime_text(seconds: u64) -> String {
         0 => "for ever".to_owned(),
         _ => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
     }
-}
-
-/// The replication of a keyspace; `None` if it is not there.
-async fn replication(session: &Session, keyspace: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-    let context = format!("reading the replication of keyspace {keyspace}");
-    let cql = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
-    let answer = session.query_unpaged(cql, (keyspace,)).await.map_err(|error| failed(&context, &error))?;
-    let rows = answer.into_rows_result().map_err(|error| failed(&context, &error))?;
-    let row = rows.maybe_first_row::<(BTreeMap<String, String>,)>().map_err(|error| failed(&context, &error))?;
-    Ok(row.map(|(replication,)| replication))
 }
 
 /// How many seconds rows of each table live; 0 for ever.
