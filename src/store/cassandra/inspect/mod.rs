@@ -106,8 +106,8 @@ impl Inspector {
             Server { node: node.address.ip().to_string(), is_scylla, settings }
         });
         let servers = join_all(servers).await;
-        if servers.iter().any(|server| server.settings.is_none()) && !self.has_told.swap(true, Ordering::Relaxed) {
-            tracing::info!("the database does not tell its guardrails; they are not checked");
+        if servers.iter().any(|server| server.is_scylla) {
+            self.tell_unchecked("ScyllaDB has none that can be read");
         }
         servers
     }
@@ -120,13 +120,29 @@ impl Inspector {
         question.set_request_timeout(Some(TIMEOUT));
         let target = NodeIdentifier::Node(Arc::clone(node));
         question.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(target, None)));
-        let answer = async {
-            let answer = session.query_unpaged(question, ()).await.map_err(|error| error.to_string())?;
-            let rows = answer.into_rows_result().map_err(|error| error.to_string())?;
-            let rows = rows.rows::<(String, Option<String>)>().map_err(|error| error.to_string())?;
-            rows.collect::<Result<Settings, _>>().map_err(|error| error.to_string())
+        let answer = match session.query_unpaged(question, ()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::debug!(reason, "a node does not tell its settings");
+                if server::tells_none(&error) {
+                    self.tell_unchecked(&reason);
+                }
+                return None;
+            }
         };
-        answer.await.inspect_err(|reason| tracing::debug!(reason, "a node does not tell its settings")).ok()
+        let read = || -> Result<Settings, Box<dyn std::error::Error>> {
+            let rows = answer.into_rows_result()?;
+            Ok(rows.rows::<(String, Option<String>)>()?.collect::<Result<_, _>>()?)
+        };
+        read().inspect_err(|error| self.tell_unchecked(&error.to_string())).ok()
+    }
+
+    /// Once for each process: it stays as it is.
+    fn tell_unchecked(&self, reason: &str) {
+        if !self.has_told.swap(true, Ordering::Relaxed) {
+            tracing::info!(reason, "the database does not tell its guardrails; they are not checked");
+        }
     }
 }
 

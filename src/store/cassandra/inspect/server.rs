@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+
 use super::super::settings::Consistency;
 use crate::flow::health::{Condition, Part};
 
@@ -33,6 +35,14 @@ pub(super) struct Server {
     pub(super) is_scylla: bool,
     /// `None` if it tells of none.
     pub(super) settings: Option<Settings>,
+}
+
+/// Whether the error is a server's answer that there is nothing to read, or not for this login. One that is frozen or away
+/// says nothing of the kind, and tells its settings when it is back.
+pub(super) fn tells_none(error: &ExecutionError) -> bool {
+    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(code, _)) = error else { return false };
+    // A keyspace, a table or a column that is not there is `Invalid`.
+    matches!(code, DbError::Invalid | DbError::Unauthorized)
 }
 
 /// The last second, since the Unix epoch, at which a row may expire; `None` if there is no such bound.
@@ -206,6 +216,22 @@ mod tests {
             ("{QUORUM}", Consistency::Quorum, true),
         ] {
             assert_eq!(has_level(list, consistency), expected, "{list} {consistency:?}");
+        }
+    }
+
+    #[test]
+    fn test_only_an_answer_says_that_there_are_no_settings() {
+        let answered = |code| RequestAttemptError::DbError(code, "unconfigured table settings".to_owned()).into();
+        for (error, expected) in [
+            (answered(DbError::Invalid), true),
+            (answered(DbError::Unauthorized), true),
+            (answered(DbError::Overloaded), false),
+            (answered(DbError::IsBootstrapping), false),
+            (ExecutionError::RequestTimeout(Duration::from_secs(2)), false),
+            (ExecutionError::EmptyPlan, false),
+            (RequestAttemptError::UnableToAllocStreamId.into(), false),
+        ] {
+            assert_eq!(tells_none(&error), expected, "{error}");
         }
     }
 
