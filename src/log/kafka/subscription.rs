@@ -13,7 +13,6 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, Offset};
 use tokio::sync::{mpsc, watch};
 
-use super::assigned::Assigned;
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::Brokers;
 use super::consumption::Consumption;
