@@ -2,7 +2,7 @@
 //!
 //! An event is an object: `device_id`, `event_time` and `sequence`, and beside them one member for each field of the
 //! newest version of its type. It becomes the same record that a device's message of that version would become: the
-//! declared ranges hold, no value is built in between (`read`, `spans`, `value`, by the steps of `plan`). `split` cuts a body into
+//! declared ranges hold, no value is built in between (`read`, `value`, by the steps of `plan`). `split` cuts a body into
 //! events while it arrives; `schema` tells clients what an event looks like.
 
 mod fault;
@@ -11,7 +11,6 @@ mod mark;
 mod plan;
 mod read;
 mod schema;
-mod spans;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,10 @@ use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
-use super::plan::{Group, JsonPlan};
-use super::spans::{ABSENT, Part, Span, is_in_order, parts};
+use super::plan::{Group, JsonPlan, Piece};
 use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
 use crate::protocol::device_id::DeviceId;
-use crate::protocol::layout::transcode::{VALUE, write_identity};
+use crate::protocol::layout::transcode::{NULL, VALUE, write_identity};
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::EVENT_TIME_END_MS;
 
@@ -58,6 +57,11 @@ pub(super) struct Context {
     path: Vec<Step>,
     fault: Option<(FaultReason, String)>,
 }
+
+type Span = (u32, u32);
+
+/// The span of a member that has not come.
+const ABSENT: Span = (u32::MAX, 0);
 
 /// An event's own members as they come.
 #[derive(Debug, Default)]
@@ -244,6 +248,32 @@ impl Context {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::RepeatedField, "the member is there twice")
     }
+}
+
+/// A part of a group as Avro has it.
+enum Part<'a> {
+    Constant(&'a [u8]),
+    Span(Span),
+}
+
+fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'a>> {
+    group.pieces.iter().map(|piece| match piece {
+        Piece::Constant(bytes) => Part::Constant(bytes),
+        Piece::Member(index) => match spans.get(*index) {
+            Some(span) if *span != ABSENT => Part::Span(*span),
+            // Only members that may be left out are absent here.
+            _ => Part::Constant(&[NULL]),
+        },
+    })
+}
+
+/// Whether the bytes from `start` on are the group as Avro has it already.
+fn is_in_order(group: &Group, spans: &[Span], start: u32) -> bool {
+    let mut at = start;
+    parts(group, spans).all(|part| match part {
+        Part::Constant(_) => false,
+        Part::Span((from, to)) => std::mem::replace(&mut at, to) == from,
+    })
 }
 
 // === impl RawIdentity ===
