@@ -10,9 +10,9 @@ use std::hint::black_box;
 use apache_avro::GenericSingleObjectReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use criterion::{Criterion, criterion_group, criterion_main};
-use surgetank::protocol::avro::{Bucket, RowPlan, split_single_object};
-use surgetank::protocol::layout::{Catalog, Value};
+use surgetank::codec::avro::{Bucket, RowPlan, split_single_object};
 use surgetank::protocol::message::{Identity, MessageHeader};
+use surgetank::schema::{Catalog, Value};
 
 const EVENT_TIME_MS: u64 = 1_760_000_000_000;
 

@@ -16,8 +16,8 @@ use common::process::{Clock, Process, arg, run, told};
 use common::site::{QUICK_RESTARTS, Site};
 use common::{PATIENCE, http, now_ms, until, until_true};
 use fail::FailScenario;
+use surgetank::codec::avro::RecordIdentity;
 use surgetank::engine::open_log;
-use surgetank::protocol::avro::RecordIdentity;
 use surgetank::protocol::receipt::Outcome;
 
 // === 1. ACK means durable ===

@@ -13,7 +13,7 @@ use common::honest::Honest;
 use common::ledger::dead_letters;
 use common::site::{Running, Site};
 use common::{now_ms, until};
-use surgetank::protocol::avro::OwnedDeadLetter;
+use surgetank::codec::avro::OwnedDeadLetter;
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::{Outcome, Receipt, Verdict};
 

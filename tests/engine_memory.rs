@@ -20,7 +20,7 @@ use common::{http, in_time, until_true};
 use fail::FailScenario;
 use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::receipt::{Outcome, Verdict};
-use surgetank::protocol::row::Cell;
+use surgetank::schema::row::Cell;
 use tokio::task::JoinHandle;
 
 const BUDGET: u64 = 32 << 20;

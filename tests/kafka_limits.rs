@@ -29,12 +29,12 @@ use log_contract::{append, at, batch, outcome, spec};
 use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
+use surgetank::codec::avro::{LetterParts, OwnedDeadLetter};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, Log, LogError, TopicSpec};
-use surgetank::protocol::avro::{LetterParts, OwnedDeadLetter};
-use surgetank::protocol::layout::{Catalog, Value};
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::Outcome;
+use surgetank::schema::{Catalog, Value};
 
 /// A log that gives a broker of which much is asked more time.
 fn open(cluster: &Cluster) -> KafkaLog {

@@ -9,11 +9,11 @@ use serde_json::Value as Json;
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
 use surgetank::protocol::hello::{Credential, Goodbye, Hello, Pong, Refused, Welcome};
-use surgetank::protocol::layout::{Catalog, Field, Kind, Value};
 use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{self, Builder, Duplicates, Entry, Message, Messages, PackageLimits};
 use surgetank::protocol::reason::{GoodbyeReason, RefusalReason, RejectReason};
 use surgetank::protocol::receipt::{Exception, Outcome, Receipt, Verdict};
+use surgetank::schema::{Catalog, Field, Kind, Value};
 
 const MAX_FRAME: usize = 1 << 20;
 

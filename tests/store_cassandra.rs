@@ -12,7 +12,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use store_contract::{DAY_MS, GroupBuilder, Room, check_all, every_kind, group, keys, simple_table, table};
 use surgetank::flow::health::Condition;
-use surgetank::protocol::row::{Cell, ColumnKind, ScalarKind, Table};
+use surgetank::schema::row::{Cell, ColumnKind, ScalarKind, Table};
 use surgetank::store::cassandra::{CassandraSettings, CassandraStore, Consistency};
 use surgetank::store::{Store, StoreError, WriteError};
 use tokio::runtime::Handle;

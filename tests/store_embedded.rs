@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use store_contract::{GroupBuilder, Room, check_all, every_kind, group, keys, simple_table};
-use surgetank::protocol::row::Cell;
+use surgetank::schema::row::Cell;
 use surgetank::store::embedded::{EmbeddedStore, EmbeddedStoreSettings, QueryError, query};
 use surgetank::store::{Store, StoreError, WriteError};
 

@@ -1,7 +1,7 @@
 //! A reader for records of one known schema, written by hand: no schema is looked at, no field is optional.
 
 use anyhow::Context;
-use surgetank::protocol::avro::HEADER_LEN;
+use surgetank::codec::avro::HEADER_LEN;
 
 use crate::readings::STATES;
 

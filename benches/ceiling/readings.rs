@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use surgetank::protocol::layout::{Catalog, Layout, MessageType, Value};
+use surgetank::codec::bits::Layout;
 use surgetank::protocol::message::{Identity, MessageHeader};
+use surgetank::schema::{Catalog, MessageType, Value};
 
 /// The states of a vehicle, in the order of the layout's symbols.
 pub const STATES: [&str; 4] = ["moving", "idle", "parked", "fault"];

@@ -14,12 +14,12 @@ use dashmap::DashMap;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use crate::codec::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
 use crate::flow::health::{Condition, Part};
 use crate::log::{Log, LogError, WriterSchema};
-use crate::protocol::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
-use crate::protocol::layout::Catalog;
-use crate::protocol::message::TypeId;
-use crate::protocol::row::Table;
+use crate::schema::Catalog;
+use crate::schema::TypeId;
+use crate::schema::row::Table;
 
 /// How records of one writer schema become rows of a table.
 pub struct TablePlan {

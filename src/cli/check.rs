@@ -6,7 +6,7 @@ use super::output::tell;
 use super::{Failure, Outcome};
 use crate::config::Config;
 use crate::engine::{Secrets, capacity, check_topics, descriptors, load_catalog};
-use crate::protocol::layout::Catalog;
+use crate::schema::Catalog;
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let path = args.config.as_path();

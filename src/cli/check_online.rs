@@ -11,7 +11,7 @@ use crate::config::{Config, LogKind, StoreKind};
 use crate::engine::{all_topics, open_log, open_store, tables};
 use crate::flow::health::{Condition, Verdict};
 use crate::log::LogError;
-use crate::protocol::layout::Catalog;
+use crate::schema::Catalog;
 use crate::store::{Store, StoreError};
 
 /// What was found, in the order of the path.

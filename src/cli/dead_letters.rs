@@ -6,9 +6,9 @@ use super::args::{DeadLettersArgs, Format};
 use super::listing::Listing;
 use super::output::Results;
 use super::{Failure, Outcome, end, load, runtime};
+use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
 use crate::engine::{dead_letter_topic, open_log};
 use crate::log::TopicPartition;
-use crate::protocol::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
 
 /// Payloads of letters of which parts are still to come, in bytes: parts lie side by side, so that few are open.
 const MAX_OPEN_BYTES: usize = 64 << 20;

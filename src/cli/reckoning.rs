@@ -1,8 +1,8 @@
 //! Compares what devices were told with what is in the store and the dead-letter topic, by identity.
 
+use crate::codec::avro::OwnedDeadLetter;
 use crate::log::{Log, TopicSpec};
-use crate::protocol::avro::OwnedDeadLetter;
-use crate::protocol::layout::Catalog;
+use crate::schema::Catalog;
 use crate::simulate::{Comparer, Comparison, Ledger};
 use crate::store::{RowKey, Store};
 

@@ -11,7 +11,7 @@ use super::output::tell;
 use super::report::RunReport;
 use super::{Failure, Outcome, runtime, signals};
 use crate::engine::descriptors;
-use crate::protocol::layout::Catalog;
+use crate::schema::Catalog;
 use crate::simulate::{Progress, SimulateError, SimulateOptions, SimulateReport, simulate as run_devices};
 use crate::tls::ServerTrust;
 

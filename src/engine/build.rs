@@ -17,16 +17,16 @@ use crate::actors::decoder::{Decoder, DecoderParts};
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
-use crate::actors::intake::LiveIntakeRules;
 use crate::actors::partition_producer::PartitionProducer;
-use crate::actors::routes::{Routes, TopicRoute};
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
 use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
-use crate::http::View;
+use crate::intake::routes::{Routes, TopicRoute};
+use crate::intake::rules::LiveIntakeRules;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
-use crate::protocol::layout::Catalog;
+use crate::observe::View;
+use crate::schema::Catalog;
 use crate::supervision::{ActorRef, ChildSpec, Lifeline};
 
 /// What every part is built from.

@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use tracing::{debug, info};
 
 use super::rooms::Rooms;
-use crate::actors::intake::LiveEvidence;
 use crate::config::{Config, StoreKind};
 use crate::flow::clock::{Doubt, Evidence, Reading, Trust, Witness};
-use crate::supervision::Status;
+use crate::intake::rules::LiveEvidence;
+use crate::observe::Status;
 use crate::telemetry::{Telemetry, now_us};
 
 /// The commit's time: no clock that shows an earlier one is right.

@@ -17,8 +17,9 @@ use crate::actors::listener::{Acceptor, Listener, StopAccepting};
 use crate::config::Config;
 use crate::credentials::CurrentCredentials;
 use crate::flow::credit::Credits;
-use crate::http::ingest::{Entrance, Ingest, IngestLimits};
-use crate::http::{self, View};
+use crate::observe::View;
+use crate::sources;
+use crate::sources::http::{Entrance, Ingest, IngestLimits};
 use crate::supervision::{ActorRef, Crowd};
 
 /// Where what is taken in comes from.
@@ -76,7 +77,7 @@ impl Doors {
         let serve = |socket| {
             let num_threads = config.threads.ingest.get();
             let (tls, drain_timeout) = (secrets.ingest.as_ref(), config.shutdown.drain_timeout);
-            http::ingest::serve(socket, tls, Arc::clone(&entrance), &config.ingest, num_threads, drain_timeout)
+            sources::http::serve(socket, tls, Arc::clone(&entrance), &config.ingest, num_threads, drain_timeout)
                 .map_err(|error| EngineError::Broken(format!("cannot serve HTTP ingest: {error}")))
         };
         let ingest = sockets.ingest.map(serve).transpose()?;

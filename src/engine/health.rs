@@ -10,8 +10,8 @@ use tracing::debug;
 use super::rooms::Rooms;
 use crate::actors::schemas::Schemas;
 use crate::flow::health::{Condition, Part};
-use crate::http::View;
 use crate::log::TopicSpec;
+use crate::observe::View;
 use crate::telemetry::counters::add;
 
 /// How often the store is asked whether it answers.

@@ -28,9 +28,9 @@ use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
 use crate::config::LoadedConfig;
-use crate::http::View;
 use crate::log::LogError;
-use crate::protocol::layout::{Catalog, CatalogError};
+use crate::observe::View;
+use crate::schema::{Catalog, CatalogError};
 use crate::store::StoreError;
 use crate::supervision::GaveUp;
 

@@ -10,11 +10,11 @@ use tracing::{info, warn};
 
 use super::doors::Doors;
 use super::rooms::Rooms;
-use crate::actors::intake::LiveIntakeRules;
 use crate::actors::schemas::Schemas;
 use crate::config::Shutdown;
-use crate::http::View;
+use crate::intake::rules::LiveIntakeRules;
 use crate::log::Subscription;
+use crate::observe::View;
 
 /// The running data path, sink last.
 pub(super) struct Pipeline {

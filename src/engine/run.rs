@@ -24,9 +24,10 @@ use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
 use crate::flow::memory::MemoryBudget;
-use crate::http::{self, View};
-use crate::protocol::layout::Catalog;
-use crate::supervision::{Phase, RestartPolicy, Status, Supervisor, jitter};
+use crate::observe::{self, View};
+use crate::observe::{Phase, Status};
+use crate::schema::Catalog;
+use crate::supervision::{RestartPolicy, Supervisor, jitter};
 use crate::telemetry::{Telemetry, lines};
 
 /// How often histogram intervals end.
@@ -81,7 +82,7 @@ impl Run {
         view.status.measure(lines::gauges);
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
-        let http = http::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
+        let http = observe::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
         let chores = tokio::spawn(chores(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };

@@ -16,20 +16,20 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use super::ingest::{Kind, PROBLEM_JSON, Problem};
+use super::problem::{Kind, PROBLEM_JSON, Problem};
 
 /// How long a connection may keep us waiting.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub struct Times {
     /// For the head of a request.
-    pub(super) head: Duration,
+    pub head: Duration,
     /// Between requests.
-    pub(super) idle: Duration,
+    pub idle: Duration,
 }
 
 /// What is waited for on a connection.
 #[derive(Debug)]
-pub(super) struct Talk {
+pub struct Talk {
     times: Times,
     stage: Cell<Stage>,
 }
@@ -45,7 +45,7 @@ enum Stage {
 }
 
 /// See the module.
-pub(super) struct Link<T> {
+pub struct Link<T> {
     io: T,
     /// `None`: HTTP/2.
     talk: Option<Rc<Talk>>,
@@ -62,13 +62,13 @@ impl Talk {
     }
 
     /// A request is worked on from now on.
-    pub(super) fn begin(&self) {
+    pub fn begin(&self) {
         self.stage.set(Stage::Request);
     }
 
     /// Its answer is there. The library ends connections that are idle; what of the next head was there already it does
     /// not count as that.
-    pub(super) fn end(&self, now: Instant) {
+    pub fn end(&self, now: Instant) {
         self.stage.set(Stage::Idle(now + self.times.idle + self.times.head));
     }
 
@@ -98,14 +98,14 @@ impl Talk {
 
 impl<T> Link<T> {
     /// A connection that begins now.
-    pub(super) fn new(io: T, protocol: Protocol, times: Times) -> Self {
+    pub fn new(io: T, protocol: Protocol, times: Times) -> Self {
         let now = Instant::now();
         let talk = (protocol == Protocol::Http1).then(|| Rc::new(Talk::new(now, times)));
         Self { io, talk, look: Box::pin(sleep_until((now + times.head).into())), words: Bytes::new() }
     }
 
     /// For its requests to report to.
-    pub(super) fn talk(&self) -> Option<Rc<Talk>> {
+    pub fn talk(&self) -> Option<Rc<Talk>> {
         self.talk.clone()
     }
 }

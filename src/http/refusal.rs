@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::timeout;
 
-use super::ingest::{Kind, Problem};
+use super::problem::{Kind, Problem};
 
 /// Bytes of a body that are read although its request is refused.
 const MAX_UNREAD: usize = 64 << 10;
@@ -32,7 +32,7 @@ struct BeforeEnd {
 }
 
 /// Answers a request that is refused.
-pub(super) async fn refuse(request: &HttpRequest, mut unread: web::Payload, problem: &Problem) -> HttpResponse {
+pub async fn refuse(request: &HttpRequest, mut unread: web::Payload, problem: &Problem) -> HttpResponse {
     let answer = problem.error_response();
     // To wait for what cannot come would be the end of the connection, without an answer.
     if !problem.has_more() || is_short(request) && ends(&mut unread).await {
@@ -42,7 +42,7 @@ pub(super) async fn refuse(request: &HttpRequest, mut unread: web::Payload, prob
 }
 
 /// A path that can be read: by GET, and by HEAD without the body.
-pub(super) fn readable<F, Args>(path: &str, handler: F) -> Resource
+pub fn readable<F, Args>(path: &str, handler: F) -> Resource
 where
     F: actix_web::Handler<Args>,
     Args: actix_web::FromRequest + 'static,
@@ -53,14 +53,14 @@ where
 }
 
 /// Tells whoever comes with another method which the path takes.
-pub(super) fn only(methods: &'static str, resource: Resource) -> Resource {
+pub fn only(methods: &'static str, resource: Resource) -> Resource {
     resource.default_service(web::to(move |request: HttpRequest, payload: web::Payload| async move {
         refuse(&request, payload, &Problem::method_not_allowed(methods)).await
     }))
 }
 
 /// Refuses a path that there is not. `paths` says where to find those that there are.
-pub(super) fn no_such_path(request: &HttpRequest, paths: &str) -> Problem {
+pub fn no_such_path(request: &HttpRequest, paths: &str) -> Problem {
     let path: String = request.path().chars().take(100).collect();
     Problem::new(Kind::NotFound, format!("{path} is not a path of this service; {paths}"))
 }

@@ -29,17 +29,19 @@ const H2_PREFACE: &[u8; 12] = b"PRI * HTTP/2";
 
 /// How a port is served.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Serving {
-    pub(super) num_threads: usize,
+pub struct Serving {
+    /// Threads that accept and answer.
+    pub num_threads: usize,
     /// Connections of all threads. Further ones wait to be accepted.
-    pub(super) max_connections: usize,
-    pub(super) times: Times,
+    pub max_connections: usize,
+    /// How long a connection may keep us waiting.
+    pub times: Times,
     /// What is under way has so long at the end.
-    pub(super) drain_timeout: Duration,
+    pub drain_timeout: Duration,
 }
 
 /// Serves until the handle stops it.
-pub(super) fn serve<F, I, S, B>(
+pub fn serve<F, I, S, B>(
     listener: TcpListener,
     tls: Option<&Arc<ServerTls>>,
     serving: Serving,

@@ -3,11 +3,7 @@
 //! The row key and the write timestamp of a record come from these values alone, so that writing a record twice
 //! changes nothing.
 
-/// The number of a message type, as declared in its layout file.
-pub type TypeId = u16;
-
-/// The version of a message type. Every version of a type has a layout of its own.
-pub type Version = u8;
+use crate::schema::{TypeId, Version};
 
 /// The fixed part of a message: known, and covered by the checksum, whatever the body turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,17 +1,12 @@
-//! The device protocol and the record formats behind it: pure functions, no I/O, no actors, no clock.
+//! What is on a device's wire: frames, packages, receipts and the header of a message. Nothing of records.
 //!
-//! Three layers that never mix: `frame` moves bytes to frames, `package` and `receipt` know the wire format of what
-//! frames carry, `layout` and `avro` know what a message means. `docs/protocol.md` is the full text. `json` is the other
-//! way in: events as JSON, for the same layouts (`docs/http.md`).
+//! Pure functions: no I/O, no actors, no clock. `frame` moves bytes to frames; `package` and `receipt` know the format of
+//! what frames carry. `docs/protocol.md` is the full text.
 
-pub mod avro;
 pub mod device_id;
 pub mod frame;
 pub mod hello;
-pub mod json;
-pub mod layout;
 pub mod message;
 pub mod package;
 pub mod reason;
 pub mod receipt;
-pub mod row;

@@ -3,8 +3,6 @@
 //!
 //! A byte that a later server added reads as `Other`, so that an old client keeps working.
 
-use super::layout::{BodyError, UnknownLayout};
-
 /// Declares an enum of reasons, each with its byte on the wire and its name in documents, metrics and dead letters. One
 /// list, so that no reason can be missing where bytes are read.
 macro_rules! reasons {
@@ -132,29 +130,6 @@ reasons! {
         Rebalance = 2 => "rebalance",
         /// The device itself leaves.
         Leaving = 3 => "leaving",
-    }
-}
-
-// === impl RejectReason ===
-
-impl From<&BodyError> for RejectReason {
-    fn from(error: &BodyError) -> Self {
-        match error {
-            BodyError::OutOfRange { .. } | BodyError::UnknownSymbol { .. } => Self::OutOfRange,
-            BodyError::TooShort { .. }
-            | BodyError::TrailingBytes { .. }
-            | BodyError::BadText { .. }
-            | BodyError::TooLong { .. } => Self::Undecodable,
-        }
-    }
-}
-
-impl From<UnknownLayout> for RejectReason {
-    fn from(unknown: UnknownLayout) -> Self {
-        match unknown {
-            UnknownLayout::Type(_) => Self::UnknownType,
-            UnknownLayout::Version(..) => Self::UnknownVersion,
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::ledger::{Ledger, LedgerEntry};
-use crate::protocol::message::TypeId;
+use crate::schema::TypeId;
 use crate::store::RowKey;
 
 /// How many lost messages are named, so that there is something to look for.

@@ -9,8 +9,9 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::typical;
-use crate::protocol::layout::{Count, EncodeError, Field, Kind, MessageType, Resolution, Value};
-use crate::protocol::message::{TypeId, Version};
+use crate::codec::bits::EncodeError;
+use crate::schema::{Count, Field, Kind, MessageType, Resolution, Value};
+use crate::schema::{TypeId, Version};
 
 /// Items that an array has at most: a long one is rare in practice, and would decide what is measured.
 const MAX_ITEMS: u32 = 40;
@@ -241,7 +242,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::protocol::layout::Catalog;
+    use crate::schema::Catalog;
 
     #[test]
     fn test_every_shipped_layout_takes_what_is_made() {

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use crate::protocol::message::{MessageHeader, TypeId};
+use crate::protocol::message::MessageHeader;
+use crate::schema::TypeId;
 
 const MAGIC: [u8; 8] = *b"SRGTLDG1";
 

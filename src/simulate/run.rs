@@ -16,10 +16,11 @@ use super::ledger::Ledger;
 use super::options::SimulateOptions;
 use super::progress::Progress;
 use super::workshop::{Workshops, new_latency_histogram};
+use crate::codec::bits::EncodeError;
 use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::{BadDeviceId, DeviceId};
 use crate::protocol::hello::{Credential, MAX_CREDENTIAL_LEN};
-use crate::protocol::layout::{Catalog, EncodeError};
+use crate::schema::Catalog;
 use crate::tls::TlsError;
 
 /// Devices that connect per second at the start: a listener's backlog is finite.

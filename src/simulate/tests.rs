@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use super::*;
 use crate::protocol::frame::{self, Frame, PackageFrame};
 use crate::protocol::hello::{Goodbye, Pong, Refused, Welcome};
-use crate::protocol::layout::Catalog;
-use crate::protocol::message::TypeId;
 use crate::protocol::package::{Entry, Messages, PackageLimits, decompress};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason, RejectReason};
 use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
+use crate::schema::Catalog;
+use crate::schema::TypeId;
 use crate::store::RowKey;
 
 const WINDOW: u16 = 3;

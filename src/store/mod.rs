@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
 use crate::flow::health::{Condition, Gauge};
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 
 /// How rows want to be grouped for this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,6 @@
 
 mod actor_ref;
 mod exit;
-mod health;
 mod lifeline;
 mod restart;
 mod supervisor;
@@ -16,7 +15,6 @@ mod tree;
 
 pub use actor_ref::ActorRef;
 pub use exit::Exit;
-pub use health::{Phase, Status};
 pub use lifeline::Lifeline;
 pub(crate) use restart::jitter;
 pub use restart::{Decision, RestartHistory, RestartPolicy};

@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
 use surgetank::protocol::hello::{Credential, Hello, Refused, Welcome};
-use surgetank::protocol::layout::{Catalog, Value};
 use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt};
+use surgetank::schema::{Catalog, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

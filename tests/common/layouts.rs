@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use surgetank::protocol::layout::{Catalog, Value};
+use surgetank::schema::{Catalog, Value};
 
 use super::device::{Message, position_of};
 use super::now_ms;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use surgetank::codec::avro::{OwnedDeadLetter, RecordIdentity};
 use surgetank::config::Config;
 use surgetank::engine::{Rooms, dead_letter_topic, record_topics};
 use surgetank::log::Log;
-use surgetank::protocol::avro::{OwnedDeadLetter, RecordIdentity};
-use surgetank::protocol::layout::Catalog;
+use surgetank::schema::Catalog;
 use surgetank::simulate::{Comparer, Comparison, Ledger, Progress, SimulateOptions, SimulateReport, simulate};
 use surgetank::store::RowKey;
 use tokio::sync::watch;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use surgetank::flow::health::Condition;
 use surgetank::log::{AppendError, Log};
-use surgetank::protocol::row::Cell;
+use surgetank::schema::row::Cell;
 use surgetank::store::Store;
 
 use super::common::until_true;
@@ -79,7 +79,7 @@ async fn a_write_ahead_log_that_a_reader_holds_is_told_of_until_it_has_shrunk() 
     let store = open_store(&path);
     let table = table(
         "rows",
-        &[("text", surgetank::protocol::row::ColumnKind::Scalar(surgetank::protocol::row::ScalarKind::Text))],
+        &[("text", surgetank::schema::row::ColumnKind::Scalar(surgetank::schema::row::ScalarKind::Text))],
     );
     store.apply(std::slice::from_ref(&table)).await.unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();

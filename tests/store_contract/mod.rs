@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use surgetank::protocol::row::{Cell, Column, ColumnKind, RowGroup, ScalarKind, Span, Table};
+use surgetank::schema::row::{Cell, Column, ColumnKind, RowGroup, ScalarKind, Span, Table};
 use surgetank::store::{RowKey, Store, StoreError, WriteError};
 
 /// A day in 2026, as milliseconds.

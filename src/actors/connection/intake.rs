@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 use super::{Edge, EdgeLimits, Wire};
 use crate::actors::decoder::Decode;
-use crate::actors::ticket::{Deliver, ReplyTo, Waiting};
 use crate::flow::credit::Credit;
+use crate::intake::ticket::{Deliver, ReplyTo, Waiting};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::{Frame, PackageFrame};
 use crate::protocol::receipt::Receipt;

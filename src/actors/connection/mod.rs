@@ -35,8 +35,8 @@ use talk::{Talk, greet, later};
 use wire::Wire;
 
 use super::doorkeeper::Visit;
-use super::ticket::Deliver;
 use crate::flow::credit::{Credit, Credits};
+use crate::intake::ticket::Deliver;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::Frame;
 use crate::protocol::hello::{Goodbye, Refused};

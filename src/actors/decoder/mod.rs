@@ -3,8 +3,6 @@
 //! While a producer has no room the decoder takes no further package, its mailbox fills, and connections stop reading;
 //! after a while it gives up on the batch instead, and the device is told to send it again later.
 
-pub mod unpack;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +12,13 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use tracing::error;
 
-use super::intake::{LiveEvidence, LiveIntakeRules};
 use super::partition_producer::{Append, PartitionProducer};
-use super::routes::{RecordLimits, Routes};
-use super::ticket::{Part, ReplyTo, Ticket};
 use crate::flow::clock::Trust;
 use crate::flow::credit::Credit;
+use crate::intake::routes::{RecordLimits, Routes};
+use crate::intake::rules::{LiveEvidence, LiveIntakeRules};
+use crate::intake::ticket::{Part, ReplyTo, Ticket};
+use crate::intake::unpack::{Destined, PackageRef, Unpacker, bury_package};
 use crate::log::{AppendBatch, Completion, Keys};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::PackageLimits;
@@ -27,7 +26,6 @@ use crate::protocol::reason::RejectReason;
 use crate::supervision::{ActorRef, Lifeline};
 use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry};
-use unpack::{Destined, PackageRef, Unpacker, bury_package};
 
 /// What all decoders share.
 pub struct DecoderParts {

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::actors::schemas::{Plans, TablePlan};
+use crate::codec::avro::{Fingerprint, RowError, RowPlan, split_single_object};
 use crate::log::RecordBatch;
-use crate::protocol::avro::{Fingerprint, RowError, RowPlan, split_single_object};
-use crate::protocol::row::{Cell, RowGroup, Table};
+use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::Grouping;
 
 /// A write to be made of records that are not decoded yet.

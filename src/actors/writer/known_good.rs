@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::protocol::row::{Cell, RowGroup, Span};
+use crate::schema::row::{Cell, RowGroup, Span};
 
 /// A newer row replaces the one that is kept after this long: copying one is not for every write.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ fn copied_cell(cell: &Cell, from: &[u8], to: &mut Vec<u8>) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::row::{Column, ColumnKind, ScalarKind, Table};
+    use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 
     fn group() -> RowGroup {
         let column = |name: &str, kind| Column { name: name.to_owned(), kind };

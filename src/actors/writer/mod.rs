@@ -20,12 +20,12 @@ use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use super::gate::Admission;
-use super::routes::TopicRoute;
 use super::schemas::Schemas;
 use super::settle::Settle;
 use super::turns::Turn;
 use crate::flow::credit::Credit;
 use crate::flow::memory::MemoryBudget;
+use crate::intake::routes::TopicRoute;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::store::Store;
 use crate::supervision::Lifeline;

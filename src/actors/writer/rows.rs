@@ -18,7 +18,7 @@ use super::tables::{Ask, TableState};
 use super::work::Work;
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
-use crate::protocol::row::RowGroup;
+use crate::schema::row::RowGroup;
 use crate::store::WriteError;
 use crate::supervision::jitter;
 use crate::telemetry::counters::add;

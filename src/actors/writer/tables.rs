@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::known_good::{KnownGood, max_age};
 use super::refusal_log::RefusalLog;
 use crate::flow::health::{Condition, Part};
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 
 /// Rows that were asked for and not confirmed for this long are told.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::flow::health::Verdict;
-    use crate::protocol::row::{Cell, Column, ColumnKind, ScalarKind};
+    use crate::schema::row::{Cell, Column, ColumnKind, ScalarKind};
 
     fn rows() -> RowGroup {
         let column = Column { name: "sequence".to_owned(), kind: ColumnKind::Scalar(ScalarKind::Long) };

@@ -17,7 +17,7 @@ use crate::actors::gate::{Admission, WritePermit};
 use crate::actors::turns::Turn;
 use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
-use crate::protocol::row::{Cell, RowGroup, Table};
+use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::Store;
 use crate::supervision::jitter;
 use crate::telemetry::counters::{Counters, add};

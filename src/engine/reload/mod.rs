@@ -19,7 +19,7 @@ pub use record::{Attempt, Outcome, ReloadRecord, Reloads};
 
 use super::EngineError;
 use crate::config::{Config, ConfigErrors, LoadedConfig, Renewal};
-use crate::protocol::layout::Withdrawn;
+use crate::schema::Withdrawn;
 use crate::telemetry::now_us;
 
 /// A part of the engine that can take another config over while it runs.

@@ -11,12 +11,12 @@ use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};
 use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
-use crate::actors::intake::{IntakeRules, LiveIntakeRules};
 use crate::actors::schemas::Schemas;
 use crate::config::Config;
 use crate::flow::memory::MemoryBudget;
+use crate::intake::rules::{IntakeRules, LiveIntakeRules};
 use crate::log::TopicSpec;
-use crate::protocol::layout::Catalog;
+use crate::schema::Catalog;
 
 /// Limits of devices and addresses, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
 /// has made by then must not be turned away.

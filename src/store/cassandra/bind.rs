@@ -6,7 +6,7 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::{CellOverflowError, CellWriter, RowWriter};
 
 use super::schema::NUM_KEY_COLUMNS;
-use crate::protocol::row::{Cell, ColumnKind, RowGroup, ScalarKind};
+use crate::schema::row::{Cell, ColumnKind, RowGroup, ScalarKind};
 
 /// Why a row cannot be bound. It never can be: the row is at fault.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use super::settings::CassandraSettings;
 use super::statements::{self, Statements, TableStatements};
 use super::{Cluster, schema};
-use crate::protocol::row::Table;
+use crate::schema::row::Table;
 use crate::store::{StoreError, WriteError};
 
 /// How often a table is compared with its description at most, while it is not as described or rows are refused.

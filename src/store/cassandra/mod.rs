@@ -39,7 +39,7 @@ use super::{Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::clock::Reading;
 use crate::flow::fleet::StorePressure;
 use crate::flow::health::Condition;
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 
 /// How long the cluster may take to show that it is alive.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

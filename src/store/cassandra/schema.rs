@@ -9,7 +9,7 @@ use scylla::statement::unprepared::Statement;
 
 use super::failed;
 use super::settings::CassandraSettings;
-use crate::protocol::row::{Column, ColumnKind, ScalarKind, Table};
+use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
 /// Columns of the primary key: the first four of every table.

@@ -14,7 +14,7 @@ use scylla::statement::prepared::PreparedStatement;
 use super::bind::{BoundGroup, BoundRow};
 use super::schema::insert_cql;
 use super::{failed, types};
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 use crate::store::StoreError;
 
 /// How one table is written.

@@ -4,7 +4,7 @@ use scylla::cluster::metadata::{CollectionType, ColumnType, NativeType};
 use scylla::statement::prepared::PreparedStatement;
 
 use super::schema::cql_type;
-use crate::protocol::row::{ColumnKind, ScalarKind, Table};
+use crate::schema::row::{ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
 /// Checks the types that the server has prepared a statement for: those of the moment, whatever was read before.

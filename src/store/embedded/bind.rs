@@ -5,7 +5,7 @@
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
-use crate::protocol::row::Cell;
+use crate::schema::row::Cell;
 
 /// A cell with the data that its spans point into.
 ///

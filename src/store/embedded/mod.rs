@@ -38,7 +38,7 @@ use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::health::{Condition, Gauge, Part};
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
 const NUM_WAITING_GROUPS: usize = 256;

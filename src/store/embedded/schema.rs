@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::failed;
 use crate::flow::health::{Condition, Part};
-use crate::protocol::row::{Column, ColumnKind, ScalarKind, Table};
+use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
 /// Columns of the primary key: the first four of every table.

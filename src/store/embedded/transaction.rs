@@ -13,7 +13,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, TransactionB
 
 use super::bind::BoundCell;
 use super::schema::{self, NUM_KEY_COLUMNS, upsert_sql};
-use crate::protocol::row::{Cell, RowGroup, Table};
+use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::WriteError;
 
 /// A row's place: which group, which row of it.

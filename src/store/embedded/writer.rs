@@ -19,7 +19,7 @@ use super::expiry::Expiry;
 use super::schema;
 use super::sentry::{LOOK_INTERVAL, Sentry};
 use super::transaction::{Fault, GroupWriter};
-use crate::protocol::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table};
 use crate::store::{StoreError, WriteError};
 use crate::telemetry::now_us;
 

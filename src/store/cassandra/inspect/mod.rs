@@ -23,7 +23,7 @@ use self::server::{NAMES, Server, Settings};
 use super::settings::CassandraSettings;
 use super::{clock, failed, schema};
 use crate::flow::health::{Condition, Part};
-use crate::protocol::row::Table;
+use crate::schema::row::Table;
 use crate::store::StoreError;
 use crate::telemetry::now_us;
 

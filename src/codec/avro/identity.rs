@@ -1,0 +1,58 @@
+//! The identity of a record, read from its first fields without knowing the rest.
+
+use super::single_object::split_single_object;
+use super::varint::read_long;
+use crate::schema::Version;
+
+/// What the first fields of every record say, whatever its type and writer schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordIdentity {
+    /// Event time in milliseconds since the Unix epoch.
+    pub event_time_ms: u64,
+    /// The device's sequence number.
+    pub sequence: u32,
+    /// The version of the message that the record was made from.
+    pub version: Version,
+}
+
+impl RecordIdentity {
+    /// Reads the identity of a single-object encoded record; `None` if these bytes have none.
+    pub fn peek(record: &[u8]) -> Option<Self> {
+        let (_, datum) = split_single_object(record).ok()?;
+        let (device_id_len, rest) = read_long(datum)?;
+        let rest = rest.get(usize::try_from(device_id_len).ok()?..)?;
+        let (event_time_ms, rest) = read_long(rest)?;
+        let (sequence, rest) = read_long(rest)?;
+        let (_received_at_us, rest) = read_long(rest)?;
+        let (version, _) = read_long(rest)?;
+        Some(Self {
+            event_time_ms: event_time_ms.try_into().ok()?,
+            sequence: sequence.try_into().ok()?,
+            version: version.try_into().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::{Identity, MessageHeader};
+    use crate::schema::Catalog;
+
+    #[test]
+    fn test_record_identity_is_what_the_record_was_written_with() {
+        let catalog = Catalog::builtin().unwrap();
+        let message_type = catalog.by_name("position").unwrap();
+        let layout = message_type.layout(1).unwrap();
+        let body =
+            (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
+        let header =
+            MessageHeader { type_id: message_type.id, version: 1, sequence: 77, event_time_ms: 1_800_000_000_123 };
+        let identity = Identity { device_id: "truck-7", header, received_at_us: 1 };
+        let mut record = Vec::new();
+        layout.transcode(&identity, &body, &mut record).unwrap();
+        let expected = RecordIdentity { event_time_ms: 1_800_000_000_123, sequence: 77, version: 1 };
+        assert_eq!(RecordIdentity::peek(&record), Some(expected));
+        assert_eq!(RecordIdentity::peek(&record[..12]), None);
+    }
+}

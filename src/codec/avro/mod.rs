@@ -1,0 +1,26 @@
+//! Avro: the schema of a type's records, and records decoded into rows.
+//!
+//! Records are written by [`bits`](super::bits) and [`json`](super::json); `RowPlan` reads them, also those of a newer or
+//! older writer.
+
+mod dead_letter;
+mod identity;
+mod json;
+mod letter_parts;
+mod node;
+mod registered;
+mod row_plan;
+pub(crate) mod schema;
+pub(crate) mod single_object;
+pub(crate) mod varint;
+
+pub use dead_letter::{
+    DeadLetter, NotDeadLetter, OwnedDeadLetter, SCHEMA_JSON as DEAD_LETTER_SCHEMA_JSON, dead_letter_fingerprint,
+};
+pub use identity::RecordIdentity;
+pub use letter_parts::{Joined, LetterParts};
+pub use node::RowError;
+pub use registered::{Incompatible, check_reads};
+pub use row_plan::{Bucket, RowPlan, RowPlanError};
+pub use schema::NAMESPACE;
+pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, fingerprint, split_single_object};

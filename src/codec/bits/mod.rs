@@ -1,0 +1,22 @@
+//! Bit-packed bodies of messages: read into Avro, into values, and written.
+//!
+//! Each version of a type is compiled into a flat plan (`compile`, `plan`) that three walks follow: bits to Avro
+//! (`transcode`, the data path), bits to values (`decode`) and values to bits (`encode`), the latter two for tests, the
+//! simulator and tools.
+
+mod bits;
+mod body_error;
+pub(crate) mod compile;
+mod decode;
+mod encode;
+mod layout;
+pub(crate) mod plan;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub(crate) mod transcode;
+pub(crate) mod unpack;
+
+pub use body_error::{BodyError, EncodeError};
+pub use layout::Layout;

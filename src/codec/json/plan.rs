@@ -1,0 +1,215 @@
+//! The plan of a type's newest version: what each member of an event may hold, and where its bytes go in Avro.
+
+use std::sync::Arc;
+
+use crate::codec::avro::single_object::{Fingerprint, HEADER_LEN, header};
+use crate::codec::bits::compile::{avro_index, missing, number_type};
+use crate::codec::bits::plan::NumberType;
+use crate::schema::{Count, Field, Kind, Resolution, Scale};
+use crate::schema::{RecordShape, Shape};
+use crate::schema::{TypeId, Version};
+
+/// How events of one type become records.
+#[derive(Debug)]
+pub struct JsonPlan {
+    pub(super) type_id: TypeId,
+    pub(super) version: Version,
+    pub(super) avro_header: [u8; HEADER_LEN],
+    pub(super) root: Group,
+}
+
+/// The members of an object.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub members: Vec<Member>,
+    /// The object as Avro has it.
+    pub pieces: Vec<Piece>,
+}
+
+/// A member of an object.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub name: Arc<str>,
+    /// Whether it may be left out, or null.
+    pub optional: bool,
+    /// Whether Avro has a union with null at its place.
+    pub nullable: bool,
+    pub node: Node,
+}
+
+/// A part of an object as Avro has it.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// What was written for this member.
+    Member(usize),
+    /// Bytes for a field that only older versions have.
+    Constant(Box<[u8]>),
+}
+
+/// What a value may be. Ranges are inclusive.
+#[derive(Debug)]
+pub(super) enum Node {
+    Uint {
+        min: u64,
+        max: u64,
+        into: NumberType,
+    },
+    Int {
+        min: i64,
+        max: i64,
+        into: NumberType,
+    },
+    /// `min` and `max` are raw.
+    Fixed {
+        min: i64,
+        max: i64,
+        scale: Scale,
+    },
+    /// Bounds that are not numbers stand for no range, see [`is_valid`](crate::codec::bits::unpack::is_valid).
+    F32 {
+        min: f64,
+        max: f64,
+        into: NumberType,
+    },
+    F64 {
+        min: f64,
+        max: f64,
+    },
+    Bool,
+    /// Symbols with their positions among those of all versions.
+    Enum(Vec<(Arc<str>, i64)>),
+    /// In Avro's unit.
+    Timestamp {
+        min: i64,
+        max: i64,
+        in_micros: bool,
+    },
+    Bytes {
+        max: u32,
+    },
+    Text {
+        max: u32,
+    },
+    Group(Group),
+    Array {
+        min: u32,
+        max: u32,
+        item: Box<Node>,
+    },
+}
+
+// === impl JsonPlan ===
+
+impl JsonPlan {
+    /// The plan for a version's fields, within the shape that all versions share.
+    pub(crate) fn compile(
+        type_id: TypeId,
+        (version, fields): (Version, &[Field]),
+        record: &RecordShape,
+        fingerprint: Fingerprint,
+    ) -> Self {
+        Self { type_id, version, avro_header: header(fingerprint), root: Group::compile(fields, record) }
+    }
+
+    /// The version that events are taken for.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn compile(fields: &[Field], record: &RecordShape) -> Self {
+        let mut members = Vec::new();
+        let mut pieces = Vec::new();
+        for shape in &record.fields {
+            let Some(field) = fields.iter().find(|field| field.name == shape.name) else {
+                pieces.push(Piece::Constant(missing(shape)));
+                continue;
+            };
+            let Some(node) = Node::compile(&field.kind, &shape.shape) else { continue };
+            pieces.push(Piece::Member(members.len()));
+            let (name, optional) = (field.name.as_str().into(), field.optional);
+            members.push(Member { name, optional, nullable: shape.nullable, node });
+        }
+        Self { members, pieces }
+    }
+
+    /// The member of this name, looked for first at `hint`: events of one client have their members in one order.
+    #[inline]
+    pub fn find(&self, name: &str, hint: usize) -> Option<usize> {
+        match self.members.get(hint) {
+            Some(member) if *member.name == *name => Some(hint),
+            _ => self.members.iter().position(|member| *member.name == *name),
+        }
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// `None` for what is no value. The shape comes from fields that include this one, so that it fits the kind.
+    fn compile(kind: &Kind, shape: &Shape) -> Option<Self> {
+        let into = number_type(shape);
+        let bounds = |range: &Option<std::ops::RangeInclusive<f64>>| match range {
+            Some(range) => (*range.start(), *range.end()),
+            None => (f64::NAN, f64::NAN),
+        };
+        Some(match kind {
+            Kind::Uint { range, .. } => Self::Uint { min: *range.start(), max: *range.end(), into },
+            Kind::Int { range, .. } => Self::Int { min: *range.start(), max: *range.end(), into },
+            Kind::Fixed { range, scale, .. } => Self::Fixed { min: *range.start(), max: *range.end(), scale: *scale },
+            Kind::F32 { range } => {
+                let (min, max) = bounds(range);
+                Self::F32 { min, max, into }
+            }
+            Kind::F64 { range } => {
+                let (min, max) = bounds(range);
+                Self::F64 { min, max }
+            }
+            Kind::Bool => Self::Bool,
+            Kind::Enum { symbols, .. } => {
+                let Shape::Enum(merged) = shape else { return None };
+                let index = |name: &Arc<str>| (Arc::clone(name), avro_index(merged, name));
+                Self::Enum(symbols.iter().map(|symbol| index(&symbol.name)).collect())
+            }
+            Kind::Timestamp { bits, resolution, epoch } => {
+                let units = |ticks: i64| ticks.wrapping_add(*epoch).wrapping_mul(resolution.units_per_tick());
+                // The layout's width was checked for this to fit.
+                let last_tick = (u64::MAX >> (64 - bits)) as i64;
+                let in_micros = *resolution == Resolution::Microseconds;
+                Self::Timestamp { min: units(0), max: units(last_tick), in_micros }
+            }
+            Kind::Bytes { max, .. } => Self::Bytes { max: *max },
+            Kind::Text { max, .. } => Self::Text { max: *max },
+            Kind::Group { fields } => {
+                let Shape::Record(record) = shape else { return None };
+                Self::Group(Group::compile(fields, record))
+            }
+            Kind::Array { count, item } => {
+                let Shape::Array(item_shape) = shape else { return None };
+                let (min, max) = match count {
+                    Count::Fixed(count) => (*count, *count),
+                    Count::Counted { max, .. } => (0, *max),
+                };
+                Self::Array { min, max, item: Box::new(Self::compile(&item.kind, item_shape)?) }
+            }
+            Kind::Reserved { .. } => return None,
+        })
+    }
+
+    /// Whether nothing but a whole number will do.
+    pub(super) fn is_integer(&self) -> bool {
+        matches!(self, Self::Uint { .. } | Self::Int { .. } | Self::Timestamp { .. })
+    }
+
+    /// The values of a fixed-point number, of a number with a range: smallest and largest.
+    pub(super) fn physical_bounds(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Fixed { min, max, scale } => Some((scale.physical(*min), scale.physical(*max))),
+            Self::F32 { min, max, .. } | Self::F64 { min, max } if !min.is_nan() => Some((*min, *max)),
+            _ => None,
+        }
+    }
+}

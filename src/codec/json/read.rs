@@ -1,0 +1,401 @@
+//! Events out of JSON, in one pass: every value is checked and written as Avro when it is met.
+//!
+//! Members come in any order and Avro has a fixed one, so the bytes of each are kept apart until the event is complete.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
+use serde_json::error::Category;
+
+use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
+use super::plan::{Group, JsonPlan, Piece};
+use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
+use crate::codec::bits::transcode::{NULL, VALUE, write_identity};
+use crate::protocol::device_id::DeviceId;
+use crate::protocol::message::{Identity, MessageHeader};
+use crate::protocol::package::EVENT_TIME_END_MS;
+
+/// The members that every event has, whatever its type.
+pub(super) const DEVICE_ID: &str = "device_id";
+pub(super) const EVENT_TIME: &str = "event_time";
+pub(super) const SEQUENCE: &str = "sequence";
+
+/// Enough for the numbers of an identity as Avro has them.
+const MAX_NUMBERS_LEN: usize = 64;
+/// Enough for the fields of most events, so that no buffer has to grow for them.
+const USUAL_FIELDS_LEN: usize = 256;
+
+/// Longest part of an unknown name that a fault quotes, in bytes.
+const MAX_QUOTED_NAME: usize = 64;
+
+/// Reads events; keeps its buffers from one to the next.
+#[derive(Debug, Default)]
+pub struct EventReader {
+    context: Context,
+}
+
+/// What an event says of itself. Its fields stay with the reader until the next one is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'de> {
+    /// The device that it is of; a valid id.
+    pub device_id: Cow<'de, str>,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub event_time_ms: u64,
+    /// What tells events of one device and time apart, if the event says it.
+    pub sequence: Option<u32>,
+}
+
+/// What all levels of an event share while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    /// Avro bytes, in the order in which members came.
+    pub out: Vec<u8>,
+    /// Where the bytes of each member of the open groups lie in `out`; those of the event itself first.
+    spans: Vec<Span>,
+    /// The way to what is wrong, innermost step first; filled in on the way out.
+    path: Vec<Step>,
+    fault: Option<(FaultReason, String)>,
+}
+
+type Span = (u32, u32);
+
+/// The span of a member that has not come.
+const ABSENT: Span = (u32::MAX, 0);
+
+/// An event's own members as they come.
+#[derive(Debug, Default)]
+struct RawIdentity<'de> {
+    device_id: Option<Cow<'de, str>>,
+    event_time_ms: Option<u64>,
+    sequence: Option<Option<u32>>,
+}
+
+/// What the name of a member stands for.
+enum Key {
+    Member(usize),
+    DeviceId,
+    EventTime,
+    Sequence,
+}
+
+struct Root<'c> {
+    plan: &'c JsonPlan,
+    context: &'c mut Context,
+}
+
+struct KeySeed<'c> {
+    group: &'c Group,
+    hint: usize,
+    is_root: bool,
+    context: &'c mut Context,
+}
+
+// === impl EventReader ===
+
+impl EventReader {
+    /// Reads one event, which has to be all of `json`.
+    pub fn read<'de>(&mut self, plan: &JsonPlan, json: &'de [u8]) -> Result<Event<'de>, EventFault> {
+        self.context.clear();
+        // Checked at once, which takes an eighth of what it takes name by name.
+        let text = std::str::from_utf8(json).map_err(|bad| {
+            let detail = format!("not UTF-8 from its byte {} on", bad.valid_up_to());
+            EventFault::new(FaultReason::Malformed, "$", detail)
+        })?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let root = Root { plan, context: &mut self.context };
+        root.deserialize(&mut deserializer)
+            .and_then(|event| deserializer.end().map(|()| event))
+            .map_err(|error| self.context.fault_of(&error))
+    }
+
+    /// Appends the event that was read last, by the same plan, as an Avro single-object record.
+    pub fn write(&self, plan: &JsonPlan, identity: &Identity<'_>, out: &mut Vec<u8>) {
+        out.reserve(plan.avro_header.len() + MAX_NUMBERS_LEN + identity.device_id.len() + self.context.out.len());
+        out.extend_from_slice(&plan.avro_header);
+        write_identity(identity, out);
+        for part in parts(&plan.root, &self.context.spans) {
+            match part {
+                Part::Constant(bytes) => out.extend_from_slice(bytes),
+                Part::Span((start, end)) => {
+                    out.extend_from_slice(self.context.out.get(start as usize..end as usize).unwrap_or_default());
+                }
+            }
+        }
+    }
+}
+
+// === impl Event ===
+
+impl Event<'_> {
+    /// The identity of the record, with `sequence` for an event that has none of its own.
+    pub fn identity(&self, plan: &JsonPlan, sequence: u32, received_at_us: u64) -> Identity<'_> {
+        let header = MessageHeader {
+            type_id: plan.type_id,
+            version: plan.version,
+            sequence: self.sequence.unwrap_or(sequence),
+            event_time_ms: self.event_time_ms,
+        };
+        Identity { device_id: &self.device_id, header, received_at_us }
+    }
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Ends reading with this fault at the place that is being read.
+    pub(super) fn fail<E: Error>(&mut self, reason: FaultReason, detail: impl Into<String>) -> E {
+        self.fault = Some((reason, detail.into()));
+        E::custom("see the fault")
+    }
+
+    /// Notes a step of the way to what is wrong.
+    pub(super) fn at<E>(&mut self, step: Step, error: E) -> E {
+        self.path.push(step);
+        error
+    }
+
+    fn clear(&mut self) {
+        self.out.clear();
+        self.out.reserve(USUAL_FIELDS_LEN);
+        self.spans.clear();
+        self.path.clear();
+        self.fault = None;
+    }
+
+    fn fault_of(&mut self, error: &serde_json::Error) -> EventFault {
+        let (reason, detail) = self.fault.take().unwrap_or_else(|| {
+            let said = error.to_string();
+            match error.classify() {
+                // Where it is the path tells better than serde's line and column.
+                Category::Data => {
+                    let what = said.split(" at line ").next().unwrap_or_default();
+                    (FaultReason::WrongKind, what.to_owned())
+                }
+                Category::Syntax | Category::Eof | Category::Io => (FaultReason::Malformed, said),
+            }
+        });
+        EventFault::new(reason, path_of(&self.path), detail)
+    }
+
+    /// Reads the members of an object, and puts their bytes, in Avro's order, where the first of them began.
+    pub(super) fn read_group<'de, A: MapAccess<'de>>(&mut self, group: &Group, map: A) -> Result<(), A::Error> {
+        let (start, first_span) = (self.out.len(), self.spans.len());
+        self.read_members(group, map, None)?;
+        let Self { out, spans, .. } = self;
+        let own_spans = spans.get(first_span..).unwrap_or_default();
+        if !is_in_order(group, own_spans, start as u32) {
+            let end = out.len();
+            for part in parts(group, own_spans) {
+                match part {
+                    Part::Constant(bytes) => out.extend_from_slice(bytes),
+                    Part::Span((from, to)) => out.extend_from_within(from as usize..to as usize),
+                }
+            }
+            out.drain(start..end);
+        }
+        spans.truncate(first_span);
+        Ok(())
+    }
+
+    fn read_members<'de, A: MapAccess<'de>>(
+        &mut self,
+        group: &Group,
+        mut map: A,
+        mut identity: Option<&mut RawIdentity<'de>>,
+    ) -> Result<(), A::Error> {
+        let first_span = self.spans.len();
+        self.spans.resize(first_span + group.members.len(), ABSENT);
+        let mut hint = 0;
+        let is_root = identity.is_some();
+        while let Some(key) = map.next_key_seed(KeySeed { group, hint, is_root, context: self })? {
+            let Key::Member(index) = key else {
+                if let Some(identity) = identity.as_deref_mut() {
+                    identity.read(&key, &mut map, self)?;
+                }
+                continue;
+            };
+            hint = index + 1;
+            let Some(member) = group.members.get(index) else { continue };
+            let start = self.out.len() as u32;
+            if self.spans.get(first_span + index).is_some_and(|span| *span != ABSENT) {
+                return Err(self.twice(&member.name));
+            }
+            if member.nullable {
+                self.out.push(VALUE);
+            }
+            let seed = NodeSeed { node: &member.node, nullable_at: member.optional.then_some(start), context: self };
+            map.next_value_seed(seed).map_err(|error| self.at(Step::Member(Arc::clone(&member.name)), error))?;
+            let end = self.out.len() as u32;
+            if let Some(span) = self.spans.get_mut(first_span + index) {
+                *span = (start, end);
+            }
+        }
+        let spans = self.spans.get(first_span..).unwrap_or_default();
+        let missing = group.members.iter().zip(spans).find(|(member, span)| **span == ABSENT && !member.optional);
+        match missing {
+            Some((member, _)) => Err(self.missing(&member.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn missing<E: Error>(&mut self, name: &str) -> E {
+        self.path.push(Step::Member(name.into()));
+        self.fail(FaultReason::MissingField, "this member is missing")
+    }
+
+    fn twice<E: Error>(&mut self, name: &str) -> E {
+        self.path.push(Step::Member(name.into()));
+        self.fail(FaultReason::RepeatedField, "the member is there twice")
+    }
+}
+
+/// A part of a group as Avro has it.
+enum Part<'a> {
+    Constant(&'a [u8]),
+    Span(Span),
+}
+
+fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'a>> {
+    group.pieces.iter().map(|piece| match piece {
+        Piece::Constant(bytes) => Part::Constant(bytes),
+        Piece::Member(index) => match spans.get(*index) {
+            Some(span) if *span != ABSENT => Part::Span(*span),
+            // Only members that may be left out are absent here.
+            _ => Part::Constant(&[NULL]),
+        },
+    })
+}
+
+/// Whether the bytes from `start` on are the group as Avro has it already.
+fn is_in_order(group: &Group, spans: &[Span], start: u32) -> bool {
+    let mut at = start;
+    parts(group, spans).all(|part| match part {
+        Part::Constant(_) => false,
+        Part::Span((from, to)) => std::mem::replace(&mut at, to) == from,
+    })
+}
+
+// === impl RawIdentity ===
+
+impl<'de> RawIdentity<'de> {
+    fn read<A: MapAccess<'de>>(&mut self, key: &Key, map: &mut A, context: &mut Context) -> Result<(), A::Error> {
+        let (name, is_there) = match key {
+            Key::DeviceId => (DEVICE_ID, self.device_id.is_some()),
+            Key::EventTime => (EVENT_TIME, self.event_time_ms.is_some()),
+            _ => (SEQUENCE, self.sequence.is_some()),
+        };
+        if is_there {
+            return Err(context.twice(name));
+        }
+        let value = map.next_value_seed(PrimitiveSeed);
+        let value = value.map_err(|error| context.at(Step::Member(name.into()), error))?;
+        let taken = match key {
+            Key::DeviceId => self.take_device_id(value),
+            Key::EventTime => self.take_event_time(value),
+            _ => self.take_sequence(value),
+        };
+        taken.map_err(|(reason, detail)| {
+            context.path.push(Step::Member(name.into()));
+            context.fail(reason, detail)
+        })
+    }
+
+    fn take_device_id(&mut self, value: Primitive<'de>) -> Result<(), (FaultReason, String)> {
+        let Primitive::Text(text) = value else {
+            return Err((FaultReason::WrongKind, "the id of a device is a text".to_owned()));
+        };
+        DeviceId::check(&text).map_err(|bad| (FaultReason::BadDeviceId, bad.to_string()))?;
+        self.device_id = Some(text);
+        Ok(())
+    }
+
+    fn take_event_time(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
+        let time = match value {
+            Primitive::Integer(time) => u64::try_from(time).ok(),
+            Primitive::Text(text) => time_in(&text, false).and_then(|time| u64::try_from(time).ok()),
+            Primitive::Null => None,
+        };
+        let time = time.filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
+            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 ending in Z";
+            (FaultReason::WrongKind, allowed.to_owned())
+        })?;
+        self.event_time_ms = Some(time);
+        Ok(())
+    }
+
+    fn take_sequence(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
+        let sequence = match value {
+            Primitive::Null => None,
+            Primitive::Integer(number) => {
+                let number = u32::try_from(number);
+                Some(number.map_err(|_| (FaultReason::OutOfRange, "allowed are 0 to 4294967295".to_owned()))?)
+            }
+            Primitive::Text(_) => return Err((FaultReason::WrongKind, "a sequence is a number".to_owned())),
+        };
+        self.sequence = Some(sequence);
+        Ok(())
+    }
+}
+
+// === impl Root ===
+
+impl<'de> DeserializeSeed<'de> for Root<'_> {
+    type Value = Event<'de>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Event<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Root<'_> {
+    type Value = Event<'de>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an event, which is an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'de>, A::Error> {
+        let mut identity = RawIdentity::default();
+        self.context.read_members(&self.plan.root, map, Some(&mut identity))?;
+        let RawIdentity { device_id, event_time_ms, sequence } = identity;
+        let device_id = device_id.ok_or_else(|| self.context.missing(DEVICE_ID))?;
+        let event_time_ms = event_time_ms.ok_or_else(|| self.context.missing(EVENT_TIME))?;
+        Ok(Event { device_id, event_time_ms, sequence: sequence.flatten() })
+    }
+}
+
+// === impl KeySeed ===
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Key;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the name of a member")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
+        // No field of a type has one of these names.
+        match name {
+            DEVICE_ID if self.is_root => return Ok(Key::DeviceId),
+            EVENT_TIME if self.is_root => return Ok(Key::EventTime),
+            SEQUENCE if self.is_root => return Ok(Key::Sequence),
+            _ => {}
+        }
+        match self.group.find(name, self.hint) {
+            Some(index) => Ok(Key::Member(index)),
+            None => {
+                self.context.path.push(Step::Member(shortened(name, MAX_QUOTED_NAME).into()));
+                Err(self.context.fail(FaultReason::UnknownField, "the newest version of the type has no such field"))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What an event of a type looks like, as JSON Schema: for clients, and for documents that describe the service.
+
+use serde_json::{Map, Value, json};
+
+use super::plan::Node;
+use super::read::{DEVICE_ID, EVENT_TIME, SEQUENCE};
+use crate::protocol::device_id::MAX_DEVICE_ID_LEN;
+use crate::protocol::package::EVENT_TIME_END_MS;
+use crate::schema::{Field, Kind, MessageType};
+
+/// RFC 3339 in UTC.
+const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$";
+
+/// The schema of an event of this type, for its newest version.
+pub fn event_schema(message_type: &MessageType) -> Value {
+    let fields = message_type.versions.last().and_then(|version| message_type.layout(*version));
+    let fields = fields.map(|layout| layout.fields()).unwrap_or_default();
+    let mut schema = object(&message_type.json.root.members, fields);
+    let time = json!({
+        "description": "when the event happened: milliseconds since 1970, or RFC 3339 ending in Z",
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": EVENT_TIME_END_MS - 1},
+            {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
+        ],
+    });
+    let own = [
+        (
+            DEVICE_ID,
+            json!({
+                "type": "string", "minLength": 1, "maxLength": MAX_DEVICE_ID_LEN, "pattern": r"^[^\s\x00-\x1f\x7f-\x9f]+$",
+                "description": format!("the device that the event is of; at most {MAX_DEVICE_ID_LEN} bytes of UTF-8"),
+            }),
+        ),
+        (EVENT_TIME, time),
+        (
+            SEQUENCE,
+            json!({
+                "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX,
+                "description": "tells events of one device and time apart; required without an Idempotency-Key",
+            }),
+        ),
+    ];
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.extend(own.map(|(name, schema)| (name.to_owned(), schema)));
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.splice(0..0, [json!(DEVICE_ID), json!(EVENT_TIME)]);
+    }
+    schema["description"] = json!(message_type.doc);
+    schema
+}
+
+fn object(members: &[super::plan::Member], fields: &[Field]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for member in members {
+        let Some(field) = fields.iter().find(|field| *field.name == *member.name) else { continue };
+        let mut schema = value(&member.node, &field.kind);
+        if member.optional {
+            schema = json!({"anyOf": [schema, {"type": "null"}]});
+        } else {
+            required.push(Value::from(&*member.name));
+        }
+        describe(&mut schema, field);
+        properties.insert((*member.name).to_owned(), schema);
+    }
+    json!({"type": "object", "additionalProperties": false, "properties": properties, "required": required})
+}
+
+fn describe(schema: &mut Value, field: &Field) {
+    let text = match &field.unit {
+        Some(unit) if field.doc.is_empty() => format!("in {unit}"),
+        Some(unit) => format!("{}, in {unit}", field.doc),
+        None => field.doc.clone(),
+    };
+    if !text.is_empty() {
+        schema["description"] = json!(text);
+    }
+}
+
+fn value(node: &Node, kind: &Kind) -> Value {
+    match node {
+        Node::Uint { min, max, .. } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Node::Int { min, max, .. } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Node::Fixed { .. } | Node::F32 { .. } | Node::F64 { .. } => match node.physical_bounds() {
+            Some((min, max)) => json!({"type": "number", "minimum": min, "maximum": max}),
+            None => json!({"type": "number"}),
+        },
+        Node::Bool => json!({"type": "boolean"}),
+        Node::Enum(symbols) => {
+            let symbols: Vec<&str> = symbols.iter().map(|(symbol, _)| &**symbol).collect();
+            json!({"type": "string", "enum": symbols})
+        }
+        Node::Timestamp { min, max, in_micros } => {
+            let unit = if *in_micros { "microseconds" } else { "milliseconds" };
+            json!({
+                "title": format!("{unit} since 1970, or RFC 3339 ending in Z"),
+                "anyOf": [
+                    {"type": "integer", "minimum": min, "maximum": max},
+                    {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
+                ],
+            })
+        }
+        Node::Bytes { max } => json!({
+            "type": "string", "pattern": "^([0-9a-fA-F]{2})*$", "maxLength": 2 * u64::from(*max),
+            "title": "bytes as hexadecimal text",
+        }),
+        Node::Text { max } => {
+            json!({"type": "string", "maxLength": max, "title": format!("at most {max} bytes of UTF-8")})
+        }
+        Node::Group(group) => {
+            let fields = if let Kind::Group { fields } = kind { fields.as_slice() } else { &[] };
+            object(&group.members, fields)
+        }
+        Node::Array { min, max, item } => {
+            let item_field = if let Kind::Array { item, .. } = kind { Some(item) } else { None };
+            let mut items = item_field.map_or(Value::Null, |field| value(item, &field.kind));
+            if let Some(field) = item_field {
+                describe(&mut items, field);
+            }
+            json!({"type": "array", "minItems": min, "maxItems": max, "items": items})
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! What a decoder does with one package, as a pure function: decompress, find duplicates, unpack, turn into Avro.
+//!
+//! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
+//! checksum, length and then bytes, before any body is looked at.
+
+use crate::codec::avro::DeadLetter;
+use crate::flow::clock::Trust;
+use crate::intake::routes::RecordLimits;
+use crate::intake::rules::{EventWindow, IntakeRules};
+use crate::protocol::device_id::DeviceId;
+use crate::protocol::message::{Identity, MessageHeader};
+use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
+use crate::protocol::reason::RejectReason;
+use crate::protocol::receipt::{Outcome, ReceiptBuilder};
+
+/// About what a record has beside the device and what is in the message, in bytes: times and lengths.
+const RECORD_OVERHEAD: usize = 40;
+
+/// One package to unpack.
+#[derive(Debug, Clone, Copy)]
+pub struct PackageRef<'a> {
+    /// Who sent it.
+    pub device_id: &'a DeviceId,
+    /// The device's name for it.
+    pub package_id: u32,
+    /// The Snappy block.
+    pub block: &'a [u8],
+    /// Size limits, as this device has been told them.
+    pub limits: PackageLimits,
+    /// When it was read off its socket, in microseconds since the Unix epoch.
+    pub received_at_us: u64,
+    /// How far the clock that said so can be believed; never [`Trust::Wrong`].
+    pub trust: Trust,
+}
+
+/// Records for one place, and the messages that they come from.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Destined {
+    /// The records, one after the other.
+    pub values: Vec<u8>,
+    /// Where each record ends.
+    pub ends: Vec<u32>,
+    /// The messages, and what each becomes once the records are durable.
+    pub messages: Vec<(u16, Outcome)>,
+    /// Dead letters among the records; one that was too large for one record counts once.
+    pub num_letters: u64,
+}
+
+/// An unpacked package.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// Knows of the messages and which of them are duplicates.
+    pub receipt: ReceiptBuilder,
+    /// Records for each topic, by index; topics without records are empty.
+    pub topics: Vec<Destined>,
+    /// Dead letters.
+    pub dead: Destined,
+}
+
+/// Unpacks packages; keeps its buffers from one to the next.
+#[derive(Default)]
+pub struct Unpacker {
+    plain: Vec<u8>,
+    duplicates: Duplicates,
+}
+
+// === impl Unpacker ===
+
+impl Unpacker {
+    /// Unpacks one package. An error turns the package away as a whole.
+    pub fn unpack(
+        &mut self,
+        package: PackageRef<'_>,
+        rules: &IntakeRules,
+        limits: &RecordLimits,
+    ) -> Result<Unpacked, PackageError> {
+        decompress(package.block, package.limits, &mut self.plain)?;
+        let messages = Messages::new(&self.plain, package.limits)?;
+        let num_messages = messages.num_messages();
+        self.duplicates.begin(num_messages);
+        let mut topics: Vec<Destined> = Vec::new();
+        topics.resize_with(limits.topics.len(), Destined::default);
+        let receipt = ReceiptBuilder::new(package.package_id, num_messages);
+        let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
+        let room = Room { num_messages, num_bytes: self.plain.len() };
+        let window = rules.window(package.received_at_us);
+        for entry in messages {
+            let message = match entry {
+                Entry::Message(message) => message,
+                Entry::Tail(tail) => {
+                    unpacked.bury_tail(package, tail, num_messages, limits);
+                    break;
+                }
+            };
+            if let Some(first) = self.duplicates.first_of(&self.plain, &message) {
+                unpacked.receipt.set_duplicate(message.index, first);
+                continue;
+            }
+            if let Err((reason, detail)) = unpacked.admit(package, &message, window, rules, room, limits) {
+                let header = message.crc_ok.then_some(message.header);
+                unpacked.dead.bury(package, (reason, &detail), header, message.raw, limits);
+                unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
+            }
+        }
+        Ok(unpacked)
+    }
+}
+
+/// What a package says of itself, and what that is worth.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    num_messages: u16,
+    num_bytes: usize,
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Bytes for the records of all messages, if all are like the first one; never more than their bytes can become.
+    fn for_records(self, device_id: &DeviceId, first: &Message<'_>) -> usize {
+        let num_messages = usize::from(self.num_messages);
+        let bodies = (num_messages * first.raw.len()).min(self.num_bytes);
+        bodies + num_messages * (device_id.len() + RECORD_OVERHEAD)
+    }
+}
+
+/// The dead letter that stands for a package that is turned away as a whole.
+pub fn bury_package(package: PackageRef<'_>, reason: RejectReason, detail: &str, limits: &RecordLimits) -> Destined {
+    let mut dead = Destined::default();
+    dead.bury(package, (reason, detail), None, package.block, limits);
+    dead
+}
+
+// === impl Unpacked ===
+
+impl Unpacked {
+    fn admit(
+        &mut self,
+        package: PackageRef<'_>,
+        message: &Message<'_>,
+        window: EventWindow,
+        rules: &IntakeRules,
+        room: Room,
+        limits: &RecordLimits,
+    ) -> Result<(), (RejectReason, String)> {
+        if !message.crc_ok {
+            return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
+        }
+        let header = message.header;
+        if !window.holds(header.event_time_ms) {
+            return match package.trust {
+                Trust::Sound => {
+                    let detail = format!("the event time is {}", window.fault(header.event_time_ms));
+                    Err((RejectReason::EventTimeOutOfRange, detail))
+                }
+                // Perhaps it is our clock: without an outcome the device is told to send the message again.
+                Trust::Doubtful | Trust::Wrong => Ok(()),
+            };
+        }
+        let layout = rules
+            .catalog
+            .layout(header.type_id, header.version)
+            .map_err(|unknown| (RejectReason::from(unknown), unknown.to_string()))?;
+        let (topic, limit) = rules
+            .topic_of
+            .get(&header.type_id)
+            .and_then(|index| self.topics.get_mut(*index).zip(limits.topics.get(*index)))
+            .ok_or_else(|| (RejectReason::UnknownType, "no topic takes this type".to_owned()))?;
+        let identity = Identity { device_id: package.device_id, header, received_at_us: package.received_at_us };
+        if topic.messages.is_empty() {
+            // One allocation for the package: records are about as long as their messages, plus names and times.
+            topic.values.reserve(room.for_records(package.device_id, message));
+            topic.ends.reserve(room.num_messages.into());
+            topic.messages.reserve(room.num_messages.into());
+        }
+        let start = topic.values.len();
+        layout
+            .transcode(&identity, message.body, &mut topic.values)
+            .map_err(|error| (RejectReason::from(&error), error.to_string()))?;
+        let (num_bytes, max_bytes) = (topic.values.len() - start + package.device_id.len(), limit.max_bytes());
+        if num_bytes > max_bytes {
+            topic.values.truncate(start);
+            let detail = format!("a record of {num_bytes} bytes, its topic takes {max_bytes}");
+            return Err((RejectReason::TooLarge, detail));
+        }
+        topic.ends.push(topic.values.len() as u32);
+        topic.messages.push((message.index, Outcome::Accepted));
+        Ok(())
+    }
+
+    /// The rest of a package whose structure is broken: kept once, rejected message by message.
+    fn bury_tail(&mut self, package: PackageRef<'_>, tail: Tail<'_>, num_messages: u16, limits: &RecordLimits) {
+        let reason = RejectReason::Undecodable;
+        let detail = format!("the package breaks off at message {} of {num_messages}", tail.first_index);
+        self.dead.bury(package, (reason, &detail), None, tail.raw, limits);
+        self.dead.messages.extend((tail.first_index..num_messages).map(|index| (index, Outcome::Rejected(reason))));
+    }
+}
+
+// === impl Destined ===
+
+impl Destined {
+    /// Bytes of memory that the records take.
+    pub fn num_bytes(&self) -> usize {
+        self.values.capacity()
+    }
+
+    fn bury(
+        &mut self,
+        package: PackageRef<'_>,
+        (reason, detail): (RejectReason, &str),
+        header: Option<MessageHeader>,
+        payload: &[u8],
+        limits: &RecordLimits,
+    ) {
+        let letter = DeadLetter {
+            device_id: package.device_id,
+            reason_code: reason.name(),
+            detail,
+            origin: "decoder",
+            at_us: package.received_at_us,
+            type_id: header.map(|header| header.type_id),
+            version: header.map(|header| header.version),
+            sequence: header.map(|header| header.sequence),
+            event_time_ms: header.map(|header| header.event_time_ms),
+            payload,
+        };
+        // No two letters of a device share it: packages of one device are unpacked one after the other.
+        let whole = || format!("{}/{}/{}", package.received_at_us, package.package_id, self.num_letters);
+        let max_bytes = limits.dead_letter.max_bytes().saturating_sub(package.device_id.len());
+        letter.encode_within(max_bytes, whole, &mut self.values, &mut self.ends);
+        self.num_letters += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::avro::{LetterParts, OwnedDeadLetter};
+    use crate::codec::bits::Layout;
+    use crate::log::RecordLimit;
+    use crate::protocol::package::Builder;
+    use crate::schema::Catalog;
+    use crate::schema::TypeId;
+
+    const RECEIVED_AT_US: u64 = 1_800_000_000_000_000;
+    const LIMITS: PackageLimits = PackageLimits { max_bytes: 4 << 20, max_messages: 1000 };
+
+    fn limits(max_bytes: usize) -> RecordLimits {
+        RecordLimits { topics: vec![RecordLimit::new(max_bytes)], dead_letter: RecordLimit::new(max_bytes) }
+    }
+
+    fn unpack(block: &[u8]) -> Result<Unpacked, PackageError> {
+        unpack_with(block, Trust::Sound, &limits(1 << 20))
+    }
+
+    fn unpack_within(block: &[u8], limits: &RecordLimits) -> Result<Unpacked, PackageError> {
+        unpack_with(block, Trust::Sound, limits)
+    }
+
+    fn unpack_with(block: &[u8], trust: Trust, limits: &RecordLimits) -> Result<Unpacked, PackageError> {
+        let catalog = Catalog::builtin().unwrap();
+        let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
+        let (max_event_time_ahead, max_event_time_behind) = (Duration::from_secs(60), Duration::from_secs(86_400));
+        let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead, max_event_time_behind };
+        let device_id = DeviceId::new("truck-1").unwrap();
+        Unpacker::default().unpack(PackageRef { trust, ..package(block, &device_id) }, &rules, limits)
+    }
+
+    fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
+        let (limits, received_at_us, trust) = (LIMITS, RECEIVED_AT_US, Trust::Sound);
+        PackageRef { device_id, package_id: 7, block, limits, received_at_us, trust }
+    }
+
+    fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {
+        MessageHeader { type_id, version: 1, sequence, event_time_ms }
+    }
+
+    #[test]
+    fn test_no_memory_is_set_aside_on_the_word_of_a_package() {
+        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
+        let mut builder = Builder::new(LIMITS);
+        // As if all messages were as long as the first one.
+        let now_ms = RECEIVED_AT_US / 1000;
+        builder.push(&header(position, 0, now_ms), &[0; 60_000]).unwrap();
+        (1..1000).for_each(|sequence| builder.push(&header(position, sequence, now_ms), &[]).unwrap());
+        let size = builder.size();
+        let unpacked = unpack(&builder.finish().unwrap()).unwrap();
+        assert_eq!(unpacked.dead.messages.len(), 1000);
+        assert!(unpacked.topics[0].values.capacity() < 2 * size, "{}", unpacked.topics[0].values.capacity());
+    }
+
+    #[test]
+    fn test_unpacker_sends_every_message_to_one_place_with_its_outcome() {
+        let catalog = Catalog::builtin().unwrap();
+        let position = catalog.by_name("position").unwrap();
+        let body = body_of(position.layout(1).unwrap());
+        let now_ms = RECEIVED_AT_US / 1000;
+        let mut builder = Builder::new(LIMITS);
+        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
+        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
+        builder.push(&header(999, 2, now_ms), &body).unwrap();
+        builder.push(&header(position.id, 3, now_ms + 60_001), &body).unwrap();
+        builder.push(&header(position.id, 4, now_ms), &[]).unwrap();
+        let unpacked = unpack(&builder.finish().unwrap()).unwrap();
+
+        assert_eq!(unpacked.topics[0].messages, [(0, Outcome::Accepted)]);
+        let rejected = [
+            (2, Outcome::Rejected(RejectReason::UnknownType)),
+            (3, Outcome::Rejected(RejectReason::EventTimeOutOfRange)),
+            (4, Outcome::Rejected(RejectReason::Undecodable)),
+        ];
+        assert_eq!(unpacked.dead.messages, rejected);
+        assert_eq!(unpacked.dead.ends.len(), 3);
+        let mut receipt = unpacked.receipt;
+        assert_eq!(receipt.outcome(1), Outcome::RetryLater, "a duplicate shares the fate of the first, still unknown");
+        receipt.set(0, Outcome::Accepted);
+        assert_eq!(receipt.outcome(1), Outcome::Duplicate);
+    }
+
+    /// A body that the layout decodes.
+    fn body_of(layout: &Layout) -> Vec<u8> {
+        (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap()
+    }
+
+    fn letters(dead: &Destined) -> Vec<OwnedDeadLetter> {
+        let starts = std::iter::once(0).chain(dead.ends.iter().copied());
+        let each = starts.zip(&dead.ends).map(|(start, end)| &dead.values[start as usize..*end as usize]);
+        let mut parts = LetterParts::new(usize::MAX);
+        each.filter_map(|bytes| parts.add(OwnedDeadLetter::decode(bytes).unwrap()).pop())
+            .map(|whole| whole.letter)
+            .collect()
+    }
+
+    #[test]
+    fn test_a_message_that_is_larger_than_its_topic_takes_is_rejected_alone() {
+        let catalog = Catalog::builtin().unwrap();
+        let position = catalog.by_name("position").unwrap();
+        let body = body_of(position.layout(1).unwrap());
+        let now_ms = RECEIVED_AT_US / 1000;
+        let mut builder = Builder::new(LIMITS);
+        (0..3).for_each(|sequence| builder.push(&header(position.id, sequence, now_ms), &body).unwrap());
+        let block = builder.finish().unwrap();
+        let records = unpack(&block).unwrap().topics.remove(0);
+        let largest = records.ends[0] as usize + "truck-1".len();
+
+        let fits = unpack_within(&block, &limits(largest)).unwrap();
+        assert_eq!(fits.topics[0], records, "exactly as much as allowed");
+        let refused = unpack_within(&block, &limits(largest - 1)).unwrap();
+        assert!(refused.topics[0].values.is_empty() && refused.topics[0].ends.is_empty());
+        let rejected = Outcome::Rejected(RejectReason::TooLarge);
+        assert_eq!(refused.dead.messages, [(0, rejected), (1, rejected), (2, rejected)]);
+        assert_eq!(refused.dead.num_letters, 3);
+        let letters = letters(&refused.dead);
+        assert_eq!(letters.len(), 3);
+        assert!(letters.iter().all(|letter| letter.reason_code == "too_large"), "{letters:?}");
+        assert_eq!(letters[2].sequence, Some(2));
+    }
+
+    #[test]
+    fn test_a_time_out_of_range_is_refused_only_by_a_clock_that_is_believed() {
+        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
+        let now_ms = RECEIVED_AT_US / 1000;
+        for event_time_ms in [now_ms + 60_001, now_ms - 86_400_001, 1_795_995_013] {
+            let mut builder = Builder::new(LIMITS);
+            builder.push(&header(position, 1, event_time_ms), &[]).unwrap();
+            let block = builder.finish().unwrap();
+            let refused = unpack(&block).unwrap();
+            let outcome = Outcome::Rejected(RejectReason::EventTimeOutOfRange);
+            assert_eq!(refused.dead.messages, [(0, outcome)], "{event_time_ms}");
+            let doubtful = unpack_with(&block, Trust::Doubtful, &limits(1 << 20)).unwrap();
+            assert!(doubtful.dead.ends.is_empty() && doubtful.topics[0].ends.is_empty());
+            assert_eq!(doubtful.receipt.outcome(0), Outcome::RetryLater);
+        }
+    }
+
+    #[test]
+    fn test_dead_letters_of_large_packages_come_in_parts_that_fit_and_make_the_whole() {
+        let device_id = DeviceId::new("truck-1").unwrap();
+        let block: Vec<u8> = (0..1_000_017).map(|index| index as u8).collect();
+        for max_bytes in [1 << 20, 16_288, 700] {
+            let limits = limits(max_bytes);
+            let dead =
+                bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block", &limits);
+            assert_eq!(dead.num_letters, 1);
+            let mut start = 0;
+            for end in &dead.ends {
+                assert!((end - start) as usize + device_id.len() <= max_bytes);
+                start = *end;
+            }
+            let letters = letters(&dead);
+            assert_eq!(letters.len(), 1);
+            assert!(letters[0].payload == block && letters[0].detail == "not a snappy block");
+        }
+    }
+}

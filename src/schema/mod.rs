@@ -1,0 +1,37 @@
+//! Message types: what a layout file declares, checked; how its versions make one record; and what a row of it is.
+//!
+//! A layout file declares one type with all its versions (`source`, `check`). `evolution` merges the fields of all
+//! versions into one record `shape`, from which `table` makes the columns. The [`Catalog`] holds the types. Bytes are the
+//! business of [`crate::codec`], which reads this model.
+
+mod catalog;
+#[cfg(test)]
+mod catalog_tests;
+mod check;
+mod check_kind;
+mod evolution;
+mod field;
+mod message_type;
+pub mod row;
+mod scale;
+mod shape;
+mod source;
+mod succession;
+pub(crate) mod table;
+mod value;
+
+pub use catalog::{Catalog, CatalogError, UnknownLayout};
+pub use check::{LayoutError, MAX_BODY_BITS, MAX_DEPTH, MAX_FIELD_NAME_LEN, MAX_FIELDS, MAX_TYPE_NAME_LEN};
+pub use evolution::{EvolutionError, merge};
+pub use field::{Count, DefaultValue, Field, Kind, Resolution, Symbol};
+pub use message_type::{MessageType, TypeError};
+pub use scale::Scale;
+pub use shape::{EnumShape, FieldShape, RecordShape, Shape};
+pub use succession::Withdrawn;
+pub use value::Value;
+
+/// The number of a message type, as declared in its layout file.
+pub type TypeId = u16;
+
+/// The version of a message type. Every version of a type has a layout of its own.
+pub type Version = u8;

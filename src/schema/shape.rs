@@ -1,0 +1,88 @@
+//! The shape of a type's record: what all its versions together hold, before it is written as a schema or a table.
+
+use std::sync::Arc;
+
+use crate::schema::DefaultValue;
+
+/// The fields that all versions together hold, in order of first appearance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordShape {
+    /// The fields.
+    pub fields: Vec<FieldShape>,
+}
+
+/// One field of the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldShape {
+    /// Its name in layouts, Avro, and (nested names joined) the table.
+    pub name: String,
+    /// What it means.
+    pub doc: String,
+    /// The unit of its value.
+    pub unit: Option<String>,
+    /// Whether a record may lack it: it is optional, or some version has no such field and no default is declared.
+    pub nullable: bool,
+    /// What records of versions without the field hold. Never together with `nullable`.
+    pub default: Option<DefaultValue>,
+    /// Its type.
+    pub shape: Shape,
+}
+
+/// A type, after Avro's.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Shape {
+    Bool,
+    Int,
+    Long,
+    /// 64 bits without sign: a decimal in Avro, which has no such integer.
+    Unsigned,
+    Float,
+    Double,
+    TimestampMillis,
+    TimestampMicros,
+    Bytes,
+    Text,
+    Enum(EnumShape),
+    Array(Box<Shape>),
+    Record(RecordShape),
+}
+
+/// The symbols that all versions together have, in order of first appearance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnumShape {
+    /// The symbols; the position is Avro's index.
+    pub symbols: Vec<Arc<str>>,
+    /// The symbol that stands in for unknown ones.
+    pub unknown: Option<Arc<str>>,
+}
+
+// === impl RecordShape ===
+
+impl RecordShape {
+    /// The position of a field.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// The shape in words, for messages about what does not fit.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Shape::Bool => "bool",
+            Shape::Int | Shape::Long => "an integer",
+            Shape::Unsigned => "an unsigned integer of 64 bits",
+            Shape::Float | Shape::Double => "a number with a fraction",
+            Shape::TimestampMillis => "a time in milliseconds",
+            Shape::TimestampMicros => "a time in microseconds",
+            Shape::Bytes => "bytes",
+            Shape::Text => "text",
+            Shape::Enum(_) => "an enum",
+            Shape::Array(_) => "an array",
+            Shape::Record(_) => "a group",
+        }
+    }
+}

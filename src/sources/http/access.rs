@@ -1,0 +1,161 @@
+//! Who may send what, and how much: the one place where a request is asked for its credentials.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HeaderName};
+use tokio::time::sleep;
+
+use super::headers::single;
+use super::{DEVICE_HEADER, Ingest};
+use crate::actors::doorkeeper::Doorkeeper;
+use crate::http::problem::{Kind, Problem};
+use crate::protocol::device_id::DeviceId;
+
+/// The longest time that an answer to a request without a valid token is held back.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
+
+/// Counts the bytes of a request's body, declared or not, for its address and, if it has a name, its token.
+pub(super) struct Meter {
+    doorkeeper: Arc<Doorkeeper>,
+    /// `None`: whoever it is, it is not over the network.
+    peer: Option<IpAddr>,
+    token: Option<String>,
+}
+
+/// Why a request is not let in.
+enum Denial {
+    /// Nobody knows who it is.
+    Unknown,
+    Other(Problem),
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// So many bytes have come.
+    pub(super) fn count(&self, num_bytes: usize) {
+        if let Some(peer) = self.peer {
+            self.doorkeeper.note_body(peer, self.token.as_deref(), num_bytes as u64);
+        }
+    }
+}
+
+// === impl Ingest ===
+
+impl Ingest {
+    /// Whether events of this type may be sent now, and what counts them.
+    pub(super) async fn admit_events(&self, request: &HttpRequest, type_name: &str) -> Result<Meter, Problem> {
+        match self.ask_for_events(request, type_name) {
+            Ok(meter) => Ok(meter),
+            Err(denial) => Err(self.deny(request, denial).await),
+        }
+    }
+
+    /// Which device a package is of, whether it may be sent now, and what counts it. A device presents what it presents in
+    /// Hello; a token for HTTP has to be for all types, since a package may hold any.
+    pub(super) async fn admit_package(&self, request: &HttpRequest) -> Result<(DeviceId, Meter), Problem> {
+        match self.ask_for_package(request) {
+            Ok(admitted) => Ok(admitted),
+            Err(denial) => Err(self.deny(request, denial).await),
+        }
+    }
+
+    fn ask_for_events(&self, request: &HttpRequest, type_name: &str) -> Result<Meter, Denial> {
+        let grant = self.credentials.load().http(bearer(request)?).map_err(|_| Denial::Unknown)?;
+        if !grant.may_send(type_name) {
+            return Err(Problem::new(Kind::Forbidden, "the token is for other types").into());
+        }
+        Ok(self.take_from_rates(request, grant.name())?)
+    }
+
+    fn ask_for_package(&self, request: &HttpRequest) -> Result<(DeviceId, Meter), Denial> {
+        let (credentials, bearer) = (self.credentials.load(), bearer(request)?);
+        let token = bearer.unwrap_or_default().as_bytes();
+        let device_id = match device_id(request) {
+            Ok(device_id) => device_id,
+            Err(problem) if credentials.http(bearer).is_ok() || credentials.is_of_a_device(token) => {
+                return Err(problem.into());
+            }
+            // Who it is comes before what it wants.
+            Err(_) => return Err(Denial::Unknown),
+        };
+        if credentials.device(&device_id, token).is_ok() {
+            // Not by its name: where one token is good for many devices, names are whatever a client makes up.
+            return Ok((device_id, self.take_from_rates(request, "")?));
+        }
+        let Ok(grant) = credentials.http(bearer) else {
+            return Err(match credentials.is_of_a_device(token) {
+                true => Problem::new(Kind::Forbidden, "the token is another device's").into(),
+                false => Denial::Unknown,
+            });
+        };
+        let rules = self.parts.rules.load();
+        if !rules.catalog.types().iter().all(|message_type| grant.may_send(&message_type.name)) {
+            let detail = "a package needs a token for all types, or its device's own";
+            return Err(Problem::new(Kind::Forbidden, detail).into());
+        }
+        Ok((device_id, self.take_from_rates(request, grant.name())?))
+    }
+
+    /// Answers who is not let in. Of those without a valid token, the answer is held back when their address has had many
+    /// within a minute; the others at that address do not notice.
+    async fn deny(&self, request: &HttpRequest, denial: Denial) -> Problem {
+        if let Denial::Other(problem) = denial {
+            return problem;
+        }
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let wait = peer.map_or(Duration::ZERO, |peer| self.edge.doorkeeper.request_failed(peer));
+        if !wait.is_zero() {
+            let Some(_credit) = self.held_back.try_take() else {
+                let detail = "too many requests without a valid token";
+                let delay = Duration::from_millis(self.edge.come_back_ms(wait).into());
+                return Problem::new(Kind::OverRate, detail).retry_after(delay);
+            };
+            sleep(wait.min(LONGEST_HOLD)).await;
+        }
+        match request.headers().get(AUTHORIZATION) {
+            None => Problem::new(Kind::Unauthorized, "there is no token: send Authorization: Bearer TOKEN"),
+            Some(_) if bearer(request).is_ok_and(|bearer| bearer.is_none_or(str::is_empty)) => {
+                Problem::new(Kind::Unauthorized, "Authorization has no bearer token: send Authorization: Bearer TOKEN")
+            }
+            Some(_) => Problem::new(Kind::Unauthorized, "the token is not valid").because("invalid_token"),
+        }
+    }
+
+    /// Counts the request for its address and, if it has a name, its token.
+    fn take_from_rates(&self, request: &HttpRequest, token: &str) -> Result<Meter, Problem> {
+        let token = Some(token).filter(|token| !token.is_empty());
+        let (doorkeeper, peer) = (&self.edge.doorkeeper, request.peer_addr().map(|peer| peer.ip()));
+        if let Some(peer) = peer {
+            doorkeeper
+                .take_request(peer, token)
+                .map_err(|wait| Problem::new(Kind::OverRate, "send less at a time, or come later").retry_after(wait))?;
+        }
+        Ok(Meter { doorkeeper: Arc::clone(doorkeeper), peer, token: token.map(str::to_owned) })
+    }
+}
+
+// === impl Denial ===
+
+impl From<Problem> for Denial {
+    fn from(problem: Problem) -> Self {
+        Self::Other(problem)
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Result<Option<&str>, Problem> {
+    let value = single(request, &AUTHORIZATION)?.and_then(|value| value.to_str().ok());
+    let scheme_and_token = value.and_then(|value| value.trim().split_once(' '));
+    let is_bearer = |scheme: &str| scheme.eq_ignore_ascii_case("bearer");
+    Ok(scheme_and_token.and_then(|(scheme, token)| is_bearer(scheme).then(|| token.trim())))
+}
+
+fn device_id(request: &HttpRequest) -> Result<DeviceId, Problem> {
+    let problem = |detail: String| Problem::new(Kind::BadHeader, detail);
+    let text = single(request, &HeaderName::from_static(DEVICE_HEADER))?;
+    let text = text.ok_or_else(|| problem("Surgetank-Device names the device that the package is of".to_owned()))?;
+    DeviceId::from_bytes(text.as_bytes()).map_err(|bad| problem(format!("Surgetank-Device: {bad}")))
+}

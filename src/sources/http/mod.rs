@@ -1,0 +1,230 @@
+//! HTTP ingest: events as JSON and packages, taken into the same log as what devices send. `docs/http.md` is the full
+//! text.
+//!
+//! A request is worked on where it was accepted: `body` reads and unpacks it, `protocol::json` makes records of it, and
+//! `piece` hands them to the producers. Each piece of a body has a ticket as a package has; the answer is made of the
+//! receipts, so it says "accepted" of nothing that is not durable.
+
+mod access;
+mod body;
+mod events;
+mod headers;
+mod inflate;
+mod openapi;
+mod packages;
+mod patience;
+mod piece;
+mod snappy;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::net::TcpListener;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use actix_cors::Cors;
+use actix_web::dev::{ServerHandle, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
+
+use crate::actors::connection::Edge;
+use crate::actors::decoder::DecoderParts;
+use crate::config;
+use crate::credentials::CurrentCredentials;
+use crate::flow::clock::Trust;
+use crate::flow::credit::{Credit, Credits};
+use crate::flow::memory::{Reserved, retry_delay};
+use crate::http::link::Times;
+use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
+use crate::http::refusal::{no_such_path, only, readable, refuse};
+use crate::http::server::{self, Serving};
+use crate::supervision::jitter;
+use crate::telemetry::Recorder;
+use crate::tls::ServerTls;
+
+/// The header that names the device that a package is of.
+const DEVICE_HEADER: &str = "surgetank-device";
+/// The header that stands for the sequences of events that have none.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// How long a browser may remember what CORS allows.
+const CORS_MAX_AGE_SECONDS: usize = 3600;
+/// Most requests without a valid token whose answers are held back at a time.
+const MAX_HELD_BACK: u32 = 256;
+/// Where to find the paths that there are.
+const PATHS: &str = "see /openapi.json";
+
+/// Limits of requests; meanings and units are those of the config's `[ingest]`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct IngestLimits {
+    pub max_requests: u32,
+    pub max_body: u64,
+    pub max_expansion: u32,
+    pub max_event: usize,
+    pub max_events: u32,
+    pub max_listed: usize,
+    pub piece: usize,
+    pub max_pieces: usize,
+    pub body_timeout: Duration,
+    pub min_body_rate: u64,
+}
+
+/// What all requests share.
+pub struct Ingest {
+    limits: IngestLimits,
+    /// Layouts, the way into the log, and the limits of event times.
+    parts: Arc<DecoderParts>,
+    /// The way of packages, and the budget of memory.
+    edge: Arc<Edge>,
+    credentials: CurrentCredentials,
+    /// One for each request that is worked on.
+    requests: Credits,
+    /// One for each request without a valid token that is held back.
+    held_back: Credits,
+    /// From the head of a request to its answer.
+    acknowledge: Recorder,
+}
+
+/// HTTP ingest from the first moment of a start: until the way into the log is there, it says when to come again.
+pub struct Entrance {
+    edge: Arc<Edge>,
+    ingest: OnceLock<Ingest>,
+}
+
+// === impl Entrance ===
+
+impl Entrance {
+    /// Nobody is let in before [`Entrance::open`].
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge, ingest: OnceLock::new() }
+    }
+
+    /// Lets requests in.
+    pub fn open(&self, ingest: Ingest) {
+        let is_first = self.ingest.set(ingest).is_ok();
+        assert!(is_first, "the entrance was opened before");
+    }
+
+    async fn ingest(&self) -> Result<&Ingest, Problem> {
+        self.edge.opening().await;
+        let why = match (self.edge.not_open(), self.ingest.get()) {
+            (None, Some(ingest)) => return Ok(ingest),
+            (why, _) => why.unwrap_or_else(|| "the server is starting".to_owned()),
+        };
+        let delay = Duration::from_millis(self.edge.after_start_ms().into());
+        Err(Problem::new(Kind::Starting, why).retry_after(delay))
+    }
+}
+
+// === impl Ingest ===
+
+impl Ingest {
+    /// Takes in what finds room with the edge, and hands it to the producers that the decoders know.
+    pub fn new(
+        limits: IngestLimits,
+        parts: Arc<DecoderParts>,
+        edge: Arc<Edge>,
+        credentials: CurrentCredentials,
+    ) -> Self {
+        let requests = Credits::new(limits.max_requests);
+        let acknowledge = parts.telemetry.acknowledge.recorder();
+        let held_back = Credits::new(MAX_HELD_BACK);
+        Self { limits, parts, edge, credentials, requests, held_back, acknowledge }
+    }
+
+    /// Lets a request be worked on, unless there are too many.
+    fn admit(&self) -> Result<Credit, Problem> {
+        self.requests.try_take().ok_or_else(|| {
+            let detail = format!("{} are under way", self.limits.max_requests);
+            Problem::new(Kind::Busy, detail).retry_after(self.retry_delay())
+        })
+    }
+
+    /// How far this machine's clock can be believed; nothing is taken in while it is wrong.
+    fn trust(&self, received_at_us: u64, now: Instant) -> Result<Trust, Problem> {
+        match self.parts.clock.load().trust(received_at_us / 1000, now) {
+            Trust::Wrong => {
+                let problem = Problem::new(Kind::NotConfirmed, "this server's clock is wrong: send the request again");
+                Err(problem.retry_after(self.retry_delay()))
+            }
+            trust => Ok(trust),
+        }
+    }
+
+    /// Room in memory for what is about to be read.
+    fn make_room(&self, num_bytes: u64) -> Result<Reserved, Problem> {
+        self.edge.memory.try_reserve(num_bytes).ok_or_else(|| {
+            Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(self.retry_delay())
+        })
+    }
+
+    /// How long a client is to stay away; spread, so that those who were sent away together do not come back together.
+    fn retry_delay(&self) -> Duration {
+        retry_delay(self.edge.limits().retry_delay, self.edge.memory.pressure(), jitter())
+    }
+}
+
+/// Serves HTTP ingest on an open socket, in HTTP/1.1 and HTTP/2, with TLS if there is any, until the handle stops it.
+pub fn serve(
+    listener: TcpListener,
+    tls: Option<&Arc<ServerTls>>,
+    entrance: Arc<Entrance>,
+    config: &config::Ingest,
+    num_threads: usize,
+    drain_timeout: Duration,
+) -> std::io::Result<ServerHandle> {
+    let entrance = web::Data::from(entrance);
+    let origins = config.cors_origins.clone();
+    let serving = Serving {
+        num_threads,
+        max_connections: config.max_connections.get(),
+        times: Times { head: config.head_timeout, idle: config.idle_timeout },
+        drain_timeout,
+    };
+    server::serve(listener, tls, serving, move || {
+        App::new()
+            .app_data(entrance.clone())
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(Condition::new(
+                !origins.is_empty(),
+                ErrorHandlers::new().handler(StatusCode::BAD_REQUEST, not_by_cors),
+            ))
+            // A prefix, which the router compares; the pattern "{type}" would cost it a fifth of a request's instructions.
+            .service(web::scope("/v1/events").default_service(web::to(events::post)))
+            .service(only("POST", web::resource("/v1/packages").route(web::post().to(packages::post))))
+            .service(readable("/openapi.json", openapi::get))
+            .default_service(web::to(not_found))
+    })
+}
+
+async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    refuse(&request, payload, &no_such_path(&request, PATHS)).await
+}
+
+/// Says in our words what CORS has refused; our own answers stay.
+fn not_by_cors<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerResponse<B>> {
+    if answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM_JSON) {
+        return Ok(ErrorHandlerResponse::Response(answer.map_into_left_body()));
+    }
+    let problem =
+        Problem::new(Kind::BadHeader, "pages of this origin may not send, or not by this method or these headers");
+    let answer = ServiceResponse::new(answer.into_parts().0, problem.error_response());
+    Ok(ErrorHandlerResponse::Response(answer.map_into_right_body()))
+}
+
+fn cors(origins: &[String]) -> Cors {
+    let headers = [AUTHORIZATION, CONTENT_TYPE, CONTENT_ENCODING, ACCEPT];
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST"])
+        .allowed_headers(headers)
+        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER])
+        .expose_headers([RETRY_AFTER])
+        .max_age(CORS_MAX_AGE_SECONDS);
+    match origins {
+        [all] if all == "*" => cors.allow_any_origin().send_wildcard(),
+        _ => origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin)),
+    }
+}

@@ -1,0 +1,3 @@
+//! Where messages come from beside the device port.
+
+pub mod http;
