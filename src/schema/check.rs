@@ -1,7 +1,7 @@
 //! From a layout file as written to checked fields.
 //!
 //! Every rule about one version of one type is here and in `check_kind`; rules between versions are in
-//! `avro::evolution`. A problem is told with file, type, version, field, what is wrong, and what is allowed.
+//! `evolution`. A problem is told with file, type, version, field, what is wrong, and what is allowed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! HTTP ingest: events as JSON and packages, taken into the same log as what devices send. `docs/http.md` is the full
 //! text.
 //!
-//! A request is worked on where it was accepted: `body` reads and unpacks it, `protocol::json` makes records of it, and
+//! A request is worked on where it was accepted: `body` reads and unpacks it, `codec::json` makes records of it, and
 //! `piece` hands them to the producers. Each piece of a body has a ticket as a package has; the answer is made of the
 //! receipts, so it says "accepted" of nothing that is not durable.
 
