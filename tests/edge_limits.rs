@@ -26,7 +26,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 async fn door(running: &Running) -> Value {
-    http::get(running.engine.http_addr, "/histograms").await.1["door"].take()
+    http::get(running.engine.http_addr, "/histograms").await.1["admission"].take()
 }
 
 async fn refused(server: SocketAddr, device_id: &str, token: &str) -> Refused {

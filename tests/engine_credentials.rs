@@ -89,7 +89,7 @@ async fn who_is_connected_by_a_token_that_is_withdrawn_gets_its_receipts_and_has
     running.started.reloader.reload(Ok(site.loaded())).await.unwrap();
     truck.accepted(&[position(3, 3)]).await;
     let (_, figures) = http::get(running.engine.http_addr, "/histograms").await;
-    assert_eq!(figures["door"]["refused"]["bad_credential"], 2, "{figures}");
+    assert_eq!(figures["admission"]["refused"]["bad_credential"], 2, "{figures}");
     running.stop().await;
 }
 

@@ -148,7 +148,7 @@ async fn who_comes_while_the_engine_starts_is_told_at_once_when_to_come_again() 
     // Not even Hello is waited for.
     let told = say_to_device(engine.devices_addr, b"").await;
     assert!(matches!(&told[..], [Frame::Refused(told)] if told.reason == RefusalReason::Unavailable), "{told:?}");
-    assert_eq!(get(engine.http_addr, "/histograms").await.1["door"]["refused"]["unavailable"], 11);
+    assert_eq!(get(engine.http_addr, "/histograms").await.1["admission"]["refused"]["unavailable"], 11);
     engine.stop();
     common::in_time("an engine that waits to stop", engine.ended()).await.unwrap();
 }

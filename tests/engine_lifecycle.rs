@@ -329,7 +329,7 @@ async fn who_waits_at_the_doors_comes_in_once_the_engine_has_started_and_nobody_
         num_refused
     });
     until_true("some to be refused", async || {
-        let told = http::get(engine.http_addr, "/histograms").await.1["door"]["refused"]["unavailable"].as_u64();
+        let told = http::get(engine.http_addr, "/histograms").await.1["admission"]["refused"]["unavailable"].as_u64();
         told > Some(10)
     })
     .await;

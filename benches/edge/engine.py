@@ -70,7 +70,7 @@ class Engine:
         return next((group["alive"] for group in groups if group["group"] == "connection"), 0)
 
     def door(self):
-        return self.get("/histograms")["door"]
+        return self.get("/histograms")["admission"]
 
     def rss_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::connection::{Connection, Edge};
 use crate::flow::addresses::TurnedAway;
 use crate::flow::credit::Credits;
+use crate::intake::millis;
 use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT};
 use crate::protocol::hello::Refused;
 use crate::protocol::reason::RefusalReason;
@@ -108,7 +109,7 @@ impl Acceptor {
                     if !std::mem::replace(&mut is_exhausted, true) {
                         warn!(%error, "cannot accept connections at the moment");
                     }
-                    self.edge.doorkeeper.note_accept_pause();
+                    self.edge.intake.admission.note_accept_pause();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -121,8 +122,8 @@ impl Acceptor {
             Ok(stream) => stream,
             Err(error) => return warn!(%error, %peer, "cannot hand a connection over"),
         };
-        let visit = match self.edge.doorkeeper.let_in(peer.ip()) {
-            Ok(visit) => visit,
+        let guard = match self.edge.intake.admission.let_in(peer.ip()) {
+            Ok(guard) => guard,
             Err(TurnedAway::Connections) => {
                 let text = "too many connections from this address";
                 return self.turn_away(stream, RefusalReason::TooManyFromAddress, Duration::ZERO, text);
@@ -137,19 +138,19 @@ impl Acceptor {
         };
         let (edge, member) = (Arc::clone(&self.edge), self.crowd.join());
         home.spawn_fn(move || match TcpStream::from_std(stream) {
-            Ok(stream) => Connection::start_on(stream, edge, visit, member, credit),
+            Ok(stream) => Connection::start_on(stream, edge, guard, member, credit),
             Err(error) => warn!(%error, %peer, "cannot take a connection over"),
         });
     }
 
     fn turn_away(&self, mut stream: std::net::TcpStream, reason: RefusalReason, wait: Duration, text: &str) {
-        self.edge.doorkeeper.note_refusal(reason);
+        self.edge.intake.admission.note_refusal(reason);
         if self.edge.tls.is_some() {
             // To be heard we would have to go through the handshake first; its device takes the end for a lost link.
             return;
         }
         let mut words = BytesMut::new();
-        let retry_after_ms = self.edge.come_back_ms(wait);
+        let retry_after_ms = millis(self.edge.intake.come_back_after(wait));
         Frame::Refused(Refused { reason, retry_after_ms, text: text.to_owned() }).encode(&mut words);
         // A fresh socket has room for these few bytes; if not, the closed connection says enough.
         let _ = stream.write_all(&words);

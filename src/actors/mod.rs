@@ -5,7 +5,6 @@
 
 pub mod connection;
 pub mod decoder;
-pub mod doorkeeper;
 pub mod fleet;
 pub mod gate;
 mod gather;

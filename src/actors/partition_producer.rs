@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Context, Handler};
 
-use crate::flow::credit::Credit;
-use crate::log::{AppendBatch, Completion, Log, TopicPartition};
+use crate::intake::append::Append;
+use crate::log::{Completion, Log, TopicPartition};
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -19,18 +19,6 @@ pub struct PartitionProducer {
     log: Arc<dyn Log>,
     append: Recorder,
     _lifeline: Lifeline,
-}
-
-/// Appends a batch and reports the log's answer.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Append {
-    /// What to append.
-    pub batch: AppendBatch,
-    /// Gets the answer; dropped unused it reports that nothing was delivered.
-    pub done: Completion,
-    /// The producer's credit for this batch.
-    pub credit: Credit,
 }
 
 impl PartitionProducer {

@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::doors::Doors;
 use super::pipeline::{Pipeline, RunningFleet};
 use super::reload::intake_rules;
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
+use super::sources::Sources;
 use super::threads::{Threads, handles, home};
-use crate::actors::decoder::{Decoder, DecoderParts};
+use crate::actors::decoder::Decoder;
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
@@ -22,6 +22,9 @@ use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
 use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
+use crate::intake::Path;
+use crate::intake::append::Producer;
+use crate::intake::decode::DecoderMailbox;
 use crate::intake::routes::{Routes, TopicRoute};
 use crate::intake::rules::LiveIntakeRules;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
@@ -36,11 +39,11 @@ struct Parts<'a> {
     threads: &'a Threads,
 }
 
-/// Builds and starts every actor behind the doors, the sink first, and opens the doors.
+/// Builds and starts every actor behind the sources, the sink first, and opens intake.
 pub(super) async fn build(
     config: &Config,
     catalog: &Arc<Catalog>,
-    doors: Doors,
+    sources: Sources,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
     threads: &Threads,
@@ -75,12 +78,12 @@ pub(super) async fn build(
 
     let rules: LiveIntakeRules =
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
-    let decoder_parts = parts.decoder_parts(parts.routes(&rooms.log, dead_letter), &rules);
-    let decoders = parts.decoders(&decoder_parts);
+    let path = parts.path(parts.routes(&rooms.log, dead_letter), &rules);
+    let decoders = parts.decoders(&path);
     // The first package must find everyone there, or its device would be told to come back.
     view.supervisor.tree().all_started().await;
-    doors.lead_to(config, decoders, decoder_parts);
-    Ok(Pipeline { doors, group_stop, group, subscription, fleet, rooms, schemas, rules })
+    sources.intake.open(path, decoders);
+    Ok(Pipeline { sources, group_stop, group, subscription, fleet, rooms, schemas, rules })
 }
 
 // === impl Parts ===
@@ -142,7 +145,7 @@ impl Parts<'_> {
     }
 
     fn topic_route(&self, log: &Arc<dyn Log>, topic: &TopicSpec) -> TopicRoute {
-        let start = |number: u32| {
+        let start = |number: u32| -> Producer {
             let partition = TopicPartition { topic: Arc::clone(&topic.name), partition: number };
             let (log, telemetry) = (Arc::clone(log), Arc::clone(&self.view.telemetry));
             let name = partition.to_string();
@@ -150,7 +153,7 @@ impl Parts<'_> {
                 move |lifeline| PartitionProducer::new(partition.clone(), Arc::clone(&log), &telemetry, lifeline);
             let home = home(&self.threads.producers, number as usize);
             let bound = self.config.producer.mailbox_batches.get() as u32;
-            supervise(self.view, "partition_producer", name, home, bound, build)
+            Arc::new(supervise(self.view, "partition_producer", name, home, bound, build))
         };
         let limit = log.record_limit(&topic.name);
         TopicRoute { partitions: (0..topic.num_partitions).map(start).collect(), limit }
@@ -162,22 +165,18 @@ impl Parts<'_> {
         Routes { topics, dead_letter }
     }
 
-    fn decoder_parts(&self, routes: Routes, rules: &LiveIntakeRules) -> Arc<DecoderParts> {
-        Arc::new(DecoderParts {
-            routes,
-            rules: Arc::clone(rules),
-            clock: Arc::clone(&self.view.clock),
-            max_wait: self.config.producer.max_wait,
-            telemetry: Arc::clone(&self.view.telemetry),
-        })
+    fn path(&self, routes: Routes, rules: &LiveIntakeRules) -> Arc<Path> {
+        let (rules, clock) = (Arc::clone(rules), Arc::clone(&self.view.clock));
+        Arc::new(Path { routes, rules, clock, max_wait: self.config.producer.max_wait })
     }
 
-    fn decoders(&self, parts: &Arc<DecoderParts>) -> Vec<ActorRef<Decoder>> {
-        let start = |index: usize| {
-            let parts = Arc::clone(parts);
-            let build = move |lifeline| Decoder::new(Arc::clone(&parts), lifeline);
-            let bound = self.config.decoder.mailbox_packages.get() as u32;
-            supervise(self.view, "decoder", index.to_string(), home(&self.threads.decoders, index), bound, build)
+    fn decoders(&self, path: &Arc<Path>) -> Vec<DecoderMailbox> {
+        let start = |index: usize| -> DecoderMailbox {
+            let (path, telemetry) = (Arc::clone(path), Arc::clone(&self.view.telemetry));
+            let build = move |lifeline| Decoder::new(Arc::clone(&path), Arc::clone(&telemetry), lifeline);
+            let (home, bound) =
+                (home(&self.threads.decoders, index), self.config.decoder.mailbox_packages.get() as u32);
+            Arc::new(supervise(self.view, "decoder", index.to_string(), home, bound, build))
         };
         (0..self.config.decoder.actors.get()).map(start).collect()
     }

@@ -2,12 +2,11 @@
 //!
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
+mod admission;
 mod build;
 pub mod capacity;
 mod clock;
 pub mod descriptors;
-mod doorkeeper;
-mod doors;
 mod gate;
 mod health;
 mod memory;
@@ -16,6 +15,7 @@ pub mod reload;
 mod rooms;
 mod run;
 mod secrets;
+mod sources;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
@@ -34,7 +34,7 @@ use crate::schema::{Catalog, CatalogError};
 use crate::store::StoreError;
 use crate::supervision::GaveUp;
 
-pub use reload::{Reloader, Reloads};
+pub use reload::Reloader;
 pub use rooms::{
     Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics,
     tables,

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::doors::Doors;
 use super::rooms::Rooms;
+use super::sources::Sources;
 use crate::actors::schemas::Schemas;
 use crate::config::Shutdown;
 use crate::intake::rules::LiveIntakeRules;
@@ -18,7 +18,7 @@ use crate::observe::View;
 
 /// The running data path, sink last.
 pub(super) struct Pipeline {
-    pub(super) doors: Doors,
+    pub(super) sources: Sources,
     pub(super) group_stop: oneshot::Sender<()>,
     pub(super) group: JoinHandle<()>,
     pub(super) subscription: Box<dyn Subscription>,
@@ -42,19 +42,8 @@ impl Pipeline {
     pub(super) async fn drain(self, view: &View, shutdown: &Shutdown) {
         let deadline = Instant::now() + shutdown.drain_timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let crowd = Arc::clone(&self.doors.crowd);
-        info!(connections = crowd.num_alive(), "draining");
-        // Accepts no more, and ends when the requests under way are answered.
-        let ingest = self.doors.close(true).map(actix_rt::spawn);
-        self.doors.edge.dismiss_all();
-        if timeout(left() / 2, self.all_connections_gone()).await.is_err() {
-            warn!(connections = crowd.num_alive(), "connections cut off; their devices send again what has no receipt");
-        }
-        if let Some(ingest) = ingest
-            && timeout(left() / 2, ingest).await.is_err()
-        {
-            warn!("requests cut off; their clients send again what has no answer");
-        }
+        info!("draining");
+        self.sources.drain(Instant::now() + left() / 2).await;
         view.supervisor.stop_restarting();
         let _ = self.group_stop.send(());
         if timeout(left(), self.group).await.is_err() {
@@ -78,11 +67,5 @@ impl Pipeline {
             warn!("the store did not close in time");
         }
         info!("drained");
-    }
-
-    async fn all_connections_gone(&self) {
-        while self.doors.crowd.num_alive() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }

@@ -9,14 +9,13 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::build::build;
-use super::doors::{Doors, Sockets};
 use super::pipeline::Pipeline;
-use super::reload::{Layouts, Limits, Reloader, Reloads};
+use super::reload::{Layouts, Limits, Reloader};
 use super::rooms::{Rooms, all_topics, open_log, open_store, record_topics, tables};
 use super::secrets::{LiveSecrets, Secrets};
+use super::sources::{Sockets, Sources};
 use super::threads::Threads;
-use super::{EngineError, Started, capacity, clock, descriptors, doorkeeper, gate, health, memory};
-use crate::actors::doorkeeper::Doorkeeper;
+use super::{EngineError, Started, admission, capacity, clock, descriptors, gate, health, memory};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
@@ -24,8 +23,9 @@ use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
 use crate::flow::memory::MemoryBudget;
+use crate::intake::admission::AdmissionControl;
 use crate::observe::{self, View};
-use crate::observe::{Phase, Status};
+use crate::observe::{Phase, Reloads, Status};
 use crate::schema::Catalog;
 use crate::supervision::{RestartPolicy, Supervisor, jitter};
 use crate::telemetry::{Telemetry, lines};
@@ -75,7 +75,7 @@ impl Run {
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
             memory: MemoryBudget::new(config.memory.budget),
-            doorkeeper: Arc::new(Doorkeeper::new(doorkeeper::limits(&config.limits))),
+            admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
             reloads: Arc::new(Reloads::default()),
         };
         view.status.watch(lines::conditions);
@@ -86,23 +86,21 @@ impl Run {
         let chores = tokio::spawn(chores(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
-        // Who comes before the rooms are there is told so.
-        let doors = Doors::open(&config, sockets, &view, &self.secrets, &threads)?;
+        // Senders that come before the log and the store are there are told so.
+        let sources = Sources::start(&config, sockets, &view, &self.secrets, &threads)?;
         let opened = tokio::select! {
             opened = self.open(&view, driver) => opened.map(Some),
             _ = &mut stop => Ok(None),
         };
         let Ok(Some(opened)) = opened else {
-            if let Some(ingest) = doors.close(false) {
-                ingest.await;
-            }
+            sources.cut_off().await;
             chores.abort();
             http.stop(false).await;
             view.supervisor.stop_restarting();
             threads.stop().await;
             return opened.map(|_| ());
         };
-        let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
+        let mut pipeline = build(&config, &self.catalog, sources, &view, opened, &threads).await?;
         let inspection = tokio::spawn(health::inspect(
             view.clone(),
             pipeline.rooms.clone(),
@@ -115,7 +113,7 @@ impl Run {
         view.status.set_phase(Phase::Running);
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline));
-        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.doors.edge) }));
+        reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.sources.edge) }));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
             catalog: self.catalog,
@@ -209,8 +207,9 @@ impl Run {
 
 fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline) -> Reloader {
     let limits = Limits {
-        edge: Arc::clone(&pipeline.doors.edge),
-        doorkeeper: Arc::clone(&view.doorkeeper),
+        intake: Arc::clone(&pipeline.sources.intake),
+        edge: Arc::clone(&pipeline.sources.edge),
+        admission: Arc::clone(&view.admission),
         memory: view.memory.clone(),
         gate: Arc::clone(&view.gate),
     };
@@ -237,7 +236,7 @@ async fn rooms_broken(rooms: &Rooms) -> String {
     }
 }
 
-/// Ends histogram intervals, lets the doorkeeper forget, and looks at what is wrong.
+/// Ends histogram intervals, lets admission control forget, and looks at what is wrong.
 async fn chores(view: View) {
     let mut rotate = tokio::time::interval(INTERVAL);
     let mut look = tokio::time::interval(HEALTH_INTERVAL);
@@ -245,7 +244,7 @@ async fn chores(view: View) {
         tokio::select! {
             _ = rotate.tick() => {
                 view.telemetry.rotate();
-                view.doorkeeper.sweep();
+                view.admission.sweep();
             }
             _ = look.tick() => view.status.look(Instant::now()),
         }

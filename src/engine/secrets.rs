@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::EngineError;
 use super::reload::{Prepared, ReloadError, Reloadable};
-use crate::actors::connection::{Depart, Edge};
+use crate::actors::connection::{Disconnect, Edge};
 use crate::config::{Config, LogKind, StoreKind};
 use crate::credentials::{Credentials, CredentialsError, CurrentCredentials};
 use crate::tls::{PreparedTls, ServerTls, ServerTlsFiles, ServerTrust, TlsError, client_config};
@@ -108,12 +108,12 @@ impl Reloadable for LiveSecrets {
             let commit = move || {
                 if let Some(credentials) = credentials {
                     in_force.store(Arc::new(credentials));
-                    edge.prove_again(Depart::UnlessTokenHolds);
+                    edge.prove_again(Disconnect::UnlessTokenHolds);
                 }
                 ports.into_iter().for_each(|(tls, read)| tls.commit(read));
                 // Not for a new certificate of the server alone: signatures of a whole fleet take a while.
                 if has_new_authorities {
-                    edge.prove_again(Depart::UnlessCertificateHolds);
+                    edge.prove_again(Disconnect::UnlessCertificateHolds);
                 }
             };
             Ok(Prepared { changes, commit: Box::new(commit) })

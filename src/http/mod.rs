@@ -1,6 +1,6 @@
 //! The HTTP server that the ports for operators and for ingest have in common: sockets, times, and refusals.
 
-pub mod link;
 pub mod problem;
 pub mod refusal;
 pub mod server;
+pub mod transport;

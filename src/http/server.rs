@@ -1,6 +1,6 @@
 //! Serves an application on a socket: HTTP/1.1 and HTTP/2, with TLS or without.
 //!
-//! This is what actix-web's own server does, put together here so that a [`Link`] lies between: without it, a connection
+//! This is what actix-web's own server does, put together here so that a [`Transport`] lies between: without it, a connection
 //! that sends nothing, or whose second head stands still, is never ended, and broken requests are answered without a word.
 
 use std::fmt;
@@ -21,7 +21,7 @@ use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::link::{Link, Talk, Times};
+use super::transport::{Exchange, Times, Transport};
 use crate::tls::ServerTls;
 
 /// What HTTP/2 by prior knowledge begins with (RFC 9113).
@@ -71,15 +71,15 @@ where
             let draining = draining.clone();
             let app = app().into_factory().map_err(|error| error.into().error_response());
             let app = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app: &_| {
-                let talk = request.conn_data::<Rc<Talk>>().cloned();
-                if let Some(talk) = &talk {
-                    talk.begin();
+                let exchange = request.conn_data::<Rc<Exchange>>().cloned();
+                if let Some(exchange) = &exchange {
+                    exchange.begin();
                 }
                 let answering = Service::call(app, request);
                 async move {
                     let answer = answering.await;
-                    if let Some(talk) = talk {
-                        talk.end(Instant::now());
+                    if let Some(exchange) = exchange {
+                        exchange.end(Instant::now());
                     }
                     answer
                 }
@@ -93,9 +93,9 @@ where
                 // Only of HTTP/2: for HTTP/1.1 the link comes first.
                 .client_request_timeout(times.head + Duration::from_secs(1))
                 .client_disconnect_timeout(Duration::from_secs(1))
-                .on_connect_ext(|link: &Link<_>, data| {
-                    if let Some(talk) = link.talk() {
-                        data.insert(talk);
+                .on_connect_ext(|link: &Transport<_>, data| {
+                    if let Some(exchange) = link.exchange() {
+                        data.insert(exchange);
                     }
                 })
                 .finish(app)
@@ -105,7 +105,7 @@ where
         None => builder.listen("http", listener, move || {
             let accept = fn_service(move |io: TcpStream| async move {
                 let (protocol, peer) = (protocol(&io, times.head).await?, io.peer_addr().ok());
-                Ok((Link::new(io, protocol, times), protocol, peer))
+                Ok((Transport::new(io, protocol, times), protocol, peer))
             });
             accept.and_then(http!())
         })?,
@@ -120,7 +120,7 @@ where
                         let is_h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
                         let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
                         let peer = io.get_ref().0.peer_addr().ok();
-                        (Link::new(io, protocol, times), protocol, peer)
+                        (Transport::new(io, protocol, times), protocol, peer)
                     })
                     .and_then(http!().map_err(TlsError::Service))
             })?

@@ -1,20 +1,19 @@
 //! Which producer takes which record: device to partition by murmur2. Which topic takes a type is in [`super::rules`].
 
-use crate::actors::partition_producer::PartitionProducer;
+use super::append::Producer;
 use crate::log::RecordLimit;
 use crate::log::partitioner::partition_for;
-use crate::supervision::ActorRef;
 
 /// The producers of one topic.
 #[derive(Clone)]
 pub struct TopicRoute {
     /// One for each partition, in order.
-    pub partitions: Vec<ActorRef<PartitionProducer>>,
+    pub partitions: Vec<Producer>,
     /// What one record may have.
     pub limit: RecordLimit,
 }
 
-/// All producers, as decoders and writers need them.
+/// All producers, as intake and writers need them.
 #[derive(Clone)]
 pub struct Routes {
     /// The topics that records go to.
@@ -45,8 +44,18 @@ impl Routes {
 // === impl TopicRoute ===
 
 impl TopicRoute {
+    /// The partition that holds a device's records.
+    pub fn partition_of(&self, device_id: &[u8]) -> u32 {
+        partition_for(device_id, self.partitions.len() as u32)
+    }
+
+    /// The producer of a partition of this topic.
+    pub fn producer(&self, partition: u32) -> &Producer {
+        &self.partitions[partition as usize]
+    }
+
     /// The producer of the partition that holds a device's records.
-    pub fn producer_of(&self, device_id: &[u8]) -> &ActorRef<PartitionProducer> {
-        &self.partitions[partition_for(device_id, self.partitions.len() as u32) as usize]
+    pub fn producer_of(&self, device_id: &[u8]) -> &Producer {
+        self.producer(self.partition_of(device_id))
     }
 }

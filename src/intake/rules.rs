@@ -1,6 +1,5 @@
-//! How messages are taken in: their layouts, their topics, which event times they may have, and how far the clock that
-//! these are measured by can be believed. A reload replaces the rules whole; whoever takes a package in looks at them once
-//! for each package.
+//! How messages are taken in: their layouts, their topics, and which event times they may have. A reload replaces the rules
+//! whole; whoever takes a package in looks at them once for each package.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::flow::clock::Evidence;
+use crate::flow::clock::{Evidence, Trust};
 use crate::schema::Catalog;
 use crate::schema::TypeId;
 
@@ -37,19 +36,31 @@ pub struct EventWindow {
     now_ms: u64,
     earliest_ms: u64,
     latest_ms: u64,
+    trust: Trust,
+}
+
+/// Why a message of this event time is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untimely {
+    /// It never will be: why, for people, as the end of a sentence that begins with the event time.
+    OutOfRange(String),
+    /// Perhaps it is our clock that is wrong: the message is to be sent again.
+    RetryLater,
 }
 
 // === impl IntakeRules ===
 
 impl IntakeRules {
-    /// The event times that are taken of what came at this moment, in microseconds since the Unix epoch.
-    pub fn window(&self, received_at_us: u64) -> EventWindow {
+    /// The event times that are taken of what came at this moment, in microseconds since the Unix epoch, by a clock that
+    /// can be believed so far.
+    pub fn window(&self, received_at_us: u64, trust: Trust) -> EventWindow {
         let now_ms = received_at_us / 1000;
         let span = |duration: Duration| duration.as_millis() as u64;
         EventWindow {
             now_ms,
             earliest_ms: now_ms.saturating_sub(span(self.max_event_time_behind)),
             latest_ms: now_ms.saturating_add(span(self.max_event_time_ahead)),
+            trust,
         }
     }
 }
@@ -57,13 +68,19 @@ impl IntakeRules {
 // === impl EventWindow ===
 
 impl EventWindow {
-    /// Whether an event time is taken.
-    pub fn holds(&self, event_time_ms: u64) -> bool {
-        (self.earliest_ms..=self.latest_ms).contains(&event_time_ms)
+    /// Whether a message of this event time is taken.
+    #[inline]
+    pub fn check(&self, event_time_ms: u64) -> Result<(), Untimely> {
+        if (self.earliest_ms..=self.latest_ms).contains(&event_time_ms) {
+            return Ok(());
+        }
+        Err(match self.trust {
+            Trust::Sound => Untimely::OutOfRange(self.fault(event_time_ms)),
+            Trust::Doubtful | Trust::Wrong => Untimely::RetryLater,
+        })
     }
 
-    /// Why one is not taken, for people, as the end of a sentence that begins with the event time.
-    pub fn fault(&self, event_time_ms: u64) -> String {
+    fn fault(&self, event_time_ms: u64) -> String {
         let apart_ms = event_time_ms.abs_diff(self.now_ms);
         let side = if event_time_ms > self.now_ms { "ahead of" } else { "behind" };
         let hint = self.unit_of(event_time_ms).map(|unit| {
@@ -99,17 +116,17 @@ mod tests {
             max_event_time_ahead: Duration::from_secs(60),
             max_event_time_behind: Duration::from_secs(3600),
         };
-        rules.window(NOW_MS * 1000 + 999)
+        rules.window(NOW_MS * 1000 + 999, Trust::Sound)
     }
 
     #[test]
     fn test_the_bounds_themselves_are_taken_and_nothing_beyond_them() {
         let window = window();
         for taken in [NOW_MS - 3_600_000, NOW_MS, NOW_MS + 60_000] {
-            assert!(window.holds(taken), "{taken}");
+            assert_eq!(window.check(taken), Ok(()), "{taken}");
         }
         for refused in [0, NOW_MS - 3_600_001, NOW_MS + 60_001, u64::MAX] {
-            assert!(!window.holds(refused), "{refused}");
+            assert!(matches!(window.check(refused), Err(Untimely::OutOfRange(_))), "{refused}");
         }
         assert_eq!(window.fault(NOW_MS + 60_001), "60001 ms ahead of the server's clock");
         assert_eq!(window.fault(NOW_MS - 3_600_001), "3600001 ms behind the server's clock");
@@ -132,7 +149,7 @@ mod tests {
     #[test]
     fn test_a_clock_at_the_beginning_of_time_has_a_window_too() {
         let rules = IntakeRules { max_event_time_behind: Duration::from_secs(u64::MAX / 1000), ..rules_of_one_day() };
-        assert!(rules.window(0).holds(0));
+        assert_eq!(rules.window(0, Trust::Sound).check(0), Ok(()));
     }
 
     fn rules_of_one_day() -> IntakeRules {

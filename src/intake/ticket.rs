@@ -1,19 +1,15 @@
 //! The ticket of a package: collects what becomes of its messages and turns it into one receipt.
 //!
-//! Parts of a package go to several partitions at once. Each part carries a share of the ticket; when the last share
-//! is dropped, for whatever reason, the receipt goes to who waits for it. A message that nobody reported on is
-//! "retry later": an actor that panics with a part in its hands thereby tells the device to send again.
+//! Parts of a package go to several partitions at once. Each part holds the ticket; when the last holder drops it, for
+//! whatever reason, the receipt goes to the source's [`Answer`]. A message that nobody reported on is "retry later": an
+//! actor that panics with a part in its hands thereby tells the device to send again.
 //!
-//! What a request over HTTP brings goes the same way, a piece of its body as one package.
+//! A chunk of a request's events goes the same way, as one package.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-use actix::{Message, Recipient};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
-use crate::flow::credit::Credit;
 use crate::flow::memory::Reserved;
 use crate::log::AppendError;
 use crate::protocol::reason::RejectReason;
@@ -21,51 +17,24 @@ use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::counters::{Counters, add};
 
-/// Tells a connection what became of one of its packages.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Deliver {
-    /// For the device.
-    pub receipt: Receipt,
-    /// When the package was read off the socket.
-    pub received: Instant,
-    /// The connection's credit for this package, returned when the receipt is on its way.
-    pub window: Credit,
-}
+/// Gives the receipt to whoever waits for it.
+pub type Answer = Box<dyn FnOnce(Receipt) + Send + Sync>;
 
-/// Who waits for a receipt.
-#[derive(Debug)]
-pub enum Waiting {
-    /// The connection of a device.
-    Connection {
-        /// Where to.
-        connection: Recipient<Deliver>,
-        /// When the package was read off the socket.
-        received: Instant,
-        /// The connection's credit for this package.
-        window: Credit,
-    },
-    /// A request over HTTP.
-    Request(oneshot::Sender<Receipt>),
-}
-
-/// Where the receipt of a package goes, made by who takes it in.
-#[derive(Debug)]
+/// Where the receipt of a package goes, made by the source that takes it in.
 pub struct ReplyTo {
-    /// Who waits for it.
-    pub waiting: Waiting,
+    /// Gets the receipt, always, and exactly once.
+    pub answer: Answer,
     /// The sender's name for the package.
     pub package_id: u32,
     /// The package's memory, given back when its receipt is made.
     pub memory: Reserved,
-    /// The delay to give with "retry later".
+    /// The delay to give with "retry later", in milliseconds.
     pub retry_after_ms: u32,
     /// Counts what is confirmed.
     pub telemetry: Arc<Telemetry>,
 }
 
 /// A package on its way. Shared by all of its parts; the receipt goes out when the last of them is dropped.
-#[derive(Debug)]
 pub struct Ticket {
     verdict: Mutex<PackageVerdict>,
     /// What the package took beside what was reserved for it.
@@ -82,7 +51,6 @@ enum PackageVerdict {
 }
 
 /// Some messages of a package that share their fate, such as one batch for one partition.
-#[derive(Debug)]
 pub struct Part {
     ticket: Arc<Ticket>,
     /// Index of each message in its package, and what it becomes once the log has confirmed the part.
@@ -138,13 +106,7 @@ impl Drop for Ticket {
             }
         };
         drop((reply_to.memory, self.outgrown.take()));
-        // Who has gone meanwhile sends again.
-        match reply_to.waiting {
-            Waiting::Connection { connection, received, window } => {
-                connection.do_send(Deliver { receipt, received, window });
-            }
-            Waiting::Request(answer) => drop(answer.send(receipt)),
-        }
+        (reply_to.answer)(receipt);
     }
 }
 

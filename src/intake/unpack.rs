@@ -3,10 +3,11 @@
 //! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
 //! checksum, length and then bytes, before any body is looked at.
 
+use super::records::Records;
+use super::routes::RecordLimits;
+use super::rules::{EventWindow, IntakeRules, Untimely};
 use crate::codec::avro::DeadLetter;
 use crate::flow::clock::Trust;
-use crate::intake::routes::RecordLimits;
-use crate::intake::rules::{EventWindow, IntakeRules};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
@@ -33,13 +34,11 @@ pub struct PackageRef<'a> {
     pub trust: Trust,
 }
 
-/// Records for one place, and the messages that they come from.
+/// Records of one device for one topic, and so for one partition of it, and the messages that they come from.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Destined {
-    /// The records, one after the other.
-    pub values: Vec<u8>,
-    /// Where each record ends.
-    pub ends: Vec<u32>,
+pub struct TopicRecords {
+    /// The records.
+    pub records: Records,
     /// The messages, and what each becomes once the records are durable.
     pub messages: Vec<(u16, Outcome)>,
     /// Dead letters among the records; one that was too large for one record counts once.
@@ -52,9 +51,9 @@ pub struct Unpacked {
     /// Knows of the messages and which of them are duplicates.
     pub receipt: ReceiptBuilder,
     /// Records for each topic, by index; topics without records are empty.
-    pub topics: Vec<Destined>,
+    pub topics: Vec<TopicRecords>,
     /// Dead letters.
-    pub dead: Destined,
+    pub dead: TopicRecords,
 }
 
 /// Unpacks packages; keeps its buffers from one to the next.
@@ -78,12 +77,12 @@ impl Unpacker {
         let messages = Messages::new(&self.plain, package.limits)?;
         let num_messages = messages.num_messages();
         self.duplicates.begin(num_messages);
-        let mut topics: Vec<Destined> = Vec::new();
-        topics.resize_with(limits.topics.len(), Destined::default);
+        let mut topics: Vec<TopicRecords> = Vec::new();
+        topics.resize_with(limits.topics.len(), TopicRecords::default);
         let receipt = ReceiptBuilder::new(package.package_id, num_messages);
-        let mut unpacked = Unpacked { receipt, topics, dead: Destined::default() };
+        let mut unpacked = Unpacked { receipt, topics, dead: TopicRecords::default() };
         let room = Room { num_messages, num_bytes: self.plain.len() };
-        let window = rules.window(package.received_at_us);
+        let window = rules.window(package.received_at_us, package.trust);
         for entry in messages {
             let message = match entry {
                 Entry::Message(message) => message,
@@ -125,8 +124,13 @@ impl Room {
 }
 
 /// The dead letter that stands for a package that is turned away as a whole.
-pub fn bury_package(package: PackageRef<'_>, reason: RejectReason, detail: &str, limits: &RecordLimits) -> Destined {
-    let mut dead = Destined::default();
+pub fn bury_package(
+    package: PackageRef<'_>,
+    reason: RejectReason,
+    detail: &str,
+    limits: &RecordLimits,
+) -> TopicRecords {
+    let mut dead = TopicRecords::default();
     dead.bury(package, (reason, detail), None, package.block, limits);
     dead
 }
@@ -147,15 +151,13 @@ impl Unpacked {
             return Err((RejectReason::BadChecksum, format!("the message carries checksum {:08x}", message.crc)));
         }
         let header = message.header;
-        if !window.holds(header.event_time_ms) {
-            return match package.trust {
-                Trust::Sound => {
-                    let detail = format!("the event time is {}", window.fault(header.event_time_ms));
-                    Err((RejectReason::EventTimeOutOfRange, detail))
-                }
-                // Perhaps it is our clock: without an outcome the device is told to send the message again.
-                Trust::Doubtful | Trust::Wrong => Ok(()),
-            };
+        match window.check(header.event_time_ms) {
+            Ok(()) => {}
+            Err(Untimely::OutOfRange(fault)) => {
+                return Err((RejectReason::EventTimeOutOfRange, format!("the event time is {fault}")));
+            }
+            // Without an outcome the device is told to send the message again.
+            Err(Untimely::RetryLater) => return Ok(()),
         }
         let layout = rules
             .catalog
@@ -169,21 +171,18 @@ impl Unpacked {
         let identity = Identity { device_id: package.device_id, header, received_at_us: package.received_at_us };
         if topic.messages.is_empty() {
             // One allocation for the package: records are about as long as their messages, plus names and times.
-            topic.values.reserve(room.for_records(package.device_id, message));
-            topic.ends.reserve(room.num_messages.into());
+            topic.records.values.reserve(room.for_records(package.device_id, message));
+            topic.records.ends.reserve(room.num_messages.into());
             topic.messages.reserve(room.num_messages.into());
         }
-        let start = topic.values.len();
+        let start = topic.records.values.len();
         layout
-            .transcode(&identity, message.body, &mut topic.values)
+            .transcode(&identity, message.body, &mut topic.records.values)
             .map_err(|error| (RejectReason::from(&error), error.to_string()))?;
-        let (num_bytes, max_bytes) = (topic.values.len() - start + package.device_id.len(), limit.max_bytes());
-        if num_bytes > max_bytes {
-            topic.values.truncate(start);
-            let detail = format!("a record of {num_bytes} bytes, its topic takes {max_bytes}");
-            return Err((RejectReason::TooLarge, detail));
-        }
-        topic.ends.push(topic.values.len() as u32);
+        topic
+            .records
+            .end_record(start, package.device_id, limit)
+            .map_err(|error| (RejectReason::TooLarge, error.to_string()))?;
         topic.messages.push((message.index, Outcome::Accepted));
         Ok(())
     }
@@ -197,12 +196,12 @@ impl Unpacked {
     }
 }
 
-// === impl Destined ===
+// === impl TopicRecords ===
 
-impl Destined {
+impl TopicRecords {
     /// Bytes of memory that the records take.
     pub fn num_bytes(&self) -> usize {
-        self.values.capacity()
+        self.records.values.capacity()
     }
 
     fn bury(
@@ -228,7 +227,7 @@ impl Destined {
         // No two letters of a device share it: packages of one device are unpacked one after the other.
         let whole = || format!("{}/{}/{}", package.received_at_us, package.package_id, self.num_letters);
         let max_bytes = limits.dead_letter.max_bytes().saturating_sub(package.device_id.len());
-        letter.encode_within(max_bytes, whole, &mut self.values, &mut self.ends);
+        letter.encode_within(max_bytes, whole, &mut self.records.values, &mut self.records.ends);
         self.num_letters += 1;
     }
 }
@@ -290,7 +289,11 @@ mod tests {
         let size = builder.size();
         let unpacked = unpack(&builder.finish().unwrap()).unwrap();
         assert_eq!(unpacked.dead.messages.len(), 1000);
-        assert!(unpacked.topics[0].values.capacity() < 2 * size, "{}", unpacked.topics[0].values.capacity());
+        assert!(
+            unpacked.topics[0].records.values.capacity() < 2 * size,
+            "{}",
+            unpacked.topics[0].records.values.capacity()
+        );
     }
 
     #[test]
@@ -314,7 +317,7 @@ mod tests {
             (4, Outcome::Rejected(RejectReason::Undecodable)),
         ];
         assert_eq!(unpacked.dead.messages, rejected);
-        assert_eq!(unpacked.dead.ends.len(), 3);
+        assert_eq!(unpacked.dead.records.ends.len(), 3);
         let mut receipt = unpacked.receipt;
         assert_eq!(receipt.outcome(1), Outcome::RetryLater, "a duplicate shares the fate of the first, still unknown");
         receipt.set(0, Outcome::Accepted);
@@ -326,9 +329,10 @@ mod tests {
         (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap()
     }
 
-    fn letters(dead: &Destined) -> Vec<OwnedDeadLetter> {
-        let starts = std::iter::once(0).chain(dead.ends.iter().copied());
-        let each = starts.zip(&dead.ends).map(|(start, end)| &dead.values[start as usize..*end as usize]);
+    fn letters(dead: &TopicRecords) -> Vec<OwnedDeadLetter> {
+        let starts = std::iter::once(0).chain(dead.records.ends.iter().copied());
+        let each =
+            starts.zip(&dead.records.ends).map(|(start, end)| &dead.records.values[start as usize..*end as usize]);
         let mut parts = LetterParts::new(usize::MAX);
         each.filter_map(|bytes| parts.add(OwnedDeadLetter::decode(bytes).unwrap()).pop())
             .map(|whole| whole.letter)
@@ -345,12 +349,12 @@ mod tests {
         (0..3).for_each(|sequence| builder.push(&header(position.id, sequence, now_ms), &body).unwrap());
         let block = builder.finish().unwrap();
         let records = unpack(&block).unwrap().topics.remove(0);
-        let largest = records.ends[0] as usize + "truck-1".len();
+        let largest = records.records.ends[0] as usize + "truck-1".len();
 
         let fits = unpack_within(&block, &limits(largest)).unwrap();
         assert_eq!(fits.topics[0], records, "exactly as much as allowed");
         let refused = unpack_within(&block, &limits(largest - 1)).unwrap();
-        assert!(refused.topics[0].values.is_empty() && refused.topics[0].ends.is_empty());
+        assert!(refused.topics[0].records.values.is_empty() && refused.topics[0].records.ends.is_empty());
         let rejected = Outcome::Rejected(RejectReason::TooLarge);
         assert_eq!(refused.dead.messages, [(0, rejected), (1, rejected), (2, rejected)]);
         assert_eq!(refused.dead.num_letters, 3);
@@ -372,7 +376,7 @@ mod tests {
             let outcome = Outcome::Rejected(RejectReason::EventTimeOutOfRange);
             assert_eq!(refused.dead.messages, [(0, outcome)], "{event_time_ms}");
             let doubtful = unpack_with(&block, Trust::Doubtful, &limits(1 << 20)).unwrap();
-            assert!(doubtful.dead.ends.is_empty() && doubtful.topics[0].ends.is_empty());
+            assert!(doubtful.dead.records.ends.is_empty() && doubtful.topics[0].records.ends.is_empty());
             assert_eq!(doubtful.receipt.outcome(0), Outcome::RetryLater);
         }
     }
@@ -387,7 +391,7 @@ mod tests {
                 bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block", &limits);
             assert_eq!(dead.num_letters, 1);
             let mut start = 0;
-            for end in &dead.ends {
+            for end in &dead.records.ends {
                 assert!((end - start) as usize + device_id.len() <= max_bytes);
                 start = *end;
             }

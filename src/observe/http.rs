@@ -74,7 +74,7 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         "lag_records": lag,
         "gauges": gauges,
         "memory": view.memory.snapshot(),
-        "door": view.doorkeeper.snapshot(),
+        "admission": view.admission.snapshot(),
     }))
 }
 

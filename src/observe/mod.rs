@@ -1,8 +1,10 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
 mod http;
+mod reloads;
 mod status;
 
+pub use reloads::{Attempt, Outcome, ReloadRecord, Reloads};
 pub use status::{Phase, Status};
 
 use std::net::TcpListener;
@@ -13,14 +15,13 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
 
-use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
-use crate::engine::Reloads;
 use crate::flow::memory::MemoryBudget;
-use crate::http::link::Times;
 use crate::http::refusal::readable;
 use crate::http::server::{self, Serving};
+use crate::http::transport::Times;
+use crate::intake::admission::AdmissionControl;
 use crate::intake::rules::LiveEvidence;
 use crate::supervision::Supervisor;
 use crate::telemetry::Telemetry;
@@ -47,8 +48,8 @@ pub struct View {
     pub gate: Arc<GateControl>,
     /// How much waits in memory.
     pub memory: MemoryBudget,
-    /// Who comes in, and who was sent away.
-    pub doorkeeper: Arc<Doorkeeper>,
+    /// Who is admitted, and who was refused.
+    pub admission: Arc<AdmissionControl>,
     /// How reloads went.
     pub reloads: Arc<Reloads>,
 }

@@ -9,6 +9,7 @@
 mod actor_ref;
 mod exit;
 mod lifeline;
+mod mailbox;
 mod restart;
 mod supervisor;
 mod tree;
@@ -16,6 +17,7 @@ mod tree;
 pub use actor_ref::ActorRef;
 pub use exit::Exit;
 pub use lifeline::Lifeline;
+pub use mailbox::Mailbox;
 pub(crate) use restart::jitter;
 pub use restart::{Decision, RestartHistory, RestartPolicy};
 pub use supervisor::{ChildSpec, GaveUp, Supervisor};

@@ -1,32 +1,22 @@
-//! What all connections share: limits, credentials, TLS, the decoders, and which device is connected where.
+//! What all connections share: limits, credentials, TLS, and which device is connected where.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::Depart;
-use crate::actors::decoder::Decoder;
-use crate::actors::doorkeeper::Doorkeeper;
+use super::Disconnect;
 use crate::credentials::{CurrentCredentials, TokenHash};
-use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
-use crate::log::partitioner::partition_for;
-use crate::observe::Status;
+use crate::intake::Intake;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Welcome;
-use crate::protocol::package::{self, PackageLimits};
-use crate::supervision::{ActorRef, jitter};
-use crate::telemetry::counters::add;
-use crate::telemetry::{Recorder, Telemetry, now_us};
+use crate::protocol::package::PackageLimits;
+use crate::telemetry::{Recorder, now_us};
 use crate::tls::ServerTls;
-
-/// For so long after the beginning of a start, who comes is not sent away but waits.
-const START_GRACE: Duration = Duration::from_millis(500);
 
 /// Limits of one connection, as announced in Welcome. A connection keeps those that it began with.
 #[derive(Debug, Clone)]
@@ -43,34 +33,19 @@ pub struct EdgeLimits {
     pub hello_timeout: Duration,
     /// How long a connection may be silent.
     pub idle_timeout: Duration,
-    /// The delay given with "retry later".
-    pub retry_delay: Duration,
-    /// Within which devices that are sent away together are to come back.
-    pub reconnect_spread: Duration,
 }
 
 /// Shared by every connection of the process.
 pub struct Edge {
-    /// Who may come in and how much each may send.
-    pub doorkeeper: Arc<Doorkeeper>,
-    /// Where packages have to find room.
-    pub memory: MemoryBudget,
-    /// Counters and stages.
-    pub telemetry: Arc<Telemetry>,
+    /// Where packages go.
+    pub intake: Arc<Intake>,
     /// From package read to receipt written.
     pub(super) acknowledge: Recorder,
     limits: ArcSwap<EdgeLimits>,
     credentials: CurrentCredentials,
     /// `None`: devices connect without TLS.
     pub(in crate::actors) tls: Option<Arc<ServerTls>>,
-    /// Empty until the way behind it is built.
-    decoders: OnceLock<Vec<ActorRef<Decoder>>>,
-    /// Whether they are there.
-    is_open: watch::Sender<bool>,
-    began: Instant,
-    /// Tells what a start waits for.
-    status: Arc<Status>,
-    devices: DashMap<DeviceId, (u64, Recipient<Depart>)>,
+    devices: DashMap<DeviceId, (u64, Recipient<Disconnect>)>,
     num_connections_ever: AtomicU64,
     /// Counts what was withdrawn, so that a connection which begins at that moment is not passed over.
     num_withdrawals: AtomicU64,
@@ -116,63 +91,27 @@ impl EdgeLimits {
 // === impl Edge ===
 
 impl Edge {
-    /// An edge for devices that have these credentials and speak TLS if there is any. Nobody is let in before
-    /// [`Edge::open`].
+    /// An edge for devices that have these credentials and speak TLS if there is any.
     pub fn new(
         limits: EdgeLimits,
         credentials: CurrentCredentials,
         tls: Option<Arc<ServerTls>>,
-        status: Arc<Status>,
-        doorkeeper: Arc<Doorkeeper>,
-        memory: MemoryBudget,
-        telemetry: Arc<Telemetry>,
+        intake: Arc<Intake>,
     ) -> Self {
-        let acknowledge = telemetry.acknowledge.recorder();
+        let acknowledge = intake.telemetry.acknowledge.recorder();
         let (num_connections_ever, num_withdrawals) = (AtomicU64::new(0), AtomicU64::new(0));
         let (devices, is_draining) = (DashMap::new(), watch::Sender::new(false));
         Self {
-            doorkeeper,
-            memory,
-            telemetry,
+            intake,
             acknowledge,
             limits: ArcSwap::from_pointee(limits),
             credentials,
             tls,
-            decoders: OnceLock::new(),
-            is_open: watch::Sender::new(false),
-            began: Instant::now(),
-            status,
             devices,
             num_connections_ever,
             num_withdrawals,
             is_draining,
         }
-    }
-
-    /// Lets devices and clients in, whose packages go to these decoders.
-    pub fn open(&self, decoders: Vec<ActorRef<Decoder>>) {
-        let is_first = self.decoders.set(decoders).is_ok();
-        assert!(is_first, "the edge was opened before");
-        self.is_open.send_replace(true);
-    }
-
-    /// Waits until devices and clients are let in, but only at the very beginning of a start: one that waits for nobody is
-    /// over before a client that was sent away could have come back.
-    pub(crate) async fn opening(&self) {
-        if self.decoders.get().is_none() {
-            let left = START_GRACE.saturating_sub(self.began.elapsed());
-            // Opened or not: who asks looks again.
-            let _ = timeout(left, self.is_open.subscribe().wait_for(|is_open| *is_open)).await;
-        }
-    }
-
-    /// Why nobody is let in yet, for outsiders: what a start waits for, and nothing of where that is.
-    pub(crate) fn not_open(&self) -> Option<String> {
-        if self.decoders.get().is_some() {
-            return None;
-        }
-        let waits_for = self.status.starting().map(|part| format!(": it waits for {part}"));
-        Some(format!("the server is starting{}", waits_for.unwrap_or_default()))
     }
 
     /// What a connection that begins now may do.
@@ -189,13 +128,13 @@ impl Edge {
     pub fn dismiss_all(&self) {
         self.is_draining.send_replace(true);
         for entry in &self.devices {
-            entry.value().1.do_send(Depart::Drain);
+            entry.value().1.do_send(Disconnect::Drain);
         }
     }
 
     /// Makes every connection look whether its device would still be let in: tokens, or the authorities behind
     /// certificates, are others now. Those that would not end.
-    pub fn prove_again(&self, by: Depart) {
+    pub fn prove_again(&self, by: Disconnect) {
         self.num_withdrawals.fetch_add(1, Ordering::Relaxed);
         for entry in &self.devices {
             entry.value().1.do_send(by);
@@ -222,52 +161,6 @@ impl Edge {
         self.credentials.load().device_by_hash(device_id, token).is_ok()
     }
 
-    /// Room in memory for a package until it has its receipt; without room, how long its device is to wait, in
-    /// milliseconds.
-    pub(crate) fn make_room(&self, block: &[u8], limits: PackageLimits) -> Result<Reserved, u32> {
-        self.memory.try_reserve(package::weight(block, limits) as u64).ok_or_else(|| {
-            self.count_sent_back();
-            millis(retry_delay(self.limits.load().retry_delay, self.memory.pressure(), jitter()))
-        })
-    }
-
-    /// Counts a package that was answered "retry later" without a look into it.
-    pub(super) fn count_sent_back(&self) {
-        let counters = &self.telemetry.counters;
-        add(&counters.packages, 1);
-        // How many messages there are is known only after decompression, which is not worth its while.
-        add(&counters.retry_later, 1);
-    }
-
-    /// The delay to give with "retry later", in milliseconds.
-    pub(crate) fn retry_ms(&self) -> u32 {
-        millis(self.limits.load().retry_delay)
-    }
-
-    /// How long one is to stay away for whom nothing can be done in this time, in milliseconds; spread, so that those who
-    /// were sent away together do not come back together.
-    pub fn come_back_ms(&self, wait: Duration) -> u32 {
-        millis(wait.saturating_add(retry_delay(self.limits.load().retry_delay, 1.0, jitter())))
-    }
-
-    /// When one of many is to come back that are sent away at the same moment, in milliseconds: each draws its own.
-    pub(super) fn reconnect_ms(&self) -> u32 {
-        millis(self.limits.load().reconnect_spread.mul_f64(jitter()))
-    }
-
-    /// How long one is to stay away who came while nobody is let in, in milliseconds. A whole fleet may be waiting: the
-    /// longer the start has taken, the more of `reconnect_spread` its devices are spread over.
-    pub(crate) fn after_start_ms(&self) -> u32 {
-        let spread = self.limits.load().reconnect_spread.min(self.began.elapsed());
-        self.come_back_ms(spread.mul_f64(jitter()))
-    }
-
-    /// A device always meets the same decoder, so that its packages keep their order.
-    pub(crate) fn decoder_of(&self, device_id: &DeviceId) -> &ActorRef<Decoder> {
-        let Some(decoders) = self.decoders.get() else { unreachable!("nobody is let in before there are decoders") };
-        &decoders[partition_for(device_id.as_bytes(), decoders.len() as u32) as usize]
-    }
-
     /// Notes where a device is connected, until the returned guard is dropped. An older connection of it, perhaps a dead
     /// one on a lost link, has to leave. `num_withdrawals` is as of before it has proved who it is.
     pub(super) fn arrived(
@@ -275,26 +168,22 @@ impl Edge {
         device_id: &DeviceId,
         serial: u64,
         num_withdrawals: u64,
-        depart: Recipient<Depart>,
+        disconnect: Recipient<Disconnect>,
     ) -> Presence {
-        if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, depart.clone())) {
-            older.do_send(Depart::Replaced);
+        if let Some((_, older)) = self.devices.insert(device_id.clone(), (serial, disconnect.clone())) {
+            older.do_send(Disconnect::Replaced);
         }
         if *self.is_draining.borrow() {
             // Just too late to be told with the others.
-            depart.do_send(Depart::Drain);
+            disconnect.do_send(Disconnect::Drain);
         }
         // Whoever withdraws something counts it first and tells those among the devices then.
         if self.num_withdrawals() != num_withdrawals {
-            depart.do_send(Depart::UnlessTokenHolds);
-            depart.do_send(Depart::UnlessCertificateHolds);
+            disconnect.do_send(Disconnect::UnlessTokenHolds);
+            disconnect.do_send(Disconnect::UnlessCertificateHolds);
         }
         Presence { edge: Arc::clone(self), device_id: device_id.clone(), serial }
     }
-}
-
-fn millis(delay: Duration) -> u32 {
-    delay.as_millis().try_into().unwrap_or(u32::MAX)
 }
 
 // === impl Presence ===

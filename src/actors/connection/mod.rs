@@ -7,18 +7,18 @@
 //! Connections are never restarted; a device whose connection dies connects again.
 
 mod edge;
-mod inbox;
-mod intake;
-mod link;
-mod reading;
-mod talk;
-mod wire;
+mod frame_buffer;
+mod frame_reader;
+mod framed;
+mod packages;
+mod session;
+mod transport;
 
 use std::cell::{Cell, OnceCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient};
@@ -29,18 +29,19 @@ use tracing::{debug, warn};
 
 use edge::Proof;
 pub use edge::{Edge, EdgeLimits};
-use link::Link;
-use reading::Reading;
-use talk::{Talk, greet, later};
-use wire::Wire;
+use frame_reader::FrameReader;
+use framed::Framed;
+use session::{Session, greet, later};
+use transport::Transport;
 
-use super::doorkeeper::Visit;
 use crate::flow::credit::{Credit, Credits};
-use crate::intake::ticket::Deliver;
+use crate::intake::admission::ConnectionGuard;
+use crate::intake::millis;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::Frame;
 use crate::protocol::hello::{Goodbye, Refused};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason};
+use crate::protocol::receipt::Receipt;
 use crate::supervision::CrowdMember;
 
 /// How long a device that was told goodbye is still listened to: what it sent before it heard that gets its receipts.
@@ -48,20 +49,33 @@ const LAST_PACKAGES: Duration = Duration::from_secs(1);
 
 /// One device connection.
 pub struct Connection {
-    wire: Rc<Wire>,
+    framed: Rc<Framed>,
     edge: Arc<Edge>,
     leave: Rc<Leave>,
     /// Who it is and by what it was let in, once that is known.
     known_as: Rc<OnceCell<(DeviceId, Proof)>>,
     serial: u64,
-    visit: Option<Visit>,
+    guard: Option<ConnectionGuard>,
     stream_credit: Option<(CrowdMember, Credit)>,
+}
+
+/// Tells a connection what became of one of its packages.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Deliver {
+    /// For the device.
+    receipt: Receipt,
+    /// When the package was read off the socket.
+    received: Instant,
+    /// The connection's credit for this package, returned when the receipt is on its way.
+    #[allow(dead_code)]
+    window: Credit,
 }
 
 /// Asks a connection to end in order.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub enum Depart {
+pub enum Disconnect {
     /// The engine stops: the device is told to connect again, at a moment of its own.
     Drain,
     /// The same device opened another connection.
@@ -111,32 +125,34 @@ enum Leaving {
 
 impl Connection {
     /// Serves a socket on the current thread until either side ends it.
-    pub fn start_on(stream: TcpStream, edge: Arc<Edge>, visit: Visit, member: CrowdMember, credit: Credit) {
+    pub fn start_on(stream: TcpStream, edge: Arc<Edge>, guard: ConnectionGuard, member: CrowdMember, credit: Credit) {
         // Receipts are small and waited for.
         let _ = stream.set_nodelay(true);
-        let link = match Link::new(stream, edge.tls.as_deref()) {
-            Ok(link) => link,
+        let transport = match Transport::new(stream, edge.tls.as_deref()) {
+            Ok(transport) => transport,
             Err(error) => return warn!(%error, "cannot begin TLS on a connection"),
         };
         let serial = edge.next_serial();
         let connection = Self {
-            wire: Rc::new(Wire::new(link)),
+            framed: Rc::new(Framed::new(transport)),
             edge,
             leave: Rc::new(Leave::default()),
             known_as: Rc::default(),
             serial,
-            visit: Some(visit),
+            guard: Some(guard),
             stream_credit: Some((member, credit)),
         };
         connection.start();
     }
 
     /// Whether the device would still be let in, by what it was let in by if that is a token, or if it is a certificate.
-    fn would_be_let_in(&self, asked_for: Depart) -> bool {
+    fn would_be_let_in(&self, asked_for: Disconnect) -> bool {
         match (self.known_as.get(), asked_for) {
-            (Some((device_id, Proof::Token(token))), Depart::UnlessTokenHolds) => self.edge.has_token(device_id, token),
-            (Some((_, Proof::Certificate)), Depart::UnlessCertificateHolds) => {
-                self.edge.tls.as_deref().is_some_and(|tls| self.wire.is_still_trusted(tls))
+            (Some((device_id, Proof::Token(token))), Disconnect::UnlessTokenHolds) => {
+                self.edge.has_token(device_id, token)
+            }
+            (Some((_, Proof::Certificate)), Disconnect::UnlessCertificateHolds) => {
+                self.edge.tls.as_deref().is_some_and(|tls| self.framed.is_still_trusted(tls))
             }
             _ => true,
         }
@@ -147,16 +163,16 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let sending = Rc::clone(&self.wire);
+        let sending = Rc::clone(&self.framed);
         ctx.spawn(wrap_future(async move { sending.send_queued().await }));
         // It is there: an actor starts once.
-        let Some(visit) = self.visit.take() else { return ctx.stop() };
+        let Some(guard) = self.guard.take() else { return ctx.stop() };
         let serving = serve(
-            Rc::clone(&self.wire),
+            Rc::clone(&self.framed),
             Arc::clone(&self.edge),
             Rc::clone(&self.leave),
             Rc::clone(&self.known_as),
-            (self.serial, visit),
+            (self.serial, guard),
             ctx.address().recipient(),
             ctx.address().recipient(),
         );
@@ -173,25 +189,25 @@ impl Handler<Deliver> for Connection {
 
     fn handle(&mut self, deliver: Deliver, _: &mut Self::Context) {
         fail::fail_point!("connection");
-        self.wire.queue(&Frame::Receipt(deliver.receipt));
+        self.framed.queue(&Frame::Receipt(deliver.receipt));
         self.edge.acknowledge.record(deliver.received.elapsed().as_micros() as u64);
     }
 }
 
-impl Handler<Depart> for Connection {
+impl Handler<Disconnect> for Connection {
     type Result = ();
 
-    fn handle(&mut self, depart: Depart, _: &mut Self::Context) {
-        match depart {
-            Depart::Drain => {
-                let reconnect_after_ms = self.edge.reconnect_ms();
+    fn handle(&mut self, disconnect: Disconnect, _: &mut Self::Context) {
+        match disconnect {
+            Disconnect::Drain => {
+                let reconnect_after_ms = millis(self.edge.intake.reconnect_delay());
                 let goodbye = Goodbye { reason: GoodbyeReason::ShuttingDown, reconnect_after_ms };
-                self.wire.queue(&Frame::Goodbye(goodbye));
+                self.framed.queue(&Frame::Goodbye(goodbye));
             }
-            Depart::Replaced => self.leave.how.set(Leaving::Replaced),
-            Depart::UnlessTokenHolds | Depart::UnlessCertificateHolds => {
+            Disconnect::Replaced => self.leave.how.set(Leaving::Replaced),
+            Disconnect::UnlessTokenHolds | Disconnect::UnlessCertificateHolds => {
                 let is_replaced = matches!(self.leave.how.get(), Leaving::Replaced);
-                if is_replaced || self.would_be_let_in(depart) {
+                if is_replaced || self.would_be_let_in(disconnect) {
                     return;
                 }
                 self.leave.how.set(Leaving::Withdrawn);
@@ -206,23 +222,23 @@ fn refused(reason: RefusalReason, retry_after_ms: u32, text: &str) -> Frame {
 }
 
 async fn serve(
-    wire: Rc<Wire>,
+    framed: Rc<Framed>,
     edge: Arc<Edge>,
     leave: Rc<Leave>,
     known_as: Rc<OnceCell<(DeviceId, Proof)>>,
-    (serial, mut visit): (u64, Visit),
+    (serial, mut guard): (u64, ConnectionGuard),
     receipts: Recipient<Deliver>,
-    depart: Recipient<Depart>,
+    disconnect: Recipient<Disconnect>,
 ) {
-    let mut reading = Reading::new(&edge.doorkeeper);
+    let mut reader = FrameReader::new(&edge.intake.admission);
     let (limits, num_withdrawals) = (edge.limits(), edge.num_withdrawals());
     let window = Credits::new(limits.max_unacknowledged_packages.into());
     let greeted = tokio::select! {
-        greeted = greet(&wire, &edge, &limits, &mut reading) => {
+        greeted = greet(&framed, &edge, &limits, &mut reader) => {
             match &greeted {
                 // Who comes before the engine has started has done nothing wrong.
                 Err(End::Refuse(RefusalReason::Unavailable, ..)) => {}
-                Err(End::Refuse(..) | End::NotSecure) => visit.attempt_failed(),
+                Err(End::Refuse(..) | End::NotSecure) => guard.attempt_failed(),
                 _ => {}
             }
             greeted
@@ -233,10 +249,17 @@ async fn serve(
         Err(end) => end,
         Ok(known) => {
             let (device_id, _) = known_as.get_or_init(|| known);
-            let _present = edge.arrived(device_id, serial, num_withdrawals, depart);
-            let talk =
-                Talk { wire: &wire, edge: &edge, limits: &limits, device_id, window: &window, receipts: &receipts };
-            let mut talking = pin!(talk.converse(&mut visit, &mut reading));
+            let _present = edge.arrived(device_id, serial, num_withdrawals, disconnect);
+            let talk = Session {
+                framed: &framed,
+                edge: &edge,
+                intake: &edge.intake,
+                limits: &limits,
+                device_id,
+                window: &window,
+                receipts: &receipts,
+            };
+            let mut talking = pin!(talk.converse(&mut guard, &mut reader));
             tokio::select! {
                 end = &mut talking => end,
                 () = leave.asked.notified() => match leave.how.get() {
@@ -257,7 +280,7 @@ async fn serve(
         // to. What was withdrawn may have been a whole fleet's.
         End::Withdrawn => {
             let text = "the credential is not valid any more".to_owned();
-            End::Refuse(RefusalReason::BadCredential, edge.reconnect_ms().max(1), text)
+            End::Refuse(RefusalReason::BadCredential, millis(edge.intake.reconnect_delay()).max(1), text)
         }
         end => end,
     };
@@ -266,9 +289,9 @@ async fn serve(
         End::NotSecure | End::Left | End::Replaced | End::Withdrawn => {}
         End::Refuse(reason, retry_after_ms, text) => {
             debug!(?reason, text, "connection refused");
-            edge.doorkeeper.note_refusal(reason);
-            wire.queue(&refused(reason, retry_after_ms, &text));
+            edge.intake.admission.note_refusal(reason);
+            framed.queue(&refused(reason, retry_after_ms, &text));
         }
     }
-    wire.farewell().await;
+    framed.farewell().await;
 }

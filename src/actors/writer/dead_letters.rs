@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use super::WriterParts;
 use super::grouping::Reject;
-use crate::actors::partition_producer::{Append, PartitionProducer};
 use crate::codec::avro::{DeadLetter, RecordIdentity};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
+use crate::intake::append::{Append, Producer};
 use crate::log::partitioner::partition_for;
 use crate::log::{AppendBatch, AppendError, Completion, Keys, RecordBatch, RecordRef, TopicPartition};
-use crate::supervision::{ActorRef, jitter};
+use crate::supervision::jitter;
 use crate::telemetry::counters::add;
 use crate::telemetry::now_us;
 
@@ -174,7 +174,7 @@ impl<'a> DeadLetters<'a> {
     }
 }
 
-async fn append(producer: &ActorRef<PartitionProducer>, batch: AppendBatch) -> Result<(), AppendError> {
+async fn append(producer: &Producer, batch: AppendBatch) -> Result<(), AppendError> {
     let (answer, answered) = oneshot::channel();
     // Who asked may have died meanwhile.
     let done = Completion::new(move |outcome| drop(answer.send(outcome)));

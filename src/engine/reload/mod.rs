@@ -6,7 +6,6 @@
 //! disconnected but who came in by a token or a certificate that is not valid any more.
 
 mod parts;
-mod record;
 
 use std::sync::Arc;
 
@@ -14,11 +13,11 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tracing::{error, info};
 
-pub(super) use parts::{Layouts, Limits, edge_limits, intake_rules};
-pub use record::{Attempt, Outcome, ReloadRecord, Reloads};
+pub(super) use parts::{Layouts, Limits, edge_limits, intake_limits, intake_rules};
 
 use super::EngineError;
 use crate::config::{Config, ConfigErrors, LoadedConfig, Renewal};
+use crate::observe::Reloads;
 use crate::schema::Withdrawn;
 use crate::telemetry::now_us;
 

@@ -6,23 +6,26 @@ use futures_util::future::BoxFuture;
 use tracing::info;
 
 use super::super::rooms::{Rooms, check_topics, load_catalog, tables};
-use super::super::{EngineError, doorkeeper, gate};
+use super::super::{EngineError, admission, gate};
 use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};
-use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::schemas::Schemas;
 use crate::config::Config;
 use crate::flow::memory::MemoryBudget;
+use crate::intake::admission::AdmissionControl;
 use crate::intake::rules::{IntakeRules, LiveIntakeRules};
+use crate::intake::{Intake, IntakeLimits};
 use crate::log::TopicSpec;
+use crate::protocol::package::PackageLimits;
 use crate::schema::Catalog;
 
 /// Limits of devices and addresses, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
 /// has made by then must not be turned away.
 pub(in crate::engine) struct Limits {
+    pub intake: Arc<Intake>,
     pub edge: Arc<Edge>,
-    pub doorkeeper: Arc<Doorkeeper>,
+    pub admission: Arc<AdmissionControl>,
     pub memory: MemoryBudget,
     pub gate: Arc<GateControl>,
 }
@@ -41,12 +44,14 @@ pub(in crate::engine) struct Layouts {
 impl Reloadable for Limits {
     fn prepare<'a>(&'a self, config: &'a Config) -> BoxFuture<'a, Result<Prepared, ReloadError>> {
         let (edge, of_connection) = (Arc::clone(&self.edge), edge_limits(config));
-        let (doorkeeper, at_the_door) = (Arc::clone(&self.doorkeeper), doorkeeper::limits(&config.limits));
+        let (intake, of_intake) = (Arc::clone(&self.intake), intake_limits(config));
+        let (admission, of_admission) = (Arc::clone(&self.admission), admission::limits(&config.limits));
         let (memory, budget) = (self.memory.clone(), config.memory.budget);
         let (gate, settings) = (Arc::clone(&self.gate), gate::settings(&config.gate));
         let commit = move || {
             edge.set_limits(of_connection);
-            doorkeeper.set_limits(at_the_door);
+            intake.set_limits(of_intake);
+            admission.set_limits(of_admission);
             memory.set_limit(budget);
             gate.set_settings(settings);
         };
@@ -113,6 +118,16 @@ pub(in crate::engine) fn edge_limits(config: &Config) -> EdgeLimits {
         max_unacknowledged_packages: devices.max_unacknowledged_packages,
         hello_timeout: devices.hello_timeout,
         idle_timeout: devices.idle_timeout,
+    }
+}
+
+/// What the config says of all sources.
+pub(in crate::engine) fn intake_limits(config: &Config) -> IntakeLimits {
+    let devices = &config.devices;
+    let package = PackageLimits { max_bytes: devices.max_package as usize, max_messages: devices.max_messages };
+    IntakeLimits {
+        package,
+        max_block: devices.max_frame as usize,
         retry_delay: devices.retry_delay,
         reconnect_spread: config.shutdown.reconnect_spread,
     }

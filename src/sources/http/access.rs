@@ -10,8 +10,9 @@ use tokio::time::sleep;
 
 use super::headers::single;
 use super::{DEVICE_HEADER, Ingest};
-use crate::actors::doorkeeper::Doorkeeper;
 use crate::http::problem::{Kind, Problem};
+use crate::intake::Path;
+use crate::intake::admission::AdmissionControl;
 use crate::protocol::device_id::DeviceId;
 
 /// The longest time that an answer to a request without a valid token is held back.
@@ -19,7 +20,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(1);
 
 /// Counts the bytes of a request's body, declared or not, for its address and, if it has a name, its token.
 pub(super) struct Meter {
-    doorkeeper: Arc<Doorkeeper>,
+    admission: Arc<AdmissionControl>,
     /// `None`: whoever it is, it is not over the network.
     peer: Option<IpAddr>,
     token: Option<String>,
@@ -38,7 +39,7 @@ impl Meter {
     /// So many bytes have come.
     pub(super) fn count(&self, num_bytes: usize) {
         if let Some(peer) = self.peer {
-            self.doorkeeper.note_body(peer, self.token.as_deref(), num_bytes as u64);
+            self.admission.note_body(peer, self.token.as_deref(), num_bytes as u64);
         }
     }
 }
@@ -56,8 +57,8 @@ impl Ingest {
 
     /// Which device a package is of, whether it may be sent now, and what counts it. A device presents what it presents in
     /// Hello; a token for HTTP has to be for all types, since a package may hold any.
-    pub(super) async fn admit_package(&self, request: &HttpRequest) -> Result<(DeviceId, Meter), Problem> {
-        match self.ask_for_package(request) {
+    pub(super) async fn admit_package(&self, path: &Path, request: &HttpRequest) -> Result<(DeviceId, Meter), Problem> {
+        match self.ask_for_package(path, request) {
             Ok(admitted) => Ok(admitted),
             Err(denial) => Err(self.deny(request, denial).await),
         }
@@ -71,7 +72,7 @@ impl Ingest {
         Ok(self.take_from_rates(request, grant.name())?)
     }
 
-    fn ask_for_package(&self, request: &HttpRequest) -> Result<(DeviceId, Meter), Denial> {
+    fn ask_for_package(&self, path: &Path, request: &HttpRequest) -> Result<(DeviceId, Meter), Denial> {
         let (credentials, bearer) = (self.credentials.load(), bearer(request)?);
         let token = bearer.unwrap_or_default().as_bytes();
         let device_id = match device_id(request) {
@@ -92,7 +93,7 @@ impl Ingest {
                 false => Denial::Unknown,
             });
         };
-        let rules = self.parts.rules.load();
+        let rules = path.rules.load();
         if !rules.catalog.types().iter().all(|message_type| grant.may_send(&message_type.name)) {
             let detail = "a package needs a token for all types, or its device's own";
             return Err(Problem::new(Kind::Forbidden, detail).into());
@@ -107,11 +108,11 @@ impl Ingest {
             return problem;
         }
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let wait = peer.map_or(Duration::ZERO, |peer| self.edge.doorkeeper.request_failed(peer));
+        let wait = peer.map_or(Duration::ZERO, |peer| self.intake.admission.request_failed(peer));
         if !wait.is_zero() {
             let Some(_credit) = self.held_back.try_take() else {
                 let detail = "too many requests without a valid token";
-                let delay = Duration::from_millis(self.edge.come_back_ms(wait).into());
+                let delay = self.intake.come_back_after(wait);
                 return Problem::new(Kind::OverRate, detail).retry_after(delay);
             };
             sleep(wait.min(LONGEST_HOLD)).await;
@@ -128,13 +129,13 @@ impl Ingest {
     /// Counts the request for its address and, if it has a name, its token.
     fn take_from_rates(&self, request: &HttpRequest, token: &str) -> Result<Meter, Problem> {
         let token = Some(token).filter(|token| !token.is_empty());
-        let (doorkeeper, peer) = (&self.edge.doorkeeper, request.peer_addr().map(|peer| peer.ip()));
+        let (admission, peer) = (&self.intake.admission, request.peer_addr().map(|peer| peer.ip()));
         if let Some(peer) = peer {
-            doorkeeper
+            admission
                 .take_request(peer, token)
                 .map_err(|wait| Problem::new(Kind::OverRate, "send less at a time, or come later").retry_after(wait))?;
         }
-        Ok(Meter { doorkeeper: Arc::clone(doorkeeper), peer, token: token.map(str::to_owned) })
+        Ok(Meter { admission: Arc::clone(admission), peer, token: token.map(str::to_owned) })
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::IngestLimits;
 use super::access::Meter;
+use super::body_deadline::BodyDeadline;
 use super::inflate::{Coding, Corrupt, Inflate};
-use super::patience::Patience;
 use super::snappy::NotSnappy;
 use crate::http::problem::{Kind, Problem};
 
@@ -40,7 +40,7 @@ pub(super) struct Body<'a> {
     /// Bytes on the wire, if the request tells.
     declared: Option<u64>,
     coding: Coding,
-    patience: Patience,
+    deadline: BodyDeadline,
     /// What decompression may hold before somebody has to find room for it.
     may_hold: usize,
 }
@@ -79,7 +79,7 @@ impl<'a> Body<'a> {
             max_expansion: limits.max_expansion.into(),
             declared,
             coding,
-            patience: Patience::new(limits.body_timeout, limits.min_body_rate),
+            deadline: BodyDeadline::new(limits.body_timeout, limits.min_body_rate),
             may_hold: FREE_HELD,
         };
         match declared {
@@ -167,15 +167,15 @@ impl<'a> Body<'a> {
             Some(item) => item,
             None => {
                 let since = Instant::now();
-                let next = timeout(self.patience.left(), poll_fn(|context| payload.as_mut().poll_next(context))).await;
+                let next = timeout(self.deadline.left(), poll_fn(|context| payload.as_mut().poll_next(context))).await;
                 let item = next.map_err(|_| Problem::new(Kind::TooSlow, "it kept the server waiting for too long"))?;
                 let num_bytes = item.as_ref().and_then(|item| item.as_ref().ok()).map_or(0, Bytes::len);
-                self.patience.on_bytes(num_bytes, since.elapsed());
+                self.deadline.on_bytes(num_bytes, since.elapsed());
                 return item.transpose().map_err(unreadable);
             }
         };
         if let Some(Ok(bytes)) = &item {
-            self.patience.on_bytes(bytes.len(), std::time::Duration::ZERO);
+            self.deadline.on_bytes(bytes.len(), std::time::Duration::ZERO);
         }
         item.transpose().map_err(unreadable)
     }

@@ -9,24 +9,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::Body;
 use super::headers::{media_type, single};
-use super::piece::{Piece, Sent, Way};
-use super::tally::Tally;
-use super::{Entrance, IDEMPOTENCY_HEADER, Ingest, PATHS, no_such_path, refuse};
+use super::summary::Summary;
+use super::{IDEMPOTENCY_HEADER, Ingest, PATHS, no_such_path, refuse};
 use crate::codec::json::{
     EventFault, EventKey, EventReader, FaultReason, Framing, JsonPlan, Split, Splitter, derived_sequence,
 };
-use crate::flow::clock::Trust;
 use crate::flow::memory::Reserved;
 use crate::http::problem::{Kind, Problem};
+use crate::intake::Path;
+use crate::intake::chunk::{Chunk, SentChunk};
 use crate::intake::routes::TopicRoute;
-use crate::intake::rules::EventWindow;
+use crate::intake::rules::{EventWindow, Untimely};
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::Outcome;
 use crate::telemetry::now_us;
 
-/// Memory of a piece beside its bytes: tables, tickets, what the reader keeps.
-const PIECE_OVERHEAD: u64 = 1024;
-/// A piece takes its bytes twice: as JSON, and as the records made of it.
+/// Memory of a chunk beside its bytes: tables, tickets, what the reader keeps.
+const CHUNK_OVERHEAD: u64 = 1024;
+/// A chunk takes its bytes twice: as JSON, and as the records made of it.
 const RECORDS_AND_JSON: u64 = 2;
 /// Memory of an event that is remembered to find those that are there twice, tables half full.
 const REMEMBERED_BYTES: u64 = 40;
@@ -37,21 +37,20 @@ const MAX_KEY_LEN: usize = 255;
 struct Request<'a> {
     ingest: &'a Ingest,
     plan: &'a JsonPlan,
-    way: Way<'a>,
+    path: &'a Path,
+    route: &'a TopicRoute,
     idempotency_key: Option<&'a [u8]>,
     received_at_us: u64,
     /// The event times that are taken.
     window: EventWindow,
-    /// How far the clock that these are measured by can be believed.
-    trust: Trust,
     reader: EventReader,
     splitter: Splitter,
     /// What was read and not worked on yet.
     buffer: Vec<u8>,
     num_events: u32,
     seen: HashMap<EventKey, u32>,
-    sent: VecDeque<Sent>,
-    tally: Tally,
+    sent: VecDeque<SentChunk>,
+    summary: Summary,
     /// The only fault so far, for a request that is one event.
     single: Option<(u64, EventFault)>,
     /// Memory that is given back with the answer.
@@ -60,18 +59,14 @@ struct Request<'a> {
 }
 
 /// Takes events in, of the type that the rest of the path names.
-pub(super) async fn post(
-    entrance: web::Data<Entrance>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-) -> HttpResponse {
-    match take(&entrance, &request, &mut payload).await {
+pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
+    match take(&ingest, &request, &mut payload).await {
         Ok(answer) => answer,
         Err(problem) => refuse(&request, payload, &problem).await,
     }
 }
 
-async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
+async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
     let rest = request.match_info().unprocessed().strip_prefix('/');
     let type_name =
@@ -79,8 +74,8 @@ async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Pay
     if request.method() != Method::POST {
         return Err(Problem::method_not_allowed("POST"));
     }
-    let ingest = entrance.ingest().await?;
-    let rules = ingest.parts.rules.load_full();
+    let path = ingest.path().await?;
+    let rules = path.rules.load_full();
     let meter = ingest.admit_events(request, type_name).await?;
     let unknown = || {
         let known: Vec<&str> = rules.catalog.types().iter().map(|known| known.name.as_str()).collect();
@@ -88,18 +83,17 @@ async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Pay
     };
     let message_type = rules.catalog.by_name(type_name).ok_or_else(unknown)?;
     let index = rules.topic_of.get(&message_type.id);
-    let route = index.and_then(|index| ingest.parts.routes.topics.get(*index)).ok_or_else(unknown)?;
+    let route = index.and_then(|index| path.routes.topics.get(*index)).ok_or_else(unknown)?;
     let framing = framing(request)?;
     let idempotency_key = idempotency_key(request)?;
-    let max_block = ingest.edge.limits().max_package as usize;
+    let max_block = ingest.intake.limits().package.max_bytes;
     let mut body = Body::new(request, payload, meter, &ingest.limits, max_block)?;
     let _credit = ingest.admit()?;
 
     let received_at_us = now_us();
     let trust = ingest.trust(received_at_us, since)?;
-    let window = rules.window(received_at_us);
-    let times = (received_at_us, window, trust);
-    let mut under_way = Request::new(ingest, &message_type.json, route, framing, idempotency_key, times);
+    let times = (received_at_us, rules.window(received_at_us, trust));
+    let mut under_way = Request::new(ingest, &message_type.json, (path, route), framing, idempotency_key, times);
     let outcome = under_way.take_in(&mut body).await;
     let answer = under_way.finish(outcome).await;
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
@@ -135,32 +129,26 @@ impl<'a> Request<'a> {
     fn new(
         ingest: &'a Ingest,
         plan: &'a JsonPlan,
-        route: &'a TopicRoute,
+        (path, route): (&'a Path, &'a TopicRoute),
         framing: Framing,
         idempotency_key: Option<&'a [u8]>,
-        (received_at_us, window, trust): (u64, EventWindow, Trust),
+        (received_at_us, window): (u64, EventWindow),
     ) -> Self {
-        let way = Way {
-            route,
-            max_wait: ingest.parts.max_wait,
-            retry_after_ms: ingest.edge.retry_ms(),
-            telemetry: &ingest.parts.telemetry,
-        };
         Self {
             ingest,
             plan,
-            way,
+            path,
+            route,
             idempotency_key,
             received_at_us,
             window,
-            trust,
             reader: EventReader::default(),
             splitter: Splitter::new(framing, ingest.limits.max_event),
             buffer: Vec::new(),
             num_events: 0,
             seen: HashMap::new(),
             sent: VecDeque::new(),
-            tally: Tally::default(),
+            summary: Summary::default(),
             single: None,
             held: Vec::new(),
             num_held: 0,
@@ -170,7 +158,7 @@ impl<'a> Request<'a> {
     /// Reads the body and sends its events on, until its end or until it cannot go on.
     async fn take_in(&mut self, body: &mut Body<'_>) -> Result<(), Problem> {
         let limits = &self.ingest.limits;
-        let mut piece = self.new_piece(body).await?;
+        let mut chunk = self.new_chunk(body).await?;
         loop {
             // One more than can come: the end of a short body is then noticed at once.
             let room = limits.piece.min(usize::try_from(body.at_most()).unwrap_or(usize::MAX).saturating_add(1));
@@ -188,9 +176,9 @@ impl<'a> Request<'a> {
                 let taken = match &split {
                     Split::Event { range, line } => {
                         let json = buffer.get(start + range.start..start + range.end).unwrap_or_default();
-                        self.take_event(json, *line, &mut piece)
+                        self.take_event(json, *line, &mut chunk)
                     }
-                    Split::TooLarge { line } => self.take_too_large(*line, &mut piece),
+                    Split::TooLarge { line } => self.take_too_large(*line, &mut chunk),
                     Split::More | Split::End => Ok(()),
                     Split::Broken { line, detail } => Err(Problem::new(Kind::MalformedBody, *detail).at_line(*line)),
                 };
@@ -198,27 +186,27 @@ impl<'a> Request<'a> {
                 start += num_consumed;
                 let has_more = matches!(split, Split::Event { .. } | Split::TooLarge { .. });
                 if taken.is_err() || split == Split::End {
-                    self.send(piece).await;
+                    self.send(chunk).await;
                     return taken;
                 }
                 if !has_more {
                     break;
                 }
-                if piece.is_full(limits.piece) {
-                    self.send(piece).await;
-                    piece = self.new_piece(body).await?;
+                if chunk.is_full(limits.piece) {
+                    self.send(chunk).await;
+                    chunk = self.new_chunk(body).await?;
                 }
             }
             self.buffer.drain(..start);
-            if !piece.is_empty() {
+            if !chunk.is_empty() {
                 // On its way before more is read, so that nothing that was looked at is left behind.
-                self.send(piece).await;
-                piece = self.new_piece(body).await?;
+                self.send(chunk).await;
+                chunk = self.new_chunk(body).await?;
             }
         }
     }
 
-    fn take_event(&mut self, json: &[u8], line: u64, piece: &mut Piece) -> Result<(), Problem> {
+    fn take_event(&mut self, json: &[u8], line: u64, chunk: &mut Chunk) -> Result<(), Problem> {
         self.check_count()?;
         let index = self.num_events;
         self.num_events += 1;
@@ -226,7 +214,7 @@ impl<'a> Request<'a> {
         let event = match self.reader.read(plan, json) {
             Ok(event) => event,
             Err(fault) => {
-                self.reject(index, line, fault, piece);
+                self.reject(index, line, fault, chunk);
                 return Ok(());
             }
         };
@@ -234,48 +222,47 @@ impl<'a> Request<'a> {
         let Some(sequence) = event.sequence.or(derived) else {
             let detail = "an event has a sequence, or the request an Idempotency-Key";
             let fault = EventFault::new(FaultReason::MissingField, "$.sequence", detail);
-            self.reject(index, line, fault, piece);
+            self.reject(index, line, fault, chunk);
             return Ok(());
         };
-        if !self.window.holds(event.event_time_ms) {
-            match self.trust {
-                Trust::Sound => {
-                    let detail = self.window.fault(event.event_time_ms);
-                    let fault = EventFault::new(FaultReason::EventTimeOutOfRange, "$.event_time", detail);
-                    self.reject(index, line, fault, piece);
-                }
-                // Perhaps it is our clock.
-                Trust::Doubtful | Trust::Wrong => piece.decide(Outcome::RetryLater),
+        match self.window.check(event.event_time_ms) {
+            Ok(()) => {}
+            Err(Untimely::OutOfRange(detail)) => {
+                let fault = EventFault::new(FaultReason::EventTimeOutOfRange, "$.event_time", detail);
+                self.reject(index, line, fault, chunk);
+                return Ok(());
             }
-            return Ok(());
+            Err(Untimely::RetryLater) => {
+                chunk.decide(Outcome::RetryLater);
+                return Ok(());
+            }
         }
         // Nothing of a request with one event can be there twice.
         if !self.splitter.is_single() {
             let key = EventKey::new(&event.device_id, event.event_time_ms, sequence);
             if let Some(first) = self.seen.get(&key) {
-                self.tally.repeat(index, line, *first);
-                piece.decide(Outcome::Duplicate);
+                self.summary.repeat(index, line, *first);
+                chunk.decide(Outcome::Duplicate);
                 return Ok(());
             }
             self.seen.insert(key, index);
         }
         let identity = event.identity(plan, sequence, self.received_at_us);
-        let added = piece.add(&event.device_id, self.way.route, |out| self.reader.write(plan, &identity, out));
-        if let Err((num_bytes, max_bytes)) = added {
-            let detail = format!("a record of {num_bytes} bytes, its topic takes {max_bytes}");
+        let added = chunk.add(&event.device_id, self.route, |out| self.reader.write(plan, &identity, out));
+        if let Err(error) = added {
             // One that is the same is too large as well, and not a duplicate of one that was taken.
             self.seen.remove(&EventKey::new(&event.device_id, event.event_time_ms, sequence));
-            self.reject(index, line, EventFault::new(FaultReason::TooLarge, "$", detail), piece);
+            self.reject(index, line, EventFault::new(FaultReason::TooLarge, "$", error.to_string()), chunk);
         }
         Ok(())
     }
 
-    fn take_too_large(&mut self, line: u64, piece: &mut Piece) -> Result<(), Problem> {
+    fn take_too_large(&mut self, line: u64, chunk: &mut Chunk) -> Result<(), Problem> {
         self.check_count()?;
         let index = self.num_events;
         self.num_events += 1;
         let detail = format!("allowed are {} bytes", self.ingest.limits.max_event);
-        self.reject(index, line, EventFault::new(FaultReason::TooLarge, "$", detail), piece);
+        self.reject(index, line, EventFault::new(FaultReason::TooLarge, "$", detail), chunk);
         Ok(())
     }
 
@@ -284,7 +271,7 @@ impl<'a> Request<'a> {
         let limits = &self.ingest.limits;
         let problem = if self.num_events >= limits.max_events {
             Problem::new(Kind::TooManyEvents, format!("allowed are {}", limits.max_events))
-        } else if self.tally.items.len() >= limits.max_listed {
+        } else if self.summary.items.len() >= limits.max_listed {
             Problem::new(Kind::TooManyRejected, format!("{} events were refused or there twice", limits.max_listed))
         } else {
             return Ok(());
@@ -292,28 +279,28 @@ impl<'a> Request<'a> {
         Err(problem)
     }
 
-    fn reject(&mut self, index: u32, line: u64, fault: EventFault, piece: &mut Piece) {
-        piece.decide(Outcome::Rejected(RejectReason::from(fault.reason)));
+    fn reject(&mut self, index: u32, line: u64, fault: EventFault, chunk: &mut Chunk) {
+        chunk.decide(Outcome::Rejected(RejectReason::from(fault.reason)));
         if self.splitter.is_single() {
             self.single = Some((line, fault.clone()));
         }
-        self.tally.reject(index, line, fault);
+        self.summary.reject(index, line, fault);
     }
 
-    /// Room for the next piece. A request that has pieces on their way waits for those first.
-    async fn new_piece(&mut self, body: &Body<'_>) -> Result<Piece, Problem> {
+    /// Room for the next chunk. A request that has chunks on their way waits for those first.
+    async fn new_chunk(&mut self, body: &Body<'_>) -> Result<Chunk, Problem> {
         let limits = &self.ingest.limits;
         let num_bytes = body.at_most().saturating_add(self.buffer.len() as u64);
-        let weight = RECORDS_AND_JSON * num_bytes.min((limits.piece + limits.max_event) as u64) + PIECE_OVERHEAD;
+        let weight = RECORDS_AND_JSON * num_bytes.min((limits.piece + limits.max_event) as u64) + CHUNK_OVERHEAD;
         let memory = self.make_room(weight).await?;
-        Ok(Piece::new(self.num_events, memory))
+        Ok(Chunk::new(self.num_events, memory))
     }
 
     /// Holds so many bytes until the answer, and those of the events that are remembered.
     async fn hold(&mut self, num_bytes: u64) -> Result<(), Problem> {
         let wanted = num_bytes + REMEMBERED_BYTES * self.seen.len() as u64;
         if wanted > self.num_held {
-            let more = (wanted - self.num_held).max(PIECE_OVERHEAD);
+            let more = (wanted - self.num_held).max(CHUNK_OVERHEAD);
             let memory = self.make_room(more).await?;
             self.held.push(memory);
             self.num_held += more;
@@ -331,22 +318,22 @@ impl<'a> Request<'a> {
         }
     }
 
-    async fn send(&mut self, piece: Piece) {
-        if piece.is_empty() {
+    async fn send(&mut self, chunk: Chunk) {
+        if chunk.is_empty() {
             return;
         }
         while self.sent.len() >= self.ingest.limits.max_pieces {
             self.settle_oldest().await;
         }
-        let sent = piece.send(&self.way).await;
+        let sent = chunk.send(self.route, self.path, &self.ingest.intake).await;
         self.sent.push_back(sent);
     }
 
     async fn settle_oldest(&mut self) {
         if let Some(sent) = self.sent.pop_front() {
-            let (first, num_events) = (sent.first, sent.num_events);
+            let (first, num_events) = (sent.first, sent.num_messages);
             let receipt = sent.receipt().await;
-            self.tally.settle(first, num_events, &receipt);
+            self.summary.settle(first, num_events, &receipt);
         }
     }
 
@@ -355,25 +342,25 @@ impl<'a> Request<'a> {
         while !self.sent.is_empty() {
             self.settle_oldest().await;
         }
-        let mut tally = self.tally;
-        tally.finish();
+        let mut summary = self.summary;
+        summary.finish();
         if let Err(problem) = outcome {
-            tally.unread_from = Some(self.num_events);
-            return Err(problem.with(&tally));
+            summary.unread_from = Some(self.num_events);
+            return Err(problem.with(&summary));
         }
         if let Some((line, EventFault { reason, path, detail })) = self.single {
             let kind = if reason == FaultReason::TooLarge { Kind::TooLarge } else { Kind::Rejected };
             return Err(Problem::new(kind, detail).at(reason.name(), Some(path), line));
         }
-        if tally.retry_later > 0 {
-            let retry_after = Duration::from_millis(self.way.retry_after_ms.into());
+        if summary.retry_later > 0 {
+            let retry_after = Duration::from_millis(self.ingest.intake.retry_ms().into());
             let detail = "send the request again, or those of its events that are listed as retry_later";
-            return Err(Problem::new(Kind::NotConfirmed, detail).retry_after(retry_after).with(&tally));
+            return Err(Problem::new(Kind::NotConfirmed, detail).retry_after(retry_after).with(&summary));
         }
-        if tally.accepted == 0 && tally.rejected > 0 {
-            let detail = format!("{} events were refused", tally.rejected);
-            return Err(Problem::new(Kind::Rejected, detail).with(&tally));
+        if summary.accepted == 0 && summary.rejected > 0 {
+            let detail = format!("{} events were refused", summary.rejected);
+            return Err(Problem::new(Kind::Rejected, detail).with(&summary));
         }
-        Ok(HttpResponse::Ok().json(tally))
+        Ok(HttpResponse::Ok().json(summary))
     }
 }

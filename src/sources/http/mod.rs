@@ -2,25 +2,24 @@
 //! text.
 //!
 //! A request is worked on where it was accepted: `body` reads and unpacks it, `codec::json` makes records of it, and
-//! `piece` hands them to the producers. Each piece of a body has a ticket as a package has; the answer is made of the
+//! [`Intake`] takes them, chunk by chunk. Each chunk of a body has a ticket as a package has; the answer is made of the
 //! receipts, so it says "accepted" of nothing that is not durable.
 
 mod access;
 mod body;
+mod body_deadline;
 mod events;
 mod headers;
 mod inflate;
 mod openapi;
 mod packages;
-mod patience;
-mod piece;
 mod snappy;
-mod tally;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use std::net::TcpListener;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
@@ -29,19 +28,19 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
 use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
+use futures_util::future::BoxFuture;
 
-use crate::actors::connection::Edge;
-use crate::actors::decoder::DecoderParts;
 use crate::config;
 use crate::credentials::CurrentCredentials;
 use crate::flow::clock::Trust;
 use crate::flow::credit::{Credit, Credits};
-use crate::flow::memory::{Reserved, retry_delay};
-use crate::http::link::Times;
+use crate::flow::memory::Reserved;
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::http::refusal::{no_such_path, only, readable, refuse};
 use crate::http::server::{self, Serving};
-use crate::supervision::jitter;
+use crate::http::transport::Times;
+use crate::intake::{Closed, Intake, Path};
+use crate::sources::Source;
 use crate::telemetry::Recorder;
 use crate::tls::ServerTls;
 
@@ -75,10 +74,7 @@ pub struct IngestLimits {
 /// What all requests share.
 pub struct Ingest {
     limits: IngestLimits,
-    /// Layouts, the way into the log, and the limits of event times.
-    parts: Arc<DecoderParts>,
-    /// The way of packages, and the budget of memory.
-    edge: Arc<Edge>,
+    intake: Arc<Intake>,
     credentials: CurrentCredentials,
     /// One for each request that is worked on.
     requests: Credits,
@@ -88,67 +84,42 @@ pub struct Ingest {
     acknowledge: Recorder,
 }
 
-/// HTTP ingest from the first moment of a start: until the way into the log is there, it says when to come again.
-pub struct Entrance {
-    edge: Arc<Edge>,
-    ingest: OnceLock<Ingest>,
-}
-
-// === impl Entrance ===
-
-impl Entrance {
-    /// Nobody is let in before [`Entrance::open`].
-    pub fn new(edge: Arc<Edge>) -> Self {
-        Self { edge, ingest: OnceLock::new() }
-    }
-
-    /// Lets requests in.
-    pub fn open(&self, ingest: Ingest) {
-        let is_first = self.ingest.set(ingest).is_ok();
-        assert!(is_first, "the entrance was opened before");
-    }
-
-    async fn ingest(&self) -> Result<&Ingest, Problem> {
-        self.edge.opening().await;
-        let why = match (self.edge.not_open(), self.ingest.get()) {
-            (None, Some(ingest)) => return Ok(ingest),
-            (why, _) => why.unwrap_or_else(|| "the server is starting".to_owned()),
-        };
-        let delay = Duration::from_millis(self.edge.after_start_ms().into());
-        Err(Problem::new(Kind::Starting, why).retry_after(delay))
-    }
+/// HTTP ingest as a source.
+pub struct HttpIngest {
+    server: ServerHandle,
 }
 
 // === impl Ingest ===
 
 impl Ingest {
-    /// Takes in what finds room with the edge, and hands it to the producers that the decoders know.
-    pub fn new(
-        limits: IngestLimits,
-        parts: Arc<DecoderParts>,
-        edge: Arc<Edge>,
-        credentials: CurrentCredentials,
-    ) -> Self {
+    /// Hands what clients with these credentials send to intake.
+    pub fn new(limits: IngestLimits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
         let requests = Credits::new(limits.max_requests);
-        let acknowledge = parts.telemetry.acknowledge.recorder();
+        let acknowledge = intake.telemetry.acknowledge.recorder();
         let held_back = Credits::new(MAX_HELD_BACK);
-        Self { limits, parts, edge, credentials, requests, held_back, acknowledge }
+        Self { limits, intake, credentials, requests, held_back, acknowledge }
+    }
+
+    /// The way into the log; until there is one, requests are told when to come again.
+    async fn path(&self) -> Result<&Arc<Path>, Problem> {
+        let closed = |Closed { reason, retry_after }| Problem::new(Kind::Starting, reason).retry_after(retry_after);
+        self.intake.path().await.map_err(closed)
     }
 
     /// Lets a request be worked on, unless there are too many.
     fn admit(&self) -> Result<Credit, Problem> {
         self.requests.try_take().ok_or_else(|| {
             let detail = format!("{} are under way", self.limits.max_requests);
-            Problem::new(Kind::Busy, detail).retry_after(self.retry_delay())
+            Problem::new(Kind::Busy, detail).retry_after(self.intake.retry_delay())
         })
     }
 
     /// How far this machine's clock can be believed; nothing is taken in while it is wrong.
     fn trust(&self, received_at_us: u64, now: Instant) -> Result<Trust, Problem> {
-        match self.parts.clock.load().trust(received_at_us / 1000, now) {
+        match self.intake.trust(received_at_us, now) {
             Trust::Wrong => {
                 let problem = Problem::new(Kind::NotConfirmed, "this server's clock is wrong: send the request again");
-                Err(problem.retry_after(self.retry_delay()))
+                Err(problem.retry_after(self.intake.retry_delay()))
             }
             trust => Ok(trust),
         }
@@ -156,27 +127,37 @@ impl Ingest {
 
     /// Room in memory for what is about to be read.
     fn make_room(&self, num_bytes: u64) -> Result<Reserved, Problem> {
-        self.edge.memory.try_reserve(num_bytes).ok_or_else(|| {
-            Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(self.retry_delay())
-        })
-    }
-
-    /// How long a client is to stay away; spread, so that those who were sent away together do not come back together.
-    fn retry_delay(&self) -> Duration {
-        retry_delay(self.edge.limits().retry_delay, self.edge.memory.pressure(), jitter())
+        self.intake.memory.try_reserve(num_bytes).ok_or_else(|| no_memory(self.intake.retry_delay()))
     }
 }
 
-/// Serves HTTP ingest on an open socket, in HTTP/1.1 and HTTP/2, with TLS if there is any, until the handle stops it.
+/// There is no room in memory for as long as this.
+fn no_memory(retry_after: Duration) -> Problem {
+    Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(retry_after)
+}
+
+// === impl HttpIngest ===
+
+impl Source for HttpIngest {
+    fn senders(&self) -> &'static str {
+        "requests"
+    }
+
+    fn close(&self, is_graceful: bool) -> BoxFuture<'static, ()> {
+        Box::pin(self.server.stop(is_graceful))
+    }
+}
+
+/// Serves HTTP ingest on an open socket, in HTTP/1.1 and HTTP/2, with TLS if there is any, until it is closed.
 pub fn serve(
     listener: TcpListener,
     tls: Option<&Arc<ServerTls>>,
-    entrance: Arc<Entrance>,
+    ingest: Ingest,
     config: &config::Ingest,
     num_threads: usize,
     drain_timeout: Duration,
-) -> std::io::Result<ServerHandle> {
-    let entrance = web::Data::from(entrance);
+) -> std::io::Result<HttpIngest> {
+    let ingest = web::Data::new(ingest);
     let origins = config.cors_origins.clone();
     let serving = Serving {
         num_threads,
@@ -184,9 +165,9 @@ pub fn serve(
         times: Times { head: config.head_timeout, idle: config.idle_timeout },
         drain_timeout,
     };
-    server::serve(listener, tls, serving, move || {
+    let server = server::serve(listener, tls, serving, move || {
         App::new()
-            .app_data(entrance.clone())
+            .app_data(ingest.clone())
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .wrap(Condition::new(
                 !origins.is_empty(),
@@ -197,7 +178,8 @@ pub fn serve(
             .service(only("POST", web::resource("/v1/packages").route(web::post().to(packages::post))))
             .service(readable("/openapi.json", openapi::get))
             .default_service(web::to(not_found))
-    })
+    })?;
+    Ok(HttpIngest { server })
 }
 
 async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 };
 
 use super::packages::{PACKAGE, RECEIPT};
-use super::{DEVICE_HEADER, Entrance, IDEMPOTENCY_HEADER};
+use super::{DEVICE_HEADER, IDEMPOTENCY_HEADER, Ingest};
 use crate::codec::json::event_schema;
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::schema::{Catalog, MessageType};
@@ -19,8 +19,8 @@ use crate::schema::{Catalog, MessageType};
 const BEARER: &str = "bearer";
 
 /// Describes the service.
-pub(super) async fn get(entrance: web::Data<Entrance>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(document(&entrance.ingest().await?.parts.rules.load().catalog)))
+pub(super) async fn get(ingest: web::Data<Ingest>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(document(&ingest.path().await?.rules.load().catalog)))
 }
 
 /// The document for these types.

@@ -1,6 +1,5 @@
 //! `POST /v1/packages`: a package as devices send it, in a request.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -12,11 +11,10 @@ use tokio::sync::oneshot;
 use super::body::Body;
 use super::headers::{essence, media_type};
 use super::inflate::Coding;
-use super::tally::Tally;
-use super::{Entrance, refuse};
-use crate::actors::decoder::Decode;
+use super::summary::Summary;
+use super::{Ingest, no_memory, refuse};
 use crate::http::problem::{Kind, Problem};
-use crate::intake::ticket::{ReplyTo, Waiting};
+use crate::intake::{NoRoom, Package};
 use crate::protocol::frame::Frame;
 use crate::protocol::receipt::{Outcome, Receipt, Verdict};
 use crate::telemetry::now_us;
@@ -27,30 +25,26 @@ pub(super) const PACKAGE: &str = "application/vnd.surgetank.package";
 pub(super) const RECEIPT: &str = "application/vnd.surgetank.receipt";
 
 /// Takes a package in.
-pub(super) async fn post(
-    entrance: web::Data<Entrance>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-) -> HttpResponse {
-    match take(&entrance, &request, &mut payload).await {
+pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
+    match take(&ingest, &request, &mut payload).await {
         Ok(answer) => answer,
         Err(problem) => refuse(&request, payload, &problem).await,
     }
 }
 
-async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
+async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {
     let since = Instant::now();
-    let ingest = entrance.ingest().await?;
-    let (device_id, meter) = ingest.admit_package(request).await?;
+    let path = ingest.path().await?;
+    let (device_id, meter) = ingest.admit_package(path, request).await?;
     if !media_type(request)?.eq_ignore_ascii_case(PACKAGE) {
         return Err(Problem::new(Kind::MediaType, format!("taken is {PACKAGE}")));
     }
-    let (edge, limits) = (&ingest.edge, ingest.edge.limits());
-    let mut body = Body::new(request, payload, meter, &ingest.limits, limits.max_package as usize)?;
+    let (intake, limits) = (&ingest.intake, ingest.intake.limits());
+    let mut body = Body::new(request, payload, meter, &ingest.limits, limits.package.max_bytes)?;
     if body.coding() != Coding::Identity {
         return Err(Problem::new(Kind::Encoding, "a package is compressed already"));
     }
-    let max_block = limits.max_frame as usize;
+    let max_block = limits.max_block;
     if body.at_most() > max_block as u64 && body.is_declared() {
         return Err(too_large(max_block));
     }
@@ -67,28 +61,17 @@ async fn take(entrance: &Entrance, request: &HttpRequest, payload: &mut web::Pay
     // Without a length told, there was room for the largest; from here on only what came is counted.
     block.shrink_to_fit();
 
-    let full = |retry_ms: u32| {
-        let delay = Duration::from_millis(retry_ms.into());
-        Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(delay)
-    };
-    let memory = edge.make_room(&block, limits.of_package()).map_err(full)?;
-    let decoder = edge.decoder_of(&device_id);
-    let credit = decoder
-        .credits()
-        .take_within(ingest.parts.max_wait)
-        .await
-        .ok_or_else(|| Problem::new(Kind::Busy, "the decoders are busy").retry_after(ingest.retry_delay()))?;
+    let memory = intake.reserve(&block, limits.package).map_err(no_memory)?;
     let (answer, receipt) = oneshot::channel();
-    let reply_to = ReplyTo {
-        waiting: Waiting::Request(answer),
-        package_id: 0,
-        memory,
-        retry_after_ms: edge.retry_ms(),
-        telemetry: Arc::clone(&edge.telemetry),
-    };
-    decoder.send(Decode::new(device_id, block.into(), limits.of_package(), now_us(), reply_to, credit));
-    // The ticket always answers; if that ever changed, sending again is the only safe advice.
-    let receipt = receipt.await.unwrap_or_else(|_| Receipt::retry_later(0, 0));
+    let package =
+        Package { device_id, id: 0, block: block.into(), limits: limits.package, received_at_us: now_us(), memory };
+    // A client that left needs no receipt.
+    let answer = Box::new(move |receipt| drop(answer.send(receipt)));
+    intake
+        .take_package(package, Some(path.max_wait), answer)
+        .await
+        .map_err(|NoRoom| Problem::new(Kind::Busy, "the decoders are busy").retry_after(intake.retry_delay()))?;
+    let Ok(receipt) = receipt.await else { unreachable!("a ticket always answers") };
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
     let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
     let is_receipt = |range: &str| essence(range).eq_ignore_ascii_case(RECEIPT);
@@ -141,16 +124,16 @@ fn as_json(receipt: &Receipt) -> Result<HttpResponse, Problem> {
             Err(Problem::new(Kind::NotConfirmed, "send the package again").retry_after(retry_after))
         }
         Verdict::PerMessage { num_messages, .. } => {
-            let tally = Tally::of_package(receipt, *num_messages);
-            if tally.retry_later > 0 {
+            let summary = Summary::of_package(receipt, *num_messages);
+            if summary.retry_later > 0 {
                 let detail = "send the package again, or those of its messages that are listed as retry_later";
-                return Err(Problem::new(Kind::NotConfirmed, detail).retry_after(retry_after).with(&tally));
+                return Err(Problem::new(Kind::NotConfirmed, detail).retry_after(retry_after).with(&summary));
             }
             if is_refused(receipt, *num_messages) {
-                let detail = format!("{} messages were refused; they are kept as dead letters", tally.rejected);
-                return Err(Problem::new(Kind::Rejected, detail).with(&tally));
+                let detail = format!("{} messages were refused; they are kept as dead letters", summary.rejected);
+                return Err(Problem::new(Kind::Rejected, detail).with(&summary));
             }
-            Ok(HttpResponse::Ok().json(tally))
+            Ok(HttpResponse::Ok().json(summary))
         }
     }
 }

@@ -1,13 +1,13 @@
-//! From the config to what the doorkeeper decides by.
+//! From the config to what admission control decides by.
 
-use crate::actors::doorkeeper::DoorkeeperLimits;
 use crate::config::Limits;
 use crate::flow::addresses::AddressLimits;
 use crate::flow::pace::Pace;
 use crate::flow::rate::{PackageRates, Rate};
+use crate::intake::admission::AdmissionLimits;
 
-pub(super) fn limits(config: &Limits) -> DoorkeeperLimits {
-    DoorkeeperLimits {
+pub(super) fn limits(config: &Limits) -> AdmissionLimits {
+    AdmissionLimits {
         address: AddressLimits {
             connections: config.address_connections.get(),
             rates: PackageRates {

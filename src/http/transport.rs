@@ -1,7 +1,7 @@
 //! A client's connection, below HTTP: ends it when a head of HTTP/1.1 does not come, and gives a body to the answers that
 //! the library makes before any of our code sees a request.
 //!
-//! The library has a time limit for the first head of a connection only. Whether a head is waited for is told by [`Talk`],
+//! The library has a time limit for the first head of a connection only. Whether a head is waited for is told by [`Exchange`],
 //! which requests report to; of HTTP/2 nothing is asked here, since the library pings its clients.
 
 use std::cell::Cell;
@@ -29,7 +29,7 @@ pub struct Times {
 
 /// What is waited for on a connection.
 #[derive(Debug)]
-pub struct Talk {
+pub struct Exchange {
     times: Times,
     stage: Cell<Stage>,
 }
@@ -45,18 +45,18 @@ enum Stage {
 }
 
 /// See the module.
-pub struct Link<T> {
+pub struct Transport<T> {
     io: T,
     /// `None`: HTTP/2.
-    talk: Option<Rc<Talk>>,
+    exchange: Option<Rc<Exchange>>,
     look: Pin<Box<Sleep>>,
     /// An answer that is sent in place of one without a body.
     words: Bytes,
 }
 
-// === impl Talk ===
+// === impl Exchange ===
 
-impl Talk {
+impl Exchange {
     fn new(now: Instant, times: Times) -> Self {
         Self { times, stage: Cell::new(Stage::Head(now + times.head)) }
     }
@@ -94,40 +94,40 @@ impl Talk {
     }
 }
 
-// === impl Link ===
+// === impl Transport ===
 
-impl<T> Link<T> {
+impl<T> Transport<T> {
     /// A connection that begins now.
     pub fn new(io: T, protocol: Protocol, times: Times) -> Self {
         let now = Instant::now();
-        let talk = (protocol == Protocol::Http1).then(|| Rc::new(Talk::new(now, times)));
-        Self { io, talk, look: Box::pin(sleep_until((now + times.head).into())), words: Bytes::new() }
+        let exchange = (protocol == Protocol::Http1).then(|| Rc::new(Exchange::new(now, times)));
+        Self { io, exchange, look: Box::pin(sleep_until((now + times.head).into())), words: Bytes::new() }
     }
 
     /// For its requests to report to.
-    pub fn talk(&self) -> Option<Rc<Talk>> {
-        self.talk.clone()
+    pub fn exchange(&self) -> Option<Rc<Exchange>> {
+        self.exchange.clone()
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = Pin::new(&mut this.io).poll_read(context, buffer);
-        let Some(talk) = &this.talk else { return read };
+        let Some(exchange) = &this.exchange else { return read };
         if read.is_ready() {
             // The clock is not read for each piece of a body.
-            if talk.is_idle() {
-                talk.on_bytes(Instant::now());
+            if exchange.is_idle() {
+                exchange.on_bytes(Instant::now());
             }
             return read;
         }
         ready!(this.look.as_mut().poll(context));
-        while let Some(look) = talk.next_look(Instant::now()) {
+        while let Some(look) = exchange.next_look(Instant::now()) {
             this.look.as_mut().reset(look.into());
             ready!(this.look.as_mut().poll(context));
         }
-        if matches!(talk.stage.get(), Stage::Head(_)) {
+        if matches!(exchange.stage.get(), Stage::Head(_)) {
             let words = answer(&Problem::new(Kind::HeadTooSlow, "the connection kept the server waiting for too long"));
             // A socket to which nothing was sent has room; if not, its end says enough.
             if Pin::new(&mut this.io).poll_write(context, &words).is_ready() {
@@ -139,11 +139,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Link<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.words.is_empty() {
-            match this.talk.as_ref().and_then(|_| wordless(bytes)) {
+            match this.exchange.as_ref().and_then(|_| wordless(bytes)) {
                 Some(problem) => this.words = answer(&problem),
                 None => return Pin::new(&mut this.io).poll_write(context, bytes),
             }
@@ -159,7 +159,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Link<T> {
 
     /// Only for HTTP/2; of HTTP/1.1 the library writes one buffer at a time.
     fn is_write_vectored(&self) -> bool {
-        self.talk.is_none() && self.io.is_write_vectored()
+        self.exchange.is_none() && self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -212,19 +212,19 @@ mod tests {
     #[test]
     fn test_only_a_head_that_has_begun_is_waited_for_with_little_patience() {
         let start = Instant::now();
-        let talk = Talk::new(start, TIMES);
-        assert_eq!(talk.next_look(start + 4 * SECOND), Some(start + 5 * SECOND));
-        talk.on_bytes(start + 4 * SECOND);
-        assert_eq!(talk.next_look(start + 5 * SECOND), None, "a byte is no head");
-        talk.begin();
-        talk.on_bytes(start + 5 * SECOND);
-        assert_eq!(talk.next_look(start + 500 * SECOND), Some(start + 505 * SECOND), "we are not waiting");
-        talk.end(start + 500 * SECOND);
-        assert_eq!(talk.next_look(start + 574 * SECOND), Some(start + 579 * SECOND));
-        assert_eq!(talk.next_look(start + 580 * SECOND), None);
-        talk.on_bytes(start + 560 * SECOND);
-        talk.on_bytes(start + 564 * SECOND);
-        assert_eq!(talk.next_look(start + 565 * SECOND), None);
+        let exchange = Exchange::new(start, TIMES);
+        assert_eq!(exchange.next_look(start + 4 * SECOND), Some(start + 5 * SECOND));
+        exchange.on_bytes(start + 4 * SECOND);
+        assert_eq!(exchange.next_look(start + 5 * SECOND), None, "a byte is no head");
+        exchange.begin();
+        exchange.on_bytes(start + 5 * SECOND);
+        assert_eq!(exchange.next_look(start + 500 * SECOND), Some(start + 505 * SECOND), "we are not waiting");
+        exchange.end(start + 500 * SECOND);
+        assert_eq!(exchange.next_look(start + 574 * SECOND), Some(start + 579 * SECOND));
+        assert_eq!(exchange.next_look(start + 580 * SECOND), None);
+        exchange.on_bytes(start + 560 * SECOND);
+        exchange.on_bytes(start + 564 * SECOND);
+        assert_eq!(exchange.next_look(start + 565 * SECOND), None);
     }
 
     #[test]

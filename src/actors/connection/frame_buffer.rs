@@ -10,16 +10,16 @@ use crate::protocol::frame::{self, Frame, FrameError};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(super) struct FrameBuffer {
     buffer: BytesMut,
     /// Bytes of memory behind the buffer, and behind the frames that were taken out of it since it began.
     num_allocated: usize,
     has_given: bool,
 }
 
-// === impl Inbox ===
+// === impl FrameBuffer ===
 
-impl Inbox {
+impl FrameBuffer {
     /// The next frame, if all of it is there.
     pub(super) fn take_frame(&mut self, limit: usize) -> Result<Option<Frame>, FrameError> {
         if !self.has_given {
@@ -71,17 +71,17 @@ mod tests {
         bytes
     }
 
-    /// An inbox in which these bytes arrived in pieces, as they do from a socket.
-    fn inbox(bytes: &[u8]) -> Inbox {
-        let mut inbox = Inbox::default();
+    /// A buffer in which these bytes arrived in pieces, as they do from a socket.
+    fn frame_buffer(bytes: &[u8]) -> FrameBuffer {
+        let mut frame_buffer = FrameBuffer::default();
         for piece in bytes.chunks(1 << 16) {
-            inbox.buffer().extend_from_slice(piece);
+            frame_buffer.buffer().extend_from_slice(piece);
         }
-        inbox
+        frame_buffer
     }
 
-    fn block(inbox: &mut Inbox) -> Bytes {
-        match inbox.take_frame(LIMIT).unwrap() {
+    fn block(frame_buffer: &mut FrameBuffer) -> Bytes {
+        match frame_buffer.take_frame(LIMIT).unwrap() {
             Some(Frame::Package(package)) => package.block,
             other => panic!("instead of a package: {other:?}"),
         }
@@ -89,22 +89,22 @@ mod tests {
 
     #[test]
     fn test_a_byte_behind_a_giant_frame_does_not_keep_its_memory() {
-        let mut inbox = inbox(&[&package(1 << 20)[..], &[0]].concat());
-        assert!(inbox.num_held() > 1 << 20);
-        assert_eq!(block(&mut inbox).len(), 1 << 20);
-        assert!(inbox.take_frame(LIMIT).unwrap().is_none());
-        inbox.tidy();
-        assert_eq!((inbox.num_bytes(), inbox.num_held()), (1, 1));
+        let mut frame_buffer = frame_buffer(&[&package(1 << 20)[..], &[0]].concat());
+        assert!(frame_buffer.num_held() > 1 << 20);
+        assert_eq!(block(&mut frame_buffer).len(), 1 << 20);
+        assert!(frame_buffer.take_frame(LIMIT).unwrap().is_none());
+        frame_buffer.tidy();
+        assert_eq!((frame_buffer.num_bytes(), frame_buffer.num_held()), (1, 1));
         // It is the begin of the next one all the same.
-        inbox.buffer().extend_from_slice(&package(3)[1..]);
-        assert_eq!(block(&mut inbox), &[7; 3][..]);
-        inbox.tidy();
-        assert_eq!(inbox.num_held(), 0);
+        frame_buffer.buffer().extend_from_slice(&package(3)[1..]);
+        assert_eq!(block(&mut frame_buffer), &[7; 3][..]);
+        frame_buffer.tidy();
+        assert_eq!(frame_buffer.num_held(), 0);
     }
 
     #[test]
     fn test_a_small_package_does_not_keep_what_came_with_it() {
-        let mut crowded = inbox(&package(100).repeat(600));
+        let mut crowded = frame_buffer(&package(100).repeat(600));
         let first = block(&mut crowded);
         let range = crowded.buffer.as_ptr_range();
         let allocation = range.start as usize - 200..range.end as usize;
@@ -116,17 +116,17 @@ mod tests {
 
     #[test]
     fn test_a_package_that_fills_its_buffer_is_not_copied() {
-        let mut alone = inbox(&package(50_000));
+        let mut alone = frame_buffer(&package(50_000));
         let start = alone.buffer.as_ptr() as usize;
         assert_eq!(block(&mut alone).as_ptr() as usize, start + 9);
     }
 
     #[test]
     fn test_what_has_begun_stays_where_it_is() {
-        let mut inbox = inbox(&package(1 << 20)[..500_000]);
-        let held = inbox.num_held();
-        assert!(inbox.take_frame(LIMIT).unwrap().is_none());
-        inbox.tidy();
-        assert_eq!((inbox.num_bytes(), inbox.num_held()), (500_000, held));
+        let mut frame_buffer = frame_buffer(&package(1 << 20)[..500_000]);
+        let held = frame_buffer.num_held();
+        assert!(frame_buffer.take_frame(LIMIT).unwrap().is_none());
+        frame_buffer.tidy();
+        assert_eq!((frame_buffer.num_bytes(), frame_buffer.num_held()), (500_000, held));
     }
 }

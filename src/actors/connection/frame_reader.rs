@@ -8,19 +8,19 @@ use std::time::Instant;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
-use super::inbox::Inbox;
-use super::wire::{Wire, WireError};
-use crate::actors::doorkeeper::Doorkeeper;
+use super::frame_buffer::FrameBuffer;
+use super::framed::{Framed, FramedError};
 use crate::flow::pace::Pace;
 use crate::flow::pool::Held;
+use crate::intake::admission::AdmissionControl;
 use crate::protocol::frame::{Frame, FrameError};
 
 /// Bytes of an incomplete frame that every connection may have, also when the pool is used up: most packages fit.
 const FREE_BYTES: usize = 16 * 1024;
 
 /// Reads the frames of one connection.
-pub(super) struct Reading {
-    inbox: Inbox,
+pub(super) struct FrameReader {
+    frame_buffer: FrameBuffer,
     held: Held,
     pace: Pace,
 }
@@ -42,24 +42,24 @@ pub(super) enum ReadError {
     NoRoom,
     /// The connection has ended.
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Framed(#[from] FramedError),
     /// The other side does not speak the protocol.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
-// === impl Reading ===
+// === impl FrameReader ===
 
-impl Reading {
-    pub(super) fn new(doorkeeper: &Doorkeeper) -> Self {
-        Self { inbox: Inbox::default(), held: doorkeeper.frame_buffer(), pace: doorkeeper.pace() }
+impl FrameReader {
+    pub(super) fn new(admission: &AdmissionControl) -> Self {
+        Self { frame_buffer: FrameBuffer::default(), held: admission.frame_buffer(), pace: admission.pace() }
     }
 
     /// The next frame. `silent_until` is how long the connection may be silent before it begins, and how long the other side
     /// may take to read what it was sent before.
     pub(super) async fn next_frame(
         &mut self,
-        wire: &Wire,
+        framed: &Framed,
         limit: usize,
         silent_until: Instant,
     ) -> Result<Frame, ReadError> {
@@ -68,14 +68,14 @@ impl Reading {
         consume_budget().await;
         let (mut arrival, mut num_counted) = (None, 0);
         loop {
-            timeout_at(silent_until.into(), wire.is_heard()).await.map_err(|_| ReadError::NotHeard)??;
-            if let Some(frame) = self.inbox.take_frame(limit)? {
+            timeout_at(silent_until.into(), framed.is_heard()).await.map_err(|_| ReadError::NotHeard)??;
+            if let Some(frame) = self.frame_buffer.take_frame(limit)? {
                 let _ = self.held.hold(0);
                 return Ok(frame);
             }
-            self.inbox.tidy();
-            let num_bytes = self.inbox.num_bytes();
-            if !self.held.hold(self.inbox.num_held().saturating_sub(FREE_BYTES) as u64) {
+            self.frame_buffer.tidy();
+            let num_bytes = self.frame_buffer.num_bytes();
+            if !self.held.hold(self.frame_buffer.num_held().saturating_sub(FREE_BYTES) as u64) {
                 return Err(ReadError::NoRoom);
             }
             let (deadline, too_late) = if num_bytes == 0 {
@@ -87,7 +87,7 @@ impl Reading {
                 num_counted = num_bytes;
                 (arrival.late_at(), ReadError::TooSlow)
             };
-            timeout_at(deadline.into(), wire.read_into(self.inbox.buffer())).await.map_err(|_| too_late)??;
+            timeout_at(deadline.into(), framed.read_into(self.frame_buffer.buffer())).await.map_err(|_| too_late)??;
         }
     }
 }
@@ -102,16 +102,16 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
-    use super::super::wire::tests::connected;
+    use super::super::framed::tests::connected;
     use super::*;
-    use crate::actors::doorkeeper::tests::doorkeeper;
+    use crate::intake::admission::tests::admission;
 
     /// So many that the system keeps all of them before any is read.
     const NUM_PINGS: u64 = 4_000;
 
     #[tokio::test]
     async fn test_who_sends_without_a_pause_takes_turns_with_others() {
-        let (wire, mut device) = connected().await;
+        let (framed, mut device) = connected().await;
         let mut pings = BytesMut::new();
         (0..NUM_PINGS).for_each(|nonce| Frame::Ping { nonce }.encode(&mut pings));
         let num_turns = Rc::new(Cell::new(0));
@@ -127,10 +127,10 @@ mod tests {
                 spawn_local(async move { device.write_all(&pings).await.unwrap() }).await.unwrap();
                 num_turns.set(0);
                 let reads = spawn_local(async move {
-                    let mut reading = Reading::new(&doorkeeper());
+                    let mut reader = FrameReader::new(&admission());
                     let silent_until = Instant::now() + Duration::from_secs(60);
                     for _ in 0..NUM_PINGS {
-                        reading.next_frame(&wire, 1024, silent_until).await.unwrap();
+                        reader.next_frame(&framed, 1024, silent_until).await.unwrap();
                     }
                 });
                 reads.await.unwrap();

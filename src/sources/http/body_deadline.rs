@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-/// What is left of the patience with one body.
+/// What is left of the time for one body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct BodyDeadline {
     grace: Duration,
     bytes_per_second: u64,
     waited: Duration,
     num_bytes: u64,
 }
 
-// === impl Patience ===
+// === impl BodyDeadline ===
 
-impl Patience {
+impl BodyDeadline {
     /// A body may keep the engine waiting for `grace`, and for the time that its bytes take at `bytes_per_second`.
     pub(super) fn new(grace: Duration, bytes_per_second: u64) -> Self {
         Self { grace, bytes_per_second: bytes_per_second.max(1), waited: Duration::ZERO, num_bytes: 0 }
@@ -41,20 +41,20 @@ mod tests {
 
     #[test]
     fn test_a_byte_now_and_then_does_not_keep_a_request_open() {
-        let mut patience = Patience::new(SECOND * 10, 1000);
+        let mut deadline = BodyDeadline::new(SECOND * 10, 1000);
         for _ in 0..10 {
-            assert!(patience.left() > SECOND / 2);
-            patience.on_bytes(1, SECOND);
+            assert!(deadline.left() > SECOND / 2);
+            deadline.on_bytes(1, SECOND);
         }
-        assert_eq!(patience.left(), Duration::from_millis(10));
+        assert_eq!(deadline.left(), Duration::from_millis(10));
     }
 
     #[test]
     fn test_a_slow_link_has_the_time_that_its_bytes_take() {
-        let mut patience = Patience::new(SECOND * 10, 1000);
+        let mut deadline = BodyDeadline::new(SECOND * 10, 1000);
         for _ in 0..1000 {
-            patience.on_bytes(1100, SECOND);
-            assert!(patience.left() > SECOND * 10);
+            deadline.on_bytes(1100, SECOND);
+            assert!(deadline.left() > SECOND * 10);
         }
     }
 }

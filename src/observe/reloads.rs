@@ -55,7 +55,7 @@ impl Reloads {
     }
 
     /// Notes a config that was taken over; returns its generation.
-    pub(super) fn taken(&self, at_ms: u64, changes: &[String], needs_restart: &[String]) -> u64 {
+    pub fn taken(&self, at_ms: u64, changes: &[String], needs_restart: &[String]) -> u64 {
         let mut record = self.record.write();
         record.generation += u64::from(!changes.is_empty());
         record.last = Some(Attempt { at_ms, outcome: Outcome::Ok { changes: changes.to_vec() } });
@@ -64,7 +64,7 @@ impl Reloads {
     }
 
     /// Notes one that was not.
-    pub(super) fn refused(&self, at_ms: u64, reason: String) {
+    pub fn refused(&self, at_ms: u64, reason: String) {
         self.record.write().last = Some(Attempt { at_ms, outcome: Outcome::Error { reason } });
     }
 }

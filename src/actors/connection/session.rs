@@ -1,21 +1,21 @@
 //! What is said on a connection: Hello and Welcome, then packages, each of which gets its receipt.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use super::Deliver;
 use super::edge::Proof;
-use super::intake::{hold_up, send_back, take_in};
-use super::reading::{ReadError, Reading};
-use super::wire::{Wire, WireError};
+use super::frame_reader::{FrameReader, ReadError};
+use super::framed::{Framed, FramedError};
+use super::packages::{hold_up, send_back, take_in};
 use super::{Edge, EdgeLimits, End};
-use crate::actors::doorkeeper::Visit;
 use crate::credentials::TokenHash;
 use crate::flow::credit::Credits;
-use crate::intake::ticket::Deliver;
+use crate::intake::admission::ConnectionGuard;
+use crate::intake::{Closed, Intake, millis};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::frame::{Frame, HANDSHAKE_FRAME_LIMIT, PackageFrame};
 use crate::protocol::hello::{Hello, Pong};
@@ -24,20 +24,20 @@ use crate::telemetry::now_us;
 
 /// Waits for Hello, and says Welcome.
 pub(super) async fn greet(
-    wire: &Wire,
+    framed: &Framed,
     edge: &Edge,
     limits: &EdgeLimits,
-    reading: &mut Reading,
+    reader: &mut FrameReader,
 ) -> Result<(DeviceId, Proof), End> {
-    edge.opening().await;
+    let opening = edge.intake.path().await;
     // Through TLS nothing is heard before its handshake, which has ended when Hello is there.
-    if !wire.is_secure()
-        && let Some(why) = edge.not_open()
+    if !framed.is_secure()
+        && let Err(closed) = opening
     {
-        return Err(not_yet(edge, why));
+        return Err(not_yet(closed));
     }
     let until = Instant::now() + limits.hello_timeout;
-    let hello = match timeout_at(until.into(), reading.next_frame(wire, HANDSHAKE_FRAME_LIMIT, until)).await {
+    let hello = match timeout_at(until.into(), reader.next_frame(framed, HANDSHAKE_FRAME_LIMIT, until)).await {
         Err(_) | Ok(Err(ReadError::Silent)) => {
             return Err(later(edge, RefusalReason::HelloTimeout, "no hello in time"));
         }
@@ -45,12 +45,10 @@ pub(super) async fn greet(
         Ok(Ok(_)) => return Err(violation("the first frame must be a hello")),
         Ok(Err(error)) => return Err(end_of(edge, error)),
     };
-    if let Some(why) = edge.not_open() {
-        return Err(not_yet(edge, why));
-    }
+    edge.intake.check_open().map_err(not_yet)?;
     let Hello { device_id, credential } = hello;
     // A certificate stands for the token, and for no other device.
-    let (is_known, proof) = match wire.has_certificate_of(&device_id) {
+    let (is_known, proof) = match framed.has_certificate_of(&device_id) {
         Some(is_known) => (is_known, Proof::Certificate),
         None => {
             let token = TokenHash::of(credential.as_bytes());
@@ -60,14 +58,15 @@ pub(super) async fn greet(
     if !is_known {
         return Err(End::Refuse(RefusalReason::BadCredential, 0, "the credential is not valid".to_owned()));
     }
-    wire.queue(&Frame::Welcome(limits.welcome()));
+    framed.queue(&Frame::Welcome(limits.welcome()));
     Ok((device_id, proof))
 }
 
 /// What a conversation with a device needs.
-pub(super) struct Talk<'a> {
-    pub(super) wire: &'a Wire,
-    pub(super) edge: &'a Arc<Edge>,
+pub(super) struct Session<'a> {
+    pub(super) framed: &'a Framed,
+    pub(super) edge: &'a Edge,
+    pub(super) intake: &'a Intake,
     /// As the device has been told them.
     pub(super) limits: &'a EdgeLimits,
     pub(super) device_id: &'a DeviceId,
@@ -75,30 +74,30 @@ pub(super) struct Talk<'a> {
     pub(super) receipts: &'a Recipient<Deliver>,
 }
 
-// === impl Talk ===
+// === impl Session ===
 
-impl Talk<'_> {
+impl Session<'_> {
     /// Takes frames until either side wants to end it.
-    pub(super) async fn converse(&self, visit: &mut Visit, reading: &mut Reading) -> End {
+    pub(super) async fn converse(&self, guard: &mut ConnectionGuard, reader: &mut FrameReader) -> End {
         let limits = self.limits;
         loop {
             let silent_until = Instant::now() + limits.idle_timeout;
-            let frame = match reading.next_frame(self.wire, limits.max_frame as usize, silent_until).await {
+            let frame = match reader.next_frame(self.framed, limits.max_frame as usize, silent_until).await {
                 Err(error) => return end_of(self.edge, error),
                 Ok(frame) => frame,
             };
             match frame {
                 Frame::Package(package) => {
-                    if let Some(end) = self.on_package(visit, package).await {
+                    if let Some(end) = self.on_package(guard, package).await {
                         return end;
                     }
                 }
                 Frame::Ping { nonce } => {
                     // Also one over the rate is answered.
-                    self.wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
-                    count_as_package(visit).await;
+                    self.framed.queue(&Frame::Pong(Pong { nonce, server_time_ms: now_us() / 1000 }));
+                    count_as_package(guard).await;
                 }
-                Frame::Pong(_) => count_as_package(visit).await,
+                Frame::Pong(_) => count_as_package(guard).await,
                 Frame::Goodbye(_) => return End::Left,
                 Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_) | Frame::Receipt(_) => {
                     return violation("a frame that only opens a connection, or only a server sends");
@@ -107,19 +106,18 @@ impl Talk<'_> {
         }
     }
 
-    async fn on_package(&self, visit: &mut Visit, package: PackageFrame) -> Option<End> {
-        let Self { wire, edge, .. } = self;
+    async fn on_package(&self, guard: &mut ConnectionGuard, package: PackageFrame) -> Option<End> {
         // The credit of a package returns before its receipt is sent, so that only a device that ignores the
         // announced limit finds none here.
         let Some(credit) = self.window.try_take() else {
             let text = format!("more than {} unacknowledged packages", self.limits.max_unacknowledged_packages);
             return Some(End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text));
         };
-        match visit.take_package(package.block.len() as u64) {
-            Ok(()) => take_in(wire, edge, self.limits, self.device_id, credit, self.receipts, package).await,
+        match guard.take_package(package.block.len() as u64) {
+            Ok(()) => take_in(self, credit, package).await,
             Err(wait) => {
                 drop(credit);
-                send_back(wire, edge, package.package_id, wait).await;
+                send_back(self.framed, self.intake, package.package_id, wait).await;
             }
         }
         None
@@ -128,15 +126,15 @@ impl Talk<'_> {
 
 /// Holds a device to the rate of packages with what else it may send at any time: a few that do so without a pause would
 /// take the cores.
-async fn count_as_package(visit: &mut Visit) {
-    if let Err(wait) = visit.take_package(0) {
+async fn count_as_package(guard: &mut ConnectionGuard) {
+    if let Err(wait) = guard.take_package(0) {
         hold_up(wait).await;
     }
 }
 
-/// For who comes before the engine has started.
-fn not_yet(edge: &Edge, why: String) -> End {
-    End::Refuse(RefusalReason::Unavailable, edge.after_start_ms(), why)
+/// For a device that comes before the engine has started.
+fn not_yet(closed: Closed) -> End {
+    End::Refuse(RefusalReason::Unavailable, millis(closed.retry_after), closed.reason)
 }
 
 fn violation(text: &str) -> End {
@@ -145,16 +143,16 @@ fn violation(text: &str) -> End {
 
 /// For a reason that passes: the device may come back.
 pub(super) fn later(edge: &Edge, reason: RefusalReason, text: &str) -> End {
-    End::Refuse(reason, edge.come_back_ms(Duration::ZERO), text.to_owned())
+    End::Refuse(reason, millis(edge.intake.come_back_after(Duration::ZERO)), text.to_owned())
 }
 
 fn end_of(edge: &Edge, error: ReadError) -> End {
     match error {
-        ReadError::Wire(WireError::Tls(error)) => {
+        ReadError::Framed(FramedError::Tls(error)) => {
             debug!(%error, "TLS failed");
             End::NotSecure
         }
-        ReadError::Wire(_) => End::Gone,
+        ReadError::Framed(_) => End::Gone,
         ReadError::Frame(error) => End::Refuse(error.refusal(), 0, error.to_string()),
         ReadError::Silent => later(edge, RefusalReason::IdleTimeout, &error.to_string()),
         ReadError::TooSlow => later(edge, RefusalReason::TooSlow, &error.to_string()),

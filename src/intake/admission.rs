@@ -1,7 +1,8 @@
-//! Doorkeeper: who may come in from which address, and how much each may send. Shared by all that outsiders reach.
+//! Admission control: how many connections an address may have, and how much each device, token and address may send.
+//! Shared by all sources.
 //!
 //! The rules are plain types in [`crate::flow`]; this keeps their state behind a lock that is held for nanoseconds, and
-//! counts whom it has sent away.
+//! counts what was refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ use crate::telemetry::counters::add;
 
 /// What one device and one address may ask for.
 #[derive(Debug, Clone, Copy)]
-pub struct DoorkeeperLimits {
+pub struct AdmissionLimits {
     /// Of one address.
     pub address: AddressLimits,
     /// Of one device.
@@ -37,8 +38,8 @@ pub struct DoorkeeperLimits {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Doorkeeper {
-    limits: ArcSwap<DoorkeeperLimits>,
+pub struct AdmissionControl {
+    limits: ArcSwap<AdmissionLimits>,
     addresses: Mutex<Addresses>,
     /// What is left for each HTTP token, by its name. Names are the operator's, so there are only so many.
     tokens: Mutex<HashMap<String, Allowance>>,
@@ -50,17 +51,17 @@ pub struct Doorkeeper {
     accept_pauses: AtomicU64,
 }
 
-/// A connection that was let in; its drop tells the doorkeeper that it has gone.
+/// A connection that was let in; its drop takes it off the count of its address.
 #[derive(Debug)]
-pub struct Visit {
-    doorkeeper: Arc<Doorkeeper>,
+pub struct ConnectionGuard {
+    admission: Arc<AdmissionControl>,
     network: Network,
     allowance: Allowance,
 }
 
-/// The door at one moment. Counts are since the start.
+/// Admission control at one moment. Counts are since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DoorSnapshot {
+pub struct AdmissionSnapshot {
     /// Addresses with a connection, or with something that they have taken and that has not come back.
     pub addresses: usize,
     /// Bytes of large frames that have begun and are not complete.
@@ -77,11 +78,11 @@ pub struct DoorSnapshot {
     pub accept_pauses: u64,
 }
 
-// === impl Doorkeeper ===
+// === impl AdmissionControl ===
 
-impl Doorkeeper {
+impl AdmissionControl {
     /// Nobody has come yet.
-    pub fn new(limits: DoorkeeperLimits) -> Self {
+    pub fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits),
             addresses: Mutex::new(Addresses::new(limits.address)),
@@ -96,21 +97,21 @@ impl Doorkeeper {
     }
 
     /// Keeps to other limits from now on. A connection keeps the pace that it began with.
-    pub fn set_limits(&self, limits: DoorkeeperLimits) {
+    pub fn set_limits(&self, limits: AdmissionLimits) {
         self.addresses.lock().set_limits(limits.address);
         self.buffers.set_limit(limits.frame_buffers);
         self.limits.store(Arc::new(limits));
     }
 
     /// Lets a connection in, or says why not.
-    pub fn let_in(self: &Arc<Self>, peer: IpAddr) -> Result<Visit, TurnedAway> {
+    pub fn let_in(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionGuard, TurnedAway> {
         let network = Network::from(peer);
         self.addresses.lock().connect(Instant::now(), network)?;
-        Ok(Visit { doorkeeper: Arc::clone(self), network, allowance: Allowance::default() })
+        Ok(ConnectionGuard { admission: Arc::clone(self), network, allowance: Allowance::default() })
     }
 
     /// Takes one HTTP request from what its address and its token (by name, if there is one) may send, or says how long
-    /// none may come. The bytes of its body are told by [`Doorkeeper::note_body`] as they come.
+    /// none may come. The bytes of its body are told by [`AdmissionControl::note_body`] as they come.
     pub fn take_request(&self, peer: IpAddr, token: Option<&str>) -> Result<(), Duration> {
         let limits = self.limits.load();
         let (now, rates) = (Instant::now(), &limits.http_rates);
@@ -173,11 +174,11 @@ impl Doorkeeper {
         self.tokens.lock().retain(|_, left| !left.is_full(now));
     }
 
-    /// The door as it is now.
-    pub fn snapshot(&self) -> DoorSnapshot {
+    /// What was admitted and refused so far.
+    pub fn snapshot(&self) -> AdmissionSnapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refused = RefusalReason::ALL.iter().zip(&self.refused).map(|(reason, count)| (reason.name(), get(count)));
-        DoorSnapshot {
+        AdmissionSnapshot {
             addresses: self.addresses.lock().num_known(),
             frame_buffers_bytes: self.buffers.held_bytes(),
             refused: refused.filter(|(_, count)| *count > 0).collect(),
@@ -197,42 +198,42 @@ impl Doorkeeper {
     }
 }
 
-// === impl Visit ===
+// === impl ConnectionGuard ===
 
-impl Visit {
+impl ConnectionGuard {
     /// Takes one package, or another frame that counts as one, of so many bytes from what the device and its address may send, or says how long none may come.
     pub fn take_package(&mut self, num_bytes: u64) -> Result<(), Duration> {
-        let limits = self.doorkeeper.limits.load();
+        let limits = self.admission.limits.load();
         let (now, rates) = (Instant::now(), &limits.device_rates);
         let wait = self.allowance.wait(now, rates);
         if !wait.is_zero() {
-            add(&self.doorkeeper.over_device_rate, 1);
+            add(&self.admission.over_device_rate, 1);
             return Err(wait);
         }
-        self.doorkeeper.take_of_address(now, self.network, num_bytes)?;
+        self.admission.take_of_address(now, self.network, num_bytes)?;
         self.allowance.take(now, rates, num_bytes)
     }
 
     /// The connection ends, and nobody knows whose it was.
     pub fn attempt_failed(&self) {
-        self.doorkeeper.addresses.lock().attempt_failed(Instant::now(), self.network);
+        self.admission.addresses.lock().attempt_failed(Instant::now(), self.network);
     }
 }
 
-impl Drop for Visit {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.doorkeeper.addresses.lock().disconnect(Instant::now(), self.network);
+        self.admission.addresses.lock().disconnect(Instant::now(), self.network);
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::flow::rate::Rate;
 
     /// One with limits so low that each can be reached.
-    pub(in super::super) fn doorkeeper() -> Arc<Doorkeeper> {
-        Arc::new(Doorkeeper::new(DoorkeeperLimits {
+    pub(crate) fn admission() -> Arc<AdmissionControl> {
+        Arc::new(AdmissionControl::new(AdmissionLimits {
             address: AddressLimits {
                 connections: 2,
                 rates: PackageRates { packages: Rate::per_minute(3), bytes: Rate::per_second(1 << 20) },
@@ -247,75 +248,75 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn test_a_visit_ends_with_its_guard_and_failures_outlive_it() {
-        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
-        let (first, _second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
-        assert_eq!(door.let_in(peer).unwrap_err(), TurnedAway::Connections);
+    fn test_a_connection_ends_with_its_guard_and_failures_outlive_it() {
+        let (control, peer) = (admission(), IpAddr::from([10, 0, 0, 1]));
+        let (first, _second) = (control.let_in(peer).unwrap(), control.let_in(peer).unwrap());
+        assert_eq!(control.let_in(peer).unwrap_err(), TurnedAway::Connections);
         drop(first);
-        let third = door.let_in(peer).unwrap();
+        let third = control.let_in(peer).unwrap();
         third.attempt_failed();
         drop(third);
-        assert!(matches!(door.let_in(peer), Err(TurnedAway::Attempts(_))));
+        assert!(matches!(control.let_in(peer), Err(TurnedAway::Attempts(_))));
     }
 
     #[test]
     fn test_requests_without_a_token_do_not_keep_devices_out() {
-        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
-        assert!(door.request_failed(peer).is_zero());
+        let (control, peer) = (admission(), IpAddr::from([10, 0, 0, 1]));
+        assert!(control.request_failed(peer).is_zero());
         for _ in 0..10 {
-            assert!(!door.request_failed(peer).is_zero());
+            assert!(!control.request_failed(peer).is_zero());
         }
-        assert!(door.let_in(peer).is_ok());
-        assert!(door.take_request(peer, Some("app")).is_ok());
-        assert_eq!(door.snapshot().failed_requests, 11);
+        assert!(control.let_in(peer).is_ok());
+        assert!(control.take_request(peer, Some("app")).is_ok());
+        assert_eq!(control.snapshot().failed_requests, 11);
     }
 
     #[test]
     fn test_packages_are_taken_from_the_device_and_from_its_address() {
-        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
-        let (mut first, mut second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
+        let (control, peer) = (admission(), IpAddr::from([10, 0, 0, 1]));
+        let (mut first, mut second) = (control.let_in(peer).unwrap(), control.let_in(peer).unwrap());
         assert!(first.take_package(1).is_ok() && first.take_package(1).is_ok());
         assert!(first.take_package(1).is_err());
         assert!(second.take_package(1).is_ok());
         assert!(second.take_package(1).is_err());
-        assert!(door.take_request(peer, None).is_err());
-        let seen = door.snapshot();
+        assert!(control.take_request(peer, None).is_err());
+        let seen = control.snapshot();
         assert_eq!((seen.over_device_rate, seen.over_address_rate, seen.addresses), (1, 2, 1));
     }
 
     #[test]
     fn test_other_limits_hold_for_who_is_there_already() {
-        let (door, peer) = (doorkeeper(), IpAddr::from([10, 0, 0, 1]));
-        let (mut first, _second) = (door.let_in(peer).unwrap(), door.let_in(peer).unwrap());
-        let mut frame = door.frame_buffer();
+        let (control, peer) = (admission(), IpAddr::from([10, 0, 0, 1]));
+        let (mut first, _second) = (control.let_in(peer).unwrap(), control.let_in(peer).unwrap());
+        let mut frame = control.frame_buffer();
         assert!(!frame.hold(11));
-        let mut limits = **door.limits.load();
+        let mut limits = **control.limits.load();
         limits.address.connections = 3;
         limits.device_rates.packages = Rate::per_minute(1);
         limits.frame_buffers = 11;
-        door.set_limits(limits);
-        assert!(door.let_in(peer).is_ok());
+        control.set_limits(limits);
+        assert!(control.let_in(peer).is_ok());
         assert!(first.take_package(1).is_ok() && first.take_package(1).is_err());
         assert!(frame.hold(11));
     }
 
     #[test]
     fn test_a_token_has_one_rate_wherever_it_is_used() {
-        let (door, peer) = (doorkeeper(), |last| IpAddr::from([10, 0, 0, last]));
-        assert!(door.take_request(peer(1), Some("app")).is_ok());
-        assert!(door.take_request(peer(2), Some("app")).is_ok());
-        assert!(door.take_request(peer(3), Some("app")).is_err());
-        assert!(door.take_request(peer(3), Some("other")).is_ok());
-        assert_eq!((door.snapshot().over_device_rate, door.tokens.lock().len()), (1, 2));
+        let (control, peer) = (admission(), |last| IpAddr::from([10, 0, 0, last]));
+        assert!(control.take_request(peer(1), Some("app")).is_ok());
+        assert!(control.take_request(peer(2), Some("app")).is_ok());
+        assert!(control.take_request(peer(3), Some("app")).is_err());
+        assert!(control.take_request(peer(3), Some("other")).is_ok());
+        assert_eq!((control.snapshot().over_device_rate, control.tokens.lock().len()), (1, 2));
     }
 
     #[test]
     fn test_bodies_are_taken_from_the_token_and_from_its_address() {
-        let (door, peer) = (doorkeeper(), |last| IpAddr::from([10, 0, 0, last]));
-        assert!(door.take_request(peer(1), Some("app")).is_ok());
-        door.note_body(peer(1), Some("app"), 10 << 20);
-        assert!(door.take_request(peer(2), Some("app")).is_err(), "the token has no bytes left for a minute");
-        assert!(door.take_request(peer(1), None).is_err(), "nor has the address for some seconds");
-        assert!(door.take_request(peer(2), None).is_ok());
+        let (control, peer) = (admission(), |last| IpAddr::from([10, 0, 0, last]));
+        assert!(control.take_request(peer(1), Some("app")).is_ok());
+        control.note_body(peer(1), Some("app"), 10 << 20);
+        assert!(control.take_request(peer(2), Some("app")).is_err(), "the token has no bytes left for a minute");
+        assert!(control.take_request(peer(1), None).is_err(), "nor has the address for some seconds");
+        assert!(control.take_request(peer(2), None).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::receipt::{Outcome, Receipt};
 
 /// The outcomes of a request.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Tally {
+pub(super) struct Summary {
     /// Events that are durable now.
     pub accepted: u64,
     /// Events that are the same as an earlier one of the request.
@@ -66,9 +66,9 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-// === impl Tally ===
+// === impl Summary ===
 
-impl Tally {
+impl Summary {
     /// Notes an event that is refused.
     pub(super) fn reject(&mut self, index: u32, line: u64, fault: EventFault) {
         let EventFault { reason, path, detail } = fault;
@@ -81,7 +81,7 @@ impl Tally {
         self.items.push(Listed { line: Some(line), of: Some(first), ..Listed::bare(index, DUPLICATE) });
     }
 
-    /// Takes in the receipt of a piece whose first event is at `first`. What was noted before stands.
+    /// Takes in the receipt of a chunk whose first event is at `first`. What was noted before stands.
     pub(super) fn settle(&mut self, first: u32, num_events: u16, receipt: &Receipt) {
         let Some(outcomes) = receipt.outcomes(num_events) else { return };
         for (index, outcome) in (first..).zip(outcomes) {
@@ -95,21 +95,21 @@ impl Tally {
         }
     }
 
-    /// The tally of a package.
+    /// The summary of a package.
     pub(super) fn of_package(receipt: &Receipt, num_messages: u16) -> Self {
-        let mut tally = Self::default();
-        tally.settle(0, num_messages, receipt);
+        let mut summary = Self::default();
+        summary.settle(0, num_messages, receipt);
         for (index, outcome) in (0..).zip(receipt.outcomes(num_messages).into_iter().flatten()) {
             match outcome {
-                Outcome::Duplicate => tally.items.push(Listed::bare(index, DUPLICATE)),
+                Outcome::Duplicate => summary.items.push(Listed::bare(index, DUPLICATE)),
                 Outcome::Rejected(reason) => {
-                    tally.items.push(Listed { reason: Some(reason.name()), ..Listed::bare(index, REJECTED) });
+                    summary.items.push(Listed { reason: Some(reason.name()), ..Listed::bare(index, REJECTED) });
                 }
                 Outcome::Accepted | Outcome::RetryLater => {}
             }
         }
-        tally.finish();
-        tally
+        summary.finish();
+        summary
     }
 
     /// To be called when all is settled: counts, and lists what the log did not confirm.
@@ -150,29 +150,29 @@ mod tests {
     fn test_all_accepted_is_told_in_one_number() {
         let mut builder = ReceiptBuilder::new(0, 3);
         (0..3).for_each(|index| builder.set(index, Outcome::Accepted));
-        let mut tally = Tally::default();
-        tally.settle(0, 3, &builder.build(1000));
-        tally.finish();
-        assert_eq!(serde_json::to_string(&tally).unwrap(), r#"{"accepted":3}"#);
+        let mut summary = Summary::default();
+        summary.settle(0, 3, &builder.build(1000));
+        summary.finish();
+        assert_eq!(serde_json::to_string(&summary).unwrap(), r#"{"accepted":3}"#);
     }
 
     #[test]
     fn test_a_duplicate_shares_the_fate_of_the_first() {
-        let mut tally = Tally::default();
-        // 0 accepted, 1 refused, 2 not confirmed; 3 repeats 2, 4 repeats 0, in the next piece.
-        tally.reject(1, 2, EventFault::new(FaultReason::OutOfRange, "$.speed", "too fast"));
-        tally.repeat(3, 4, 2);
-        tally.repeat(4, 5, 0);
+        let mut summary = Summary::default();
+        // 0 accepted, 1 refused, 2 not confirmed; 3 repeats 2, 4 repeats 0, in the next chunk.
+        summary.reject(1, 2, EventFault::new(FaultReason::OutOfRange, "$.speed", "too fast"));
+        summary.repeat(3, 4, 2);
+        summary.repeat(4, 5, 0);
         let mut builder = ReceiptBuilder::new(0, 3);
         builder.set(0, Outcome::Accepted);
         builder.set(1, Outcome::Rejected(crate::protocol::reason::RejectReason::OutOfRange));
-        tally.settle(0, 3, &builder.build(1000));
+        summary.settle(0, 3, &builder.build(1000));
         let mut builder = ReceiptBuilder::new(0, 2);
         (0..2).for_each(|index| builder.set(index, Outcome::Duplicate));
-        tally.settle(3, 2, &builder.build(1000));
-        tally.finish();
-        let outcomes: Vec<_> = tally.items.iter().map(|item| (item.index, item.outcome)).collect();
+        summary.settle(3, 2, &builder.build(1000));
+        summary.finish();
+        let outcomes: Vec<_> = summary.items.iter().map(|item| (item.index, item.outcome)).collect();
         assert_eq!(outcomes, [(1, REJECTED), (2, RETRY_LATER), (3, RETRY_LATER), (4, DUPLICATE)]);
-        assert_eq!((tally.accepted, tally.duplicates, tally.rejected, tally.retry_later), (1, 1, 1, 2));
+        assert_eq!((summary.accepted, summary.duplicates, summary.rejected, summary.retry_later), (1, 1, 1, 2));
     }
 }

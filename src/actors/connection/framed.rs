@@ -1,4 +1,4 @@
-//! The wire of one connection: bytes in, frames out, nothing of their meaning.
+//! The framed of one connection: bytes in, frames out, nothing of their meaning.
 //!
 //! Shared by the connection's reading and writing futures, which run on one thread. An idle connection holds no
 //! buffers, and one in the middle of a frame holds what of it is there.
@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::link::Link;
+use super::transport::Transport;
 use crate::protocol::frame::Frame;
 use crate::tls::ServerTls;
 
@@ -25,10 +25,10 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that are still taken off a connection after the last words.
 const FAREWELL_BYTES: usize = 1024 * 1024;
 
-/// A link with its unsent frames.
+/// A transport with its unsent frames.
 #[derive(Debug)]
-pub struct Wire {
-    link: Link,
+pub struct Framed {
+    transport: Transport,
     unsent: RefCell<BytesMut>,
     to_send: Notify,
     sent: Notify,
@@ -37,7 +37,7 @@ pub struct Wire {
 
 /// Why nothing more can be read.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub enum FramedError {
     /// The other side closed the connection.
     #[error("closed by the device")]
     Closed,
@@ -49,13 +49,13 @@ pub enum WireError {
     Io(#[from] io::Error),
 }
 
-// === impl Wire ===
+// === impl Framed ===
 
-impl Wire {
-    /// Wraps a link.
-    pub fn new(link: Link) -> Self {
+impl Framed {
+    /// Wraps a transport.
+    pub fn new(transport: Transport) -> Self {
         Self {
-            link,
+            transport,
             unsent: RefCell::new(BytesMut::new()),
             to_send: Notify::new(),
             sent: Notify::new(),
@@ -63,7 +63,7 @@ impl Wire {
         }
     }
 
-    /// Queues a frame; [`Wire::send_queued`] sends it, together with others queued at the same moment.
+    /// Queues a frame; [`Framed::send_queued`] sends it, together with others queued at the same moment.
     pub fn queue(&self, frame: &Frame) {
         frame.encode(&mut self.unsent.borrow_mut());
         self.to_send.notify_one();
@@ -72,10 +72,10 @@ impl Wire {
     /// Waits until the other side has taken most of what was queued for it. To be waited for before each frame is looked
     /// at, since many that want an answer arrive together. Fails once nothing can be sent any more: megabytes of pings may
     /// still be there of who has gone, and answering them would hold up everybody on this thread.
-    pub async fn is_heard(&self) -> Result<(), WireError> {
+    pub async fn is_heard(&self) -> Result<(), FramedError> {
         loop {
             if self.broken.get() {
-                return Err(WireError::Closed);
+                return Err(FramedError::Closed);
             }
             if self.unsent.borrow().len() <= MAX_UNSENT {
                 return Ok(());
@@ -85,23 +85,23 @@ impl Wire {
     }
 
     /// Waits for bytes and appends them to `buffer`.
-    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), WireError> {
-        self.link.read(buffer, &self.to_send).await
+    pub async fn read_into(&self, buffer: &mut BytesMut) -> Result<(), FramedError> {
+        self.transport.read(buffer, &self.to_send).await
     }
 
     /// Whether it is TLS.
     pub fn is_secure(&self) -> bool {
-        self.link.is_secure()
+        self.transport.is_secure()
     }
 
     /// Whether the other side has presented a certificate of this name; `None` if it has presented none.
     pub fn has_certificate_of(&self, name: &str) -> Option<bool> {
-        self.link.has_certificate_of(name)
+        self.transport.has_certificate_of(name)
     }
 
     /// Whether the certificate that the other side has presented is still one that is trusted.
     pub fn is_still_trusted(&self, tls: &ServerTls) -> bool {
-        self.link.is_still_trusted(tls)
+        self.transport.is_still_trusted(tls)
     }
 
     /// Sends queued frames for as long as the connection works; never returns before it breaks.
@@ -121,18 +121,18 @@ impl Wire {
     pub async fn farewell(&self) {
         let _ = timeout(FAREWELL_TIMEOUT, async {
             self.flush().await?;
-            self.link.say_end();
+            self.transport.say_end();
             self.flush().await?;
-            self.link.shut_down()?;
-            self.link.discard(FAREWELL_BYTES).await
+            self.transport.shut_down()?;
+            self.transport.discard(FAREWELL_BYTES).await
         })
         .await;
     }
 
     async fn flush(&self) -> io::Result<()> {
-        while !self.unsent.borrow().is_empty() || self.link.wants_write() {
+        while !self.unsent.borrow().is_empty() || self.transport.wants_write() {
             let mut sending = self.unsent.take();
-            let outcome = self.link.write_all(&mut sending).await;
+            let outcome = self.transport.write_all(&mut sending).await;
             self.sent.notify_one();
             outcome?;
         }
@@ -147,22 +147,22 @@ pub(super) mod tests {
     use super::*;
     use crate::protocol::hello::Pong;
 
-    /// A wire, and the device at its other end.
-    pub(in super::super) async fn connected() -> (Wire, TcpStream) {
+    /// A framed, and the device at its other end.
+    pub(in super::super) async fn connected() -> (Framed, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let device = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Wire::new(Link::new(listener.accept().await.unwrap().0, None).unwrap()), device)
+        (Framed::new(Transport::new(listener.accept().await.unwrap().0, None).unwrap()), device)
     }
 
     #[tokio::test]
     async fn test_nothing_is_taken_of_who_has_gone_without_listening() {
-        let (wire, device) = connected().await;
-        wire.is_heard().await.unwrap();
+        let (framed, device) = connected().await;
+        framed.is_heard().await.unwrap();
         // More than the system keeps for a socket.
         for nonce in 0..2_000_000 {
-            wire.queue(&Frame::Pong(Pong { nonce, server_time_ms: 0 }));
+            framed.queue(&Frame::Pong(Pong { nonce, server_time_ms: 0 }));
         }
-        tokio::join!(wire.send_queued(), async { drop(device) });
-        assert!(matches!(wire.is_heard().await, Err(WireError::Closed)));
+        tokio::join!(framed.send_queued(), async { drop(device) });
+        assert!(matches!(framed.is_heard().await, Err(FramedError::Closed)));
     }
 }

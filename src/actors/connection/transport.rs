@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::wire::WireError;
+use super::framed::FramedError;
 use crate::tls::{NameIn, ServerTls};
 
 /// Bytes asked of the socket at once.
@@ -26,31 +26,31 @@ thread_local! {
 
 /// A connected socket.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Transport {
     socket: TcpStream,
     /// `None`: plain.
-    session: Option<Box<Session>>,
+    session: Option<Box<TlsSession>>,
 }
 
 /// TLS on the socket.
 #[derive(Debug)]
-struct Session {
+struct TlsSession {
     state: RefCell<ServerConnection>,
     /// Where the other side's certificate has the name of its holder; `None` if it is not asked for one.
     name_in: Option<NameIn>,
 }
 
-// === impl Link ===
+// === impl Transport ===
 
-impl Link {
-    /// A link on a connected socket; with TLS, the other side has to begin with a handshake.
+impl Transport {
+    /// A transport on a connected socket; with TLS, the other side has to begin with a handshake.
     pub fn new(socket: TcpStream, tls: Option<&ServerTls>) -> Result<Self, rustls::Error> {
-        let session = tls.map(Session::new).transpose()?.map(Box::new);
+        let session = tls.map(TlsSession::new).transpose()?.map(Box::new);
         Ok(Self { socket, session })
     }
 
     /// Appends what arrives next, at least a byte. That TLS itself has something to say is told to `to_send`.
-    pub async fn read(&self, buffer: &mut BytesMut, to_send: &Notify) -> Result<(), WireError> {
+    pub async fn read(&self, buffer: &mut BytesMut, to_send: &Notify) -> Result<(), FramedError> {
         let num_before = buffer.len();
         while buffer.len() == num_before {
             self.socket.readable().await?;
@@ -62,7 +62,7 @@ impl Link {
                 Some(session) => session.take_in(bytes, buffer, to_send),
             });
             match taken {
-                Ok((0, _)) => return Err(WireError::Closed),
+                Ok((0, _)) => return Err(FramedError::Closed),
                 Ok((_, taken)) => taken?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
@@ -147,16 +147,16 @@ impl Link {
     }
 }
 
-// === impl Session ===
+// === impl TlsSession ===
 
-impl Session {
+impl TlsSession {
     fn new(tls: &ServerTls) -> Result<Self, rustls::Error> {
         let (config, name_in) = tls.for_connection();
         Ok(Self { state: RefCell::new(ServerConnection::new(config)?), name_in })
     }
 
     /// Decrypts what has arrived into `buffer`.
-    fn take_in(&self, mut arrived: &[u8], buffer: &mut BytesMut, to_send: &Notify) -> Result<(), WireError> {
+    fn take_in(&self, mut arrived: &[u8], buffer: &mut BytesMut, to_send: &Notify) -> Result<(), FramedError> {
         let mut state = self.state.borrow_mut();
         while !arrived.is_empty() {
             state.read_tls(&mut arrived)?;
@@ -168,7 +168,7 @@ impl Session {
             let has_ended = processed?.peer_has_closed();
             take_decrypted(&mut state, buffer)?;
             if has_ended {
-                return Err(WireError::Closed);
+                return Err(FramedError::Closed);
             }
         }
         Ok(())
