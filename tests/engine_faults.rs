@@ -13,9 +13,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::ledger::{Load, compare, dead_letters, fleet};
-use common::process::Process;
+use common::process::{Process, arg, run};
 use common::site::{Running, Site};
-use common::{http, now_ms, until, until_true};
+use common::{http, in_time, now_ms, until, until_true};
+use surgetank::engine::Engine;
 use surgetank::simulate::Ledger;
 use tokio::sync::Mutex;
 
@@ -216,6 +217,67 @@ async fn kill_9_of_the_engine_on_kafka_and_cassandra_loses_nothing() {
 
     let running = site.launch().await;
     assert_complete(report.ledger, &site, &running).await;
+    running.stop().await;
+}
+
+/// Pods that start while Cassandra is down acknowledge; one of them finds no keyspace when it is back, and goes on when that
+/// is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_start_while_cassandra_is_down_acknowledge_and_write_when_it_is_back() {
+    let Some(servers) = servers() else { return };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let (site, new_site) = (servers.site(), servers.site());
+    let mut process = Process::start(&site).await;
+    let load = Load::start(fleet(process.devices));
+    load.acked(2_000).await;
+    let mut ledger = load.end().await.ledger;
+    process.kill();
+    servers.tell("kill", "cassandra").await;
+
+    for signal in ["TERM", "KILL"] {
+        let began = Instant::now();
+        let mut process = Process::start(&site).await;
+        println!("ready {:?} after a start without Cassandra", began.elapsed());
+        let load = Load::start(fleet(process.devices));
+        load.acked(2_000).await;
+        failing_because_of(process.http, "store").await;
+        let report = load.end().await;
+        assert_eq!((report.unacked_at_end, report.refused), (0, 0));
+        ledger.devices.extend(report.ledger.devices);
+        process.signal(signal);
+        let status = process.exited().await;
+        assert!(signal == "KILL" || status.code() == Some(0), "{}", process.told());
+    }
+    let engine = Engine::launch(site.loaded()).unwrap();
+    let config = std::fs::read_to_string(new_site.config_path()).unwrap();
+    std::fs::write(new_site.config_path(), config.replacen("[store]\n", "[store]\napply_on_start = false\n", 1))
+        .unwrap();
+    let new_pod = Process::start(&new_site).await;
+    let load = Load::start(fleet(new_pod.devices));
+    load.acked(1_000).await;
+    let new_ledger = load.end().await.ledger;
+
+    servers.tell("restart", "cassandra").await;
+    servers.tell("wait", "cassandra").await;
+    let back = Instant::now();
+    let started = in_time("the pod to write", engine.started()).await.unwrap();
+    let running = Running::of(engine, started, &site);
+    healthy(running.engine.http_addr).await;
+    println!("healthy {:?} after Cassandra was back", back.elapsed());
+    assert_complete(ledger, &site, &running).await;
+    running.stop().await;
+
+    until_true("the new pod to tell what is missing", async || {
+        let told = http::get(new_pod.http, "/health").await.1["store"].to_string();
+        told.contains("store_unfit") && told.contains("surgetank apply")
+    })
+    .await;
+    let applied = run(&["apply", "--config", arg(&new_site.config_path())]);
+    assert!(applied.status.success(), "{applied:?}");
+    healthy(new_pod.http).await;
+    drop(new_pod);
+    let running = new_site.launch().await;
+    assert_complete(new_ledger, &new_site, &running).await;
     running.stop().await;
 }
 

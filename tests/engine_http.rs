@@ -83,6 +83,13 @@ async fn not_ready_while_starting() {
         ("log.kafka.delivery_timeout", "\"1 s\""),
     ]);
     let mut engine = Engine::launch(site.loaded()).unwrap();
+    // Before the first attempt has failed, nothing is known, and that is not well.
+    let (status, told) = until("health", async || try_get(engine.http_addr, "/health").await).await;
+    assert_eq!((status, &told["verdict"]), (200, &"degraded".into()), "{told}");
+    for part in ["log", "store", "consume"] {
+        assert_eq!(told[part]["conditions"][0]["code"], "starting", "{told}");
+        assert_eq!(told[part]["reason"], "not connected yet", "{told}");
+    }
     let body = until("the reason", async || {
         let (status, body) = try_get(engine.http_addr, "/health/ready").await?;
         assert_eq!(status, 503, "{body}");

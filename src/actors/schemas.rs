@@ -242,6 +242,15 @@ impl Plans {
     }
 }
 
+/// Whether layouts bring a schema to the log for a type of which it has another one.
+pub async fn brings_versions(log: &dyn Log, catalog: &Catalog) -> Result<bool, LogError> {
+    let known = log.schemas().await?;
+    Ok(catalog.types().iter().any(|message_type| {
+        let is_new = known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint);
+        is_new && known.iter().any(|(_, json)| names(json).as_ref() == Some(&message_type.name))
+    }))
+}
+
 /// Checks that layouts can read every record in a log; changes nothing.
 pub async fn check_layouts(log: &dyn Log, catalog: &Catalog) -> Result<(), SchemaError> {
     check(&log.schemas().await?, catalog)

@@ -10,7 +10,7 @@ use tokio::signal::unix::Signal;
 
 use super::watch::{Stamps, Watch, stamps};
 use crate::config::{Config, LoadedConfig};
-use crate::engine::Started;
+use crate::engine::Opened;
 use crate::engine::reload::{Prepared, ReloadError, Reloadable};
 use crate::flow::backoff::Backoff;
 use crate::supervision::jitter;
@@ -27,12 +27,12 @@ pub(super) struct Files {
 
 /// Reads the files again whenever there is reason to; never returns while the engine runs.
 pub(super) async fn serve(
-    started: impl Future<Output = Option<Started>>,
+    opened: impl Future<Output = Option<Opened>>,
     mut files: Files,
     levels: LogLevels,
     mut hang_up: Signal,
 ) {
-    let Some(Started { reloader, .. }) = started.await else { return };
+    let Some(Opened { reloader, .. }) = opened.await else { return };
     reloader.add(Arc::new(levels));
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     let mut again: Option<Duration> = None;

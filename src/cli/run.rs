@@ -14,7 +14,7 @@ pub(super) fn run(path: &Path) -> Outcome {
         let mut stop = signals::stop_requested()?;
         let hang_ups = signals::hang_ups()?;
         let mut engine = Engine::launch(loaded).map_err(failure)?;
-        let reloads = tokio::spawn(reload::serve(engine.started(), files, levels, hang_ups));
+        let reloads = tokio::spawn(reload::serve(engine.opened(), files, levels, hang_ups));
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => engine.stop(),
             ended = engine.ended() => return ended.map_err(failure),

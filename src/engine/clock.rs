@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tracing::{debug, info};
 
-use super::rooms::Rooms;
+use super::awaited_store::StoreSlot;
 use crate::config::{Config, StoreKind};
 use crate::flow::clock::{Doubt, Evidence, Reading, Trust, Witness};
 use crate::intake::rules::LiveEvidence;
+use crate::log::Log;
 use crate::observe::Status;
 use crate::telemetry::{Telemetry, now_us};
 
@@ -38,22 +39,23 @@ pub(super) fn begin(config: &Config, status: &Status) -> LiveEvidence {
     evidence
 }
 
-/// Keeps looking until it is aborted, also at what the log and the store have removed because of the time.
-pub(super) async fn watch(evidence: LiveEvidence, rooms: Rooms, telemetry: Arc<Telemetry>) {
-    change(&evidence, |known| known.with_newest_logged(rooms.log.newest_written_ms()));
+/// Keeps looking until it is aborted, also at what the log and the store have removed because of the time. The store is
+/// asked once it is there.
+pub(super) async fn watch(evidence: LiveEvidence, log: Arc<dyn Log>, slot: StoreSlot, telemetry: Arc<Telemetry>) {
+    change(&evidence, |known| known.with_newest_logged(log.newest_written_ms()));
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut asked_at: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let counters = &telemetry.counters;
-        counters.rows_expired.store(rooms.store.num_expired(), Ordering::Relaxed);
-        counters.log_removed.store(rooms.log.num_removed(), Ordering::Relaxed);
+        let (store, counters) = (slot.borrow().clone(), &telemetry.counters);
+        counters.rows_expired.store(store.as_ref().map_or(0, |store| store.num_expired()), Ordering::Relaxed);
+        counters.log_removed.store(log.num_removed(), Ordering::Relaxed);
         let (known, jump) = Evidence::clone(&evidence.load()).with_own(own());
         if let Some(offset) = jump {
             info!("this machine's clock was set: it is {offset} what it would have shown");
         }
-        let known = match rooms.log.clock() {
+        let known = match log.clock() {
             Some(reading) => known.with_testimony(Witness::Broker, Some(reading)),
             None => known,
         };
@@ -61,9 +63,11 @@ pub(super) async fn watch(evidence: LiveEvidence, rooms: Rooms, telemetry: Arc<T
         let is_sound = jump.is_none() && known.trust(now.unix_ms, now.at) == Trust::Sound;
         evidence.store(Arc::new(known));
         let is_due = asked_at.is_none_or(|at| now.at.saturating_duration_since(at) >= ASK_INTERVAL);
-        if is_due || !is_sound {
+        if (is_due || !is_sound)
+            && let Some(store) = store
+        {
             asked_at = Some(now.at);
-            match rooms.store.clock().await {
+            match store.clock().await {
                 Ok(reading) => change(&evidence, |known| known.with_testimony(Witness::Database, reading)),
                 // What it said last goes on with the monotonic clock.
                 Err(error) => debug!(%error, "the database does not tell the time"),

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::debug;
 
-use super::rooms::Rooms;
 use crate::actors::schemas::Schemas;
 use crate::flow::health::{Condition, Part};
-use crate::log::TopicSpec;
+use crate::log::{Log, TopicSpec};
 use crate::observe::View;
+use crate::store::Store;
 use crate::telemetry::counters::add;
 
 /// How often the store is asked whether it answers.
@@ -21,18 +22,16 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
 /// inspection takes.
 const INSPECT_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Keeps asking until it is aborted; what was heard last is part of the engine's health.
-pub(super) async fn inspect(view: View, rooms: Rooms, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
-    let (answers, settings): (Findings, Findings) = Default::default();
-    for findings in [&answers, &settings] {
-        let findings = Arc::clone(findings);
-        view.status.watch(move || findings.lock().clone());
-    }
-    tokio::join!(
-        ask_store(&rooms, &answers),
-        inspect_all(&rooms, &view, &topics, &schemas, &settings),
-        count_losses(&rooms, &view)
-    );
+/// Keeps asking the log until it is aborted; what was heard last is part of the engine's health.
+pub(super) async fn inspect_log(view: View, log: Arc<dyn Log>, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
+    let found = findings(&view);
+    tokio::join!(look_at_log(&*log, &view, &topics, &schemas, &found), count_losses(&*log, &view));
+}
+
+/// Keeps asking the store; never ends.
+pub(super) async fn inspect_store(view: &View, store: &dyn Store, schemas: &Schemas) {
+    let (answers, settings) = (findings(view), findings(view));
+    tokio::join!(ask_store(store, &answers), look_at_store(store, schemas, &settings));
 }
 
 /// How often the log is asked what it lost; it answers from memory.
@@ -40,7 +39,15 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 type Findings = Arc<Mutex<Vec<Condition>>>;
 
-async fn ask_store(rooms: &Rooms, found: &Mutex<Vec<Condition>>) {
+/// A place for what is heard, which is part of the engine's health from now on.
+fn findings(view: &View) -> Findings {
+    let findings = Findings::default();
+    let watched = Arc::clone(&findings);
+    view.status.watch(move || watched.lock().clone());
+    findings
+}
+
+async fn ask_store(store: &dyn Store, found: &Mutex<Vec<Condition>>) {
     let mut ticks = tokio::time::interval(ANSWER_INTERVAL);
     loop {
         ticks.tick().await;
@@ -48,51 +55,65 @@ async fn ask_store(rooms: &Rooms, found: &Mutex<Vec<Condition>>) {
             let detail = format!("the store does not answer: {reason}; records wait in the log until it does");
             Condition::failing(Part::Store, "store_unavailable", "", detail)
         };
-        let health = rooms.store.health().await;
+        let health = store.health().await;
         *found.lock() = health.err().map(away).into_iter().collect();
     }
 }
 
 /// The log counts what it lost; the counters show it.
-async fn count_losses(rooms: &Rooms, view: &View) {
+async fn count_losses(log: &dyn Log, view: &View) {
     let mut ticks = tokio::time::interval(COUNT_INTERVAL);
     loop {
         ticks.tick().await;
-        view.telemetry.counters.lost_records.store(rooms.log.lost_records(), Ordering::Relaxed);
+        view.telemetry.counters.lost_records.store(log.lost_records(), Ordering::Relaxed);
     }
 }
 
-async fn inspect_all(
-    rooms: &Rooms,
+async fn look_at_log(
+    log: &dyn Log,
     view: &View,
     topics: &[TopicSpec],
     schemas: &Schemas,
     found: &Mutex<Vec<Condition>>,
 ) {
-    let mut ticks = tokio::time::interval(INSPECT_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut of_log, mut of_store, mut of_schemas) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ticks = inspections();
+    let mut of_schemas = Vec::new();
     loop {
         ticks.tick().await;
         // Who cannot be asked says so by other conditions; what was found last stands until it can.
-        match rooms.log.inspect(topics).await {
-            Ok(conditions) => {
-                of_log = conditions;
-                match schemas.restore().await {
-                    Ok(restored) => {
-                        add(&view.telemetry.counters.schemas_restored, restored.num_written);
-                        of_schemas = restored.conditions();
-                    }
-                    // A topic that is not there, or cannot be read, is among what the log says.
-                    Err(error) => debug!(%error, "cannot look for missing schemas"),
-                }
+        let mut of_log = match log.inspect(topics).await {
+            Ok(conditions) => conditions,
+            Err(error) => {
+                debug!(%error, "cannot inspect the log");
+                continue;
             }
-            Err(error) => debug!(%error, "cannot inspect the log"),
+        };
+        match schemas.restore().await {
+            Ok(restored) => {
+                add(&view.telemetry.counters.schemas_restored, restored.num_written);
+                of_schemas = restored.conditions();
+            }
+            // A topic that is not there, or cannot be read, is among what the log says.
+            Err(error) => debug!(%error, "cannot look for missing schemas"),
         }
-        match rooms.store.inspect(&schemas.tables()).await {
-            Ok(conditions) => of_store = conditions,
+        of_log.extend(of_schemas.iter().cloned());
+        *found.lock() = of_log;
+    }
+}
+
+async fn look_at_store(store: &dyn Store, schemas: &Schemas, found: &Mutex<Vec<Condition>>) {
+    let mut ticks = inspections();
+    loop {
+        ticks.tick().await;
+        match store.inspect(&schemas.tables()).await {
+            Ok(conditions) => *found.lock() = conditions,
             Err(error) => debug!(%error, "cannot inspect the store"),
         }
-        *found.lock() = of_log.iter().chain(&of_schemas).chain(&of_store).cloned().collect();
     }
+}
+
+fn inspections() -> Interval {
+    let mut ticks = tokio::time::interval(INSPECT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -3,13 +3,16 @@
 //! Runs on threads of its own; [`Engine`] is the handle to it.
 
 mod admission;
+mod awaited_store;
 mod build;
 pub mod capacity;
 mod clock;
+mod delivery;
 pub mod descriptors;
 mod gate;
 mod health;
 mod memory;
+mod opening;
 mod pipeline;
 pub mod reload;
 mod rooms;
@@ -28,10 +31,10 @@ use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
 use crate::config::LoadedConfig;
-use crate::log::LogError;
+use crate::log::{Log, LogError};
 use crate::observe::View;
 use crate::schema::{Catalog, CatalogError};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
 pub use reload::Reloader;
@@ -91,13 +94,28 @@ pub struct Engine {
     pub http_addr: SocketAddr,
     /// Where HTTP ingest is served.
     pub ingest_addr: Option<SocketAddr>,
-    started: watch::Receiver<Option<Started>>,
+    opened: watch::Receiver<Option<Opened>>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<Result<(), EngineError>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What is there once the engine takes messages.
+#[derive(Clone)]
+pub struct Opened {
+    /// Where messages become durable.
+    pub log: Arc<dyn Log>,
+    /// Where rows go, once that is there.
+    pub store: watch::Receiver<Option<Arc<dyn Store>>>,
+    /// The layouts that it began with.
+    pub catalog: Arc<Catalog>,
+    /// Takes newer configs over.
+    pub reloader: Arc<Reloader>,
+    /// For looking at it.
+    pub view: View,
+}
+
+/// What is there once rows are written, too.
 #[derive(Clone)]
 pub struct Started {
     /// The log and the store.
@@ -118,7 +136,7 @@ impl EngineError {
         matches!(
             self,
             Self::Log(LogError::Failed { .. })
-                | Self::Store(StoreError::Failed { .. })
+                | Self::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. })
                 | Self::Schema(SchemaError::Log(LogError::Failed { .. }))
         )
     }
@@ -128,7 +146,7 @@ impl EngineError {
 
 impl Engine {
     /// Starts an engine. Addresses and layouts are checked before this returns; the log and the store are opened
-    /// afterwards, and waited for if they cannot be reached yet.
+    /// afterwards. Messages are taken in once the log is there, and rows written once the store is there.
     pub fn launch(loaded: LoadedConfig) -> Result<Self, EngineError> {
         let config = &loaded.config;
         if let Some(refusal) = descriptors::refusal(config, descriptors::raise_limit()) {
@@ -141,11 +159,11 @@ impl Engine {
         let ingest = config.ingest.listen.map(|address| listen("ingest.listen", address)).transpose()?;
         let (devices_addr, http_addr) = (local_addr(&devices)?, local_addr(&http)?);
         let ingest_addr = ingest.as_ref().map(local_addr).transpose()?;
-        let (started_tx, started) = watch::channel(None);
+        let (opened_tx, opened) = watch::channel(None);
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { loaded, catalog, secrets, devices, http, ingest, started: started_tx };
+            let run = run::Run { loaded, catalog, secrets, devices, http, ingest, opened: opened_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome = ran.unwrap_or_else(|panic| {
                 let words =
@@ -165,13 +183,22 @@ impl Engine {
         let ingest = ingest_addr.map(tracing::field::display);
         info!(devices = %devices_addr, http = %http_addr, ingest, "listening");
         let (stop, ended, thread) = (Some(stop), Some(ended), Some(thread));
-        Ok(Self { devices_addr, http_addr, ingest_addr, started, stop, ended, thread })
+        Ok(Self { devices_addr, http_addr, ingest_addr, opened, stop, ended, thread })
     }
 
     /// Waits until the engine takes messages, and returns what it is made of; `None` if it ended before.
+    pub fn opened(&self) -> impl Future<Output = Option<Opened>> + Send + use<> {
+        let opened = self.opened.clone();
+        async move { there(opened).await }
+    }
+
+    /// Waits until the engine writes rows, too; `None` if it ended before.
     pub fn started(&self) -> impl Future<Output = Option<Started>> + Send + use<> {
-        let mut started = self.started.clone();
-        async move { started.wait_for(Option::is_some).await.ok().and_then(|started| started.clone()) }
+        let opened = self.opened();
+        async move {
+            let Opened { log, store, catalog, reloader, view } = opened.await?;
+            Some(Started { rooms: Rooms { log, store: there(store).await? }, catalog, reloader, view })
+        }
     }
 
     /// Asks the engine to stop in order; see [`Engine::ended`].
@@ -194,6 +221,11 @@ impl Engine {
     }
 }
 
+/// Waits until something is there; `None` if it will never be.
+async fn there<T: Clone>(mut awaited: watch::Receiver<Option<T>>) -> Option<T> {
+    awaited.wait_for(Option::is_some).await.ok()?.clone()
+}
+
 /// Runs the engine on this thread, with a runtime beside it for the database driver.
 fn run_system(run: run::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineError> {
     let driver = tokio::runtime::Builder::new_multi_thread()
@@ -203,10 +235,10 @@ fn run_system(run: run::Run, stop: oneshot::Receiver<()>) -> Result<(), EngineEr
         .build()
         .map_err(|error| EngineError::Broken(format!("cannot start a runtime: {error}")))?;
     let handle = driver.handle().clone();
-    let started = run.started.subscribe();
+    let opened = run.opened.subscribe();
     let system = actix_rt::System::new();
     let outcome = system.block_on(run.run(handle, stop));
-    if started.borrow().is_none() {
+    if opened.borrow().is_none() {
         // A server that does not answer may still be asked something, for which the runtime would wait. The thread that
         // asks ends by itself in a while.
         std::mem::forget(system);
@@ -230,6 +262,12 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, EngineE
 
 fn local_addr(listener: &TcpListener) -> Result<SocketAddr, EngineError> {
     listener.local_addr().map_err(|error| EngineError::Broken(format!("a socket has no address: {error}")))
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Started {

@@ -88,7 +88,12 @@ pub struct HealthBoard {
     entries: BTreeMap<(Part, &'static str, String), Entry>,
     /// Since when the parts are in the state that they are in; none: since the start.
     states: BTreeMap<Part, (Verdict, Instant)>,
+    /// The parts that were not heard of yet, and since when. Nobody is told when that ends.
+    awaited: BTreeMap<Part, Instant>,
 }
+
+/// The code of a part that was not heard of yet, and what is said of it.
+const AWAITED: (&str, &str) = ("starting", "not connected yet");
 
 #[derive(Debug)]
 struct Entry {
@@ -195,6 +200,19 @@ impl std::fmt::Display for Condition {
 // === impl HealthBoard ===
 
 impl HealthBoard {
+    /// A board of a start: these parts are not well before they were heard of.
+    pub fn awaiting(parts: &[Part], now: Instant) -> Self {
+        let awaited = parts.iter().map(|part| (*part, now)).collect();
+        let states = parts.iter().map(|part| (*part, (Verdict::Degraded, now))).collect();
+        Self { awaited, states, ..Self::default() }
+    }
+
+    /// A part is there: from now on it is what its conditions say.
+    pub fn heard_of(&mut self, part: Part, now: Instant) {
+        self.awaited.remove(&part);
+        self.note_state(part, now);
+    }
+
     /// Takes in everything that is wrong now, and tells what has changed.
     pub fn update(&mut self, conditions: Vec<Condition>, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -219,12 +237,16 @@ impl HealthBoard {
             !is_over
         });
         for part in Part::ALL {
-            let state = self.state_of(part);
-            if self.states.get(&part).map_or(Verdict::Ok, |(known, _)| *known) != state {
-                self.states.insert(part, (state, now));
-            }
+            self.note_state(part, now);
         }
         changes
+    }
+
+    fn note_state(&mut self, part: Part, now: Instant) {
+        let state = self.state_of(part);
+        if self.states.get(&part).map_or(Verdict::Ok, |(known, _)| *known) != state {
+            self.states.insert(part, (state, now));
+        }
     }
 
     /// The board as people and programs see it. `wall` is the time of `now` on the wall clock.
@@ -236,6 +258,13 @@ impl HealthBoard {
         let part_report = |part: Part| {
             let mut entries: Vec<&Entry> = self.entries.values().filter(|entry| entry.condition.part == part).collect();
             entries.sort_by_key(|entry| (std::cmp::Reverse(entry.condition.verdict), entry.began));
+            let awaited = self.awaited.get(&part).map(|began| ConditionReport {
+                code: AWAITED.0,
+                subject: String::new(),
+                state: Verdict::Degraded,
+                reason: AWAITED.1.to_owned(),
+                since: since(*began),
+            });
             let conditions: Vec<ConditionReport> = entries
                 .into_iter()
                 .map(|Entry { condition, began, .. }| ConditionReport {
@@ -245,6 +274,7 @@ impl HealthBoard {
                     reason: condition.detail.clone(),
                     since: since(*began),
                 })
+                .chain(awaited)
                 .collect();
             PartReport {
                 state: self.state_of(part),
@@ -259,7 +289,8 @@ impl HealthBoard {
 
     fn state_of(&self, part: Part) -> Verdict {
         let of_part = self.entries.values().filter(|entry| entry.condition.part == part);
-        of_part.map(|entry| entry.condition.verdict).max().unwrap_or(Verdict::Ok)
+        let awaited = self.awaited.contains_key(&part).then_some(Verdict::Degraded);
+        of_part.map(|entry| entry.condition.verdict).chain(awaited).max().unwrap_or(Verdict::Ok)
     }
 }
 
@@ -299,6 +330,34 @@ mod tests {
             let reported = if second % 2 == 0 { vec![compacted("a")] } else { vec![] };
             assert_eq!(board.update(reported, now), []);
         }
+    }
+
+    #[test]
+    fn test_a_part_is_not_well_before_it_was_heard_of() {
+        let start = Instant::now();
+        let wall = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut board = HealthBoard::awaiting(&[Part::Log, Part::Store], start);
+        let told = |board: &HealthBoard, now| serde_json::to_value(board.report(now, wall)).unwrap();
+        let report = told(&board, start);
+        assert_eq!((&report["verdict"], &report["clock"]["state"]), (&"degraded".into(), &"ok".into()));
+        assert_eq!(
+            (&report["log"]["reason"], &report["log"]["since"]),
+            (&"not connected yet".into(), &"2027-01-15T08:00:00Z".into())
+        );
+        assert_eq!(report["log"]["conditions"][0]["code"], "starting");
+        assert_eq!(board.update(vec![], start), [], "every start is like this: that is no news");
+
+        let later = start + Duration::from_secs(7);
+        let away = Condition::failing(Part::Store, "store_unavailable", "", "the store does not answer");
+        board.update(vec![away.clone()], later);
+        board.heard_of(Part::Log, later);
+        let report = told(&board, later);
+        assert_eq!((&report["log"]["state"], &report["log"]["since"]), (&"ok".into(), &"2027-01-15T08:00:00Z".into()));
+        assert_eq!(report["log"]["conditions"], serde_json::json!([]));
+        assert_eq!((&report["verdict"], &report["store"]["reason"]), (&"failing".into(), &away.detail.into()));
+        board.heard_of(Part::Store, later);
+        board.update(vec![], later + LINGER);
+        assert_eq!(told(&board, later + LINGER)["verdict"], "ok");
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! What the engine is doing, whether it could take messages right now, and what is wrong with it.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use crate::flow::health::{Change, Condition, Gauge, HealthBoard, HealthReport, Verdict};
+use crate::flow::health::{Change, Condition, Gauge, HealthBoard, HealthReport, Part, Verdict};
 
 /// Where the engine is between start and end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
 pub enum Phase {
-    /// Opening the log and the store, with what it waits for.
+    /// Opening what has to be there before the first message, with what it waits for.
     Starting {
         /// The part, for anybody.
         #[serde(skip)]
@@ -35,8 +36,8 @@ type Meter = Box<dyn Fn() -> Vec<Gauge> + Send + Sync>;
 /// The engine's state, for health checks.
 pub struct Status {
     phase: RwLock<Phase>,
-    /// What keeps a start from going on.
-    hindrance: RwLock<Option<Condition>>,
+    /// What keeps parts from being opened.
+    hindrances: RwLock<BTreeMap<Part, Condition>>,
     probes: RwLock<Vec<Probe>>,
     meters: RwLock<Vec<Meter>>,
     board: Mutex<HealthBoard>,
@@ -58,10 +59,10 @@ impl Status {
     pub(crate) fn new() -> Self {
         Self {
             phase: RwLock::new(Phase::starting("the engine's own threads")),
-            hindrance: RwLock::default(),
+            hindrances: RwLock::default(),
             probes: RwLock::default(),
             meters: RwLock::default(),
-            board: Mutex::default(),
+            board: Mutex::new(HealthBoard::awaiting(&[Part::Log, Part::Store, Part::Consume], Instant::now())),
         }
     }
 
@@ -70,9 +71,19 @@ impl Status {
         *self.phase.write() = phase;
     }
 
-    /// Says what keeps the start from going on, or that nothing does.
-    pub(crate) fn set_hindrance(&self, hindrance: Option<Condition>) {
-        *self.hindrance.write() = hindrance;
+    /// Says what keeps a part from being opened.
+    pub(crate) fn set_hindrance(&self, hindrance: Condition) {
+        self.hindrances.write().insert(hindrance.part, hindrance);
+    }
+
+    /// Says that nothing keeps a part from being opened any more.
+    pub(crate) fn clear_hindrance(&self, part: Part) {
+        self.hindrances.write().remove(&part);
+    }
+
+    /// A part is open, or works for the first time: until then it is not well.
+    pub(crate) fn heard_of(&self, part: Part) {
+        self.board.lock().heard_of(part, Instant::now());
     }
 
     /// From now on a part is asked, too.
@@ -111,8 +122,8 @@ impl Status {
 
     /// Everything that is wrong at this moment.
     pub fn conditions(&self) -> Vec<Condition> {
-        let hindrance = self.hindrance.read().clone();
-        hindrance.into_iter().chain(self.probes.read().iter().flat_map(|probe| probe())).collect()
+        let hindrances: Vec<Condition> = self.hindrances.read().values().cloned().collect();
+        hindrances.into_iter().chain(self.probes.read().iter().flat_map(|probe| probe())).collect()
     }
 
     /// Why a message that is sent now would not be acknowledged; empty if the engine is ready. What only keeps rows from

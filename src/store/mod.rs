@@ -82,6 +82,15 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
+    /// The server answers and does not accept the login. A wrong password looks like this, and so does a cluster whose nodes
+    /// with the roles are away.
+    #[error("{context}: the server does not accept the login (store.cassandra.username, password): {reason}")]
+    LoginRefused {
+        /// What was tried.
+        context: String,
+        /// What the server said.
+        reason: String,
+    },
     /// Anything else, with what was tried.
     #[error("{context}: {reason}")]
     Failed {

@@ -92,6 +92,13 @@ impl Process {
         Self::spawn(command).await
     }
 
+    /// Starts `surgetank run` with these environment variables and waits until it takes messages.
+    pub async fn start_under(site: &Site, environment: &[(&str, std::path::PathBuf)]) -> Self {
+        let mut command = surgetank(&["run", "--config", arg(&site.config_path())]);
+        command.envs(environment.iter().cloned());
+        Self::spawn(command).await
+    }
+
     /// Starts `surgetank run` with at most so many open files and waits until it takes messages.
     pub async fn start_with_open_files(site: &Site, limit: u32) -> Self {
         let mut command = Command::new("sh");

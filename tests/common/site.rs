@@ -116,8 +116,7 @@ impl Site {
         let Some(started) = started else {
             panic!("the engine did not start: {:?}", engine.ended().await);
         };
-        let num_partitions = record_topics(&self.config()).iter().map(|topic| topic.num_partitions as usize).sum();
-        Running { engine, started, num_partitions }
+        Running::of(engine, started, self)
     }
 
     /// Rows of the embedded store, as `query` shows them.
@@ -156,6 +155,12 @@ impl Drop for BlockedStore {
 }
 
 impl Running {
+    /// An engine that was launched on this site.
+    pub fn of(engine: Engine, started: Started, site: &Site) -> Self {
+        let num_partitions = record_topics(&site.config()).iter().map(|topic| topic.num_partitions as usize).sum();
+        Self { engine, started, num_partitions }
+    }
+
     /// Waits until every record in the log is settled and committed. A partition that is not assigned yet is not
     /// among the lags.
     pub async fn catch_up(&self) {

@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod eio;
 mod files;
 #[path = "../common/log_contract.rs"]
 mod log_contract;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tracing::info;
 
-use super::super::rooms::{Rooms, check_topics, load_catalog, tables};
+use super::super::awaited_store::StoreSlot;
+use super::super::rooms::{check_topics, load_catalog, tables};
 use super::super::{EngineError, admission, gate};
 use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};
@@ -19,6 +20,7 @@ use crate::intake::{Intake, IntakeLimits};
 use crate::log::TopicSpec;
 use crate::protocol::package::PackageLimits;
 use crate::schema::Catalog;
+use crate::store::StoreError;
 
 /// Limits of devices and addresses, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
 /// has made by then must not be turned away.
@@ -32,7 +34,7 @@ pub(in crate::engine) struct Limits {
 
 /// Layouts, and which topic takes which type. Topics themselves need a restart.
 pub(in crate::engine) struct Layouts {
-    pub rooms: Rooms,
+    pub store: StoreSlot,
     pub schemas: Arc<Schemas>,
     pub rules: LiveIntakeRules,
     /// The topics in the order of the routes.
@@ -94,7 +96,12 @@ impl Layouts {
 
     /// Tables and columns are there before the first record can need them.
     async fn widen_store(&self, config: &Config, catalog: &Catalog) -> Result<(), EngineError> {
-        let (store, tables) = (&self.rooms.store, tables(catalog));
+        let Some(store) = self.store.borrow().clone() else {
+            let (context, reason) =
+                ("new layouts need columns".to_owned(), "the store is not connected yet".to_owned());
+            return Err(StoreError::Failed { context, reason }.into());
+        };
+        let tables = tables(catalog);
         if config.store.apply_on_start {
             store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
         }

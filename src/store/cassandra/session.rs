@@ -8,6 +8,9 @@ use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError, NewSessionError,
+};
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
@@ -51,10 +54,30 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         builder = builder.tls_context(Some(Arc::new(tls)));
     }
     let context = || format!("connecting to {}", settings.nodes.join(", "));
-    let session = builder.build().await.map_err(|error| failed(context(), &error))?;
+    let session = builder.build().await.map_err(|error| match refused_login(&error) {
+        Some(reason) => StoreError::LoginRefused { context: context(), reason },
+        None => failed(context(), &error),
+    })?;
     match inspect::unknown_datacenter(&session, settings) {
         None => Ok(session),
         Some(reason) => Err(StoreError::Unfit(reason)),
+    }
+}
+
+/// What a server said that does not accept the login, or wants one where there is none.
+fn refused_login(error: &NewSessionError) -> Option<String> {
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+        last_connection_error: ConnectionError::ConnectionSetupRequestError(error),
+    })) = error
+    else {
+        return None;
+    };
+    match &error.error {
+        ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, reason) => Some(reason.clone()),
+        ConnectionSetupRequestErrorKind::MissingAuthentication => {
+            Some("it asks for one, and the config has none".to_owned())
+        }
+        _ => None,
     }
 }
 
