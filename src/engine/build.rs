@@ -21,12 +21,12 @@ use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::schemas::Schemas;
 use crate::actors::turns::Turns;
 use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
+use crate::codec::Codecs;
 use crate::config::{Config, LogKind};
 use crate::intake::routes::{Routes, TopicRoute};
 use crate::intake::rules::LiveIntakeRules;
 use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
 use crate::observe::View;
-use crate::schema::Catalog;
 use crate::supervision::{ActorRef, ChildSpec, Lifeline};
 
 /// What every part is built from.
@@ -39,7 +39,7 @@ struct Parts<'a> {
 /// Builds and starts every actor behind the doors, the sink first, and opens the doors.
 pub(super) async fn build(
     config: &Config,
-    catalog: &Arc<Catalog>,
+    codecs: &Arc<Codecs>,
     doors: Doors,
     view: &View,
     (rooms, schemas): (Rooms, Arc<Schemas>),
@@ -74,7 +74,7 @@ pub(super) async fn build(
     let group = tokio::spawn(group.run(assignments, on_group_stop));
 
     let rules: LiveIntakeRules =
-        Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
+        Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(codecs), &record_topics(config))));
     let decoder_parts = parts.decoder_parts(parts.routes(&rooms.log, dead_letter), &rules);
     let decoders = parts.decoders(&decoder_parts);
     // The first package must find everyone there, or its device would be told to come back.

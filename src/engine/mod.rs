@@ -27,16 +27,16 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
+use crate::codec::{Codecs, CodecsError};
 use crate::config::LoadedConfig;
 use crate::log::LogError;
 use crate::observe::View;
-use crate::schema::{Catalog, CatalogError};
 use crate::store::StoreError;
 use crate::supervision::GaveUp;
 
 pub use reload::{Reloader, Reloads};
 pub use rooms::{
-    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics,
+    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store, record_topics,
     tables,
 };
 pub use secrets::{Secrets, SecretsError};
@@ -59,7 +59,7 @@ pub enum EngineError {
     },
     /// The layouts cannot be used.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Codecs(#[from] CodecsError),
     /// Tokens or certificates cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -103,7 +103,7 @@ pub struct Started {
     /// The log and the store.
     pub rooms: Rooms,
     /// The layouts that it began with.
-    pub catalog: Arc<Catalog>,
+    pub codecs: Arc<Codecs>,
     /// Takes newer configs over.
     pub reloader: Arc<Reloader>,
     /// For looking at it.
@@ -134,7 +134,7 @@ impl Engine {
         if let Some(refusal) = descriptors::refusal(config, descriptors::raise_limit()) {
             return Err(EngineError::Broken(refusal));
         }
-        let catalog = Arc::new(load_catalog(config)?);
+        let codecs = Arc::new(load_codecs(config)?);
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;
@@ -145,7 +145,7 @@ impl Engine {
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { loaded, catalog, secrets, devices, http, ingest, started: started_tx };
+            let run = run::Run { loaded, codecs, secrets, devices, http, ingest, started: started_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome = ran.unwrap_or_else(|panic| {
                 let words =

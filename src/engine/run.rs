@@ -20,13 +20,13 @@ use crate::actors::doorkeeper::Doorkeeper;
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::Schemas;
+use crate::codec::Codecs;
 use crate::config::{LoadedConfig, LogKind, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
 use crate::flow::memory::MemoryBudget;
 use crate::observe::{self, View};
 use crate::observe::{Phase, Status};
-use crate::schema::Catalog;
 use crate::supervision::{RestartPolicy, Supervisor, jitter};
 use crate::telemetry::{Telemetry, lines};
 
@@ -45,7 +45,7 @@ const HOLD_UP: Duration = Duration::from_millis(20);
 /// Everything that a start needs.
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
-    pub(super) catalog: Arc<Catalog>,
+    pub(super) codecs: Arc<Codecs>,
     pub(super) secrets: Secrets,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
@@ -102,7 +102,7 @@ impl Run {
             threads.stop().await;
             return opened.map(|_| ());
         };
-        let mut pipeline = build(&config, &self.catalog, doors, &view, opened, &threads).await?;
+        let mut pipeline = build(&config, &self.codecs, doors, &view, opened, &threads).await?;
         let inspection = tokio::spawn(health::inspect(
             view.clone(),
             pipeline.rooms.clone(),
@@ -118,7 +118,7 @@ impl Run {
         reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.doors.edge) }));
         let _ = self.started.send(Some(Started {
             rooms: pipeline.rooms.clone(),
-            catalog: self.catalog,
+            codecs: self.codecs,
             reloader,
             view: view.clone(),
         }));
@@ -182,7 +182,7 @@ impl Run {
         view.status.watch(move || asked.conditions());
         view.status.measure(move || measured.gauges());
 
-        let tables = tables(&self.catalog);
+        let tables = tables(self.codecs.catalog());
         let store = until_there(("the store", Part::Store), remote_store, view, async || {
             let store = open_store(config, driver.clone()).await?;
             if config.store.apply_on_start {
@@ -199,8 +199,8 @@ impl Run {
 
         // After the store has agreed: a schema in the log binds every later start.
         let schemas = until_there(("the schemas in the log", Part::Log), remote_log, view, async || {
-            let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
-            Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
+            let (log, codecs) = (Arc::clone(&log), Arc::clone(&self.codecs));
+            Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
         Ok((Rooms { log, store }, schemas))

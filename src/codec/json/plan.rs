@@ -7,7 +7,7 @@ use crate::codec::bits::compile::{avro_index, missing, number_type};
 use crate::codec::bits::plan::NumberType;
 use crate::schema::{Count, Field, Kind, Resolution, Scale};
 use crate::schema::{RecordShape, Shape};
-use crate::schema::{TypeId, Version};
+use crate::schema::{TypeId, TypeVersion, Version};
 
 /// How events of one type become records.
 #[derive(Debug)]
@@ -104,11 +104,12 @@ impl JsonPlan {
     /// The plan for a version's fields, within the shape that all versions share.
     pub(crate) fn compile(
         type_id: TypeId,
-        (version, fields): (Version, &[Field]),
+        version: &TypeVersion,
         record: &RecordShape,
         fingerprint: Fingerprint,
     ) -> Self {
-        Self { type_id, version, avro_header: header(fingerprint), root: Group::compile(fields, record) }
+        let root = Group::compile(&version.fields, record);
+        Self { type_id, version: version.number, avro_header: header(fingerprint), root }
     }
 
     /// The version that events are taken for.
