@@ -8,6 +8,7 @@ use super::compile::{Compiled, compile};
 use super::encode::Encoder;
 use super::{decode, transcode};
 use crate::codec::avro::single_object::{Fingerprint, HEADER_LEN, header};
+use crate::codec::avro::sink::write_identity;
 use crate::protocol::message::Identity;
 use crate::schema::{Field, RecordShape, TypeVersion, Value, Version};
 
@@ -49,7 +50,7 @@ impl Layout {
     pub fn transcode(&self, identity: &Identity<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
         let start = out.len();
         out.extend_from_slice(&self.avro_header);
-        transcode::write_identity(identity, out);
+        write_identity(identity, out);
         let mut reader = BitReader::new(body);
         let result = transcode::write_body(&self.plan.ops, &mut reader, out);
         let result = self.finish(result, &reader);
