@@ -61,11 +61,11 @@ async fn a_connected_device_sends_the_new_version_as_soon_as_it_is_known() {
     let mut device = Device::connect(running.engine.devices_addr, "truck-1").await;
     device.accepted(&[position(0, 7)]).await;
     layouts.add_cargo();
-    let catalog = layouts.catalog();
-    let outcomes = device.deliver(&[with_cargo(&catalog, 1, 1)]).await;
+    let codecs = layouts.codecs();
+    let outcomes = device.deliver(&[with_cargo(&codecs, 1, 1)]).await;
     assert_eq!(outcomes, [Outcome::Rejected(RejectReason::UnknownVersion)]);
     reload(&running, &site).await;
-    device.accepted(&[with_cargo(&catalog, 2, 20_000), position(3, 8)]).await;
+    device.accepted(&[with_cargo(&codecs, 2, 20_000), position(3, 8)]).await;
     running.catch_up().await;
     let rows = site.rows("select sequence, version, cargo, odometer from position order by sequence");
     assert_eq!(json!(rows), json!([[0, 1, null, 7], [2, 3, 20_000, null], [3, 1, null, 8]]));
@@ -89,7 +89,7 @@ async fn a_new_type_goes_to_the_topic_that_takes_the_rest_and_to_no_other() {
     let send_door = async |running: &Running, layouts: &Layouts| {
         let mut device = Device::connect(running.engine.devices_addr, "door-1").await;
         let (mut header, _) = position(0, 0);
-        (header.type_id, header.version) = (layouts.catalog().by_name("door").unwrap().id, 1);
+        (header.type_id, header.version) = (layouts.codecs().by_name("door").unwrap().message_type.id, 1);
         device.deliver(&[(header, vec![0x80])]).await
     };
     let layouts = Layouts::new();

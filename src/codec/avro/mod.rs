@@ -1,7 +1,7 @@
 //! Avro: the schema of a type's records, and records decoded into rows.
 //!
-//! Records are written by [`bits`](super::bits) and [`json`](super::json); `RowPlan` reads them, also those of a newer or
-//! older writer.
+//! [`bits`](super::bits) and [`json`](super::json) write records through `sink`; `RowPlan` reads them, also those of a newer
+//! or older writer.
 
 mod dead_letter;
 mod identity;
@@ -12,7 +12,8 @@ mod registered;
 mod row_plan;
 pub(crate) mod schema;
 pub(crate) mod single_object;
-pub(crate) mod varint;
+pub(crate) mod sink;
+mod varint;
 
 pub use dead_letter::{
     DeadLetter, NotDeadLetter, OwnedDeadLetter, SCHEMA_JSON as DEAD_LETTER_SCHEMA_JSON, dead_letter_fingerprint,

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
 use super::plan::{Group, JsonPlan, Piece};
 use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
-use crate::codec::bits::transcode::{NULL, VALUE, write_identity};
+use crate::codec::avro::sink::{NULL, VALUE, write_identity};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::EVENT_TIME_END_MS;
