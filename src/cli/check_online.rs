@@ -1,5 +1,5 @@
 //! `surgetank check --online`: asks the log and the store about everything that a start and a running engine would ask
-//! them. It joins no group, writes nothing and creates nothing.
+//! them, and the consumer group who else is in it. It joins no group, writes nothing and creates nothing.
 
 use std::path::Path;
 use std::sync::Arc;

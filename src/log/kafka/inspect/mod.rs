@@ -107,6 +107,13 @@ impl Inspector {
             Err(error) => tracing::debug!(%error, "cannot ask for offsets"),
         }
         conditions.extend(self.of_offsets.lock().iter().cloned());
+        // Once this process is a member, it follows the group by itself.
+        if self.consumed.lock().is_empty()
+            && let Some(view) = asker.group(&self.settings.group)
+        {
+            let names: Vec<_> = facts.iter().map(|topic| topic.spec.name.clone()).collect();
+            conditions.extend(view.foreign(&self.settings.group, &names));
+        }
         Ok(conditions)
     }
 
