@@ -13,21 +13,22 @@ use super::reload::intake_rules;
 use super::rooms::{Rooms, dead_letter_topic, record_topics};
 use super::sources::Sources;
 use super::threads::{Threads, handles, home};
+use crate::actors::batch_slots::BatchSlots;
 use crate::actors::decoder::Decoder;
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
 use crate::actors::partition_producer::PartitionProducer;
 use crate::actors::schemas::Schemas;
-use crate::actors::turns::Turns;
 use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
+use crate::flow::consumption::{ConsumptionSettings, Size};
 use crate::intake::Path;
 use crate::intake::append::Producer;
 use crate::intake::decode::DecoderMailbox;
 use crate::intake::routes::{Routes, TopicRoute};
 use crate::intake::rules::LiveIntakeRules;
-use crate::log::{Log, ReadLimit, TopicPartition, TopicSpec};
+use crate::log::{Log, TopicPartition, TopicSpec};
 use crate::observe::View;
 use crate::schema::Catalog;
 use crate::supervision::{ActorRef, ChildSpec, Lifeline};
@@ -62,12 +63,11 @@ pub(super) async fn build(
         homes: handles(&threads.pipeline),
         gate,
         writers,
-        read_limit: ReadLimit {
-            max_records: config.consumer.read_records.get(),
-            max_bytes: config.consumer.read_bytes,
+        settings: ConsumptionSettings {
+            full: Size { records: config.consumer.read_records.get(), bytes: config.consumer.read_bytes },
+            max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
         },
-        max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
-        turns: Turns::new(config.consumer.large_batches.get()),
+        slots: BatchSlots::new(config.consumer.large_batches.get()),
         drain_timeout: config.shutdown.drain_timeout / 2,
         memory: view.memory.clone(),
         telemetry: Arc::clone(&view.telemetry),

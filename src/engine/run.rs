@@ -83,7 +83,7 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = observe::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
-        let chores = tokio::spawn(chores(view.clone()));
+        let background_tasks = tokio::spawn(background_tasks(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
         // Senders that come before the log and the store are there are told so.
@@ -94,7 +94,7 @@ impl Run {
         };
         let Ok(Some(opened)) = opened else {
             sources.cut_off().await;
-            chores.abort();
+            background_tasks.abort();
             http.stop(false).await;
             view.supervisor.stop_restarting();
             threads.stop().await;
@@ -137,7 +137,7 @@ impl Run {
             // Its actors end with their threads.
             Err(_) => view.supervisor.stop_restarting(),
         }
-        chores.abort();
+        background_tasks.abort();
         inspection.abort();
         clock.abort();
         accounts.abort();
@@ -237,7 +237,7 @@ async fn rooms_broken(rooms: &Rooms) -> String {
 }
 
 /// Ends histogram intervals, lets admission control forget, and looks at what is wrong.
-async fn chores(view: View) {
+async fn background_tasks(view: View) {
     let mut rotate = tokio::time::interval(INTERVAL);
     let mut look = tokio::time::interval(HEALTH_INTERVAL);
     loop {
