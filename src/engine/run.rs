@@ -89,7 +89,7 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = observe::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
-        let chores = tokio::spawn(chores(view.clone()));
+        let background_tasks = tokio::spawn(background_tasks(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
         // Senders that come before the log is there are told so.
@@ -100,7 +100,7 @@ impl Run {
         };
         let Ok(Some(Ground { log, schemas, store })) = ground else {
             sources.cut_off().await;
-            chores.abort();
+            background_tasks.abort();
             http.stop(false).await;
             view.supervisor.stop_restarting();
             threads.stop().await;
@@ -154,7 +154,7 @@ impl Run {
                 pipeline.delivery.abort();
             }
         }
-        chores.abort();
+        background_tasks.abort();
         inspection.abort();
         clock.abort();
         accounts.abort();
@@ -228,7 +228,7 @@ async fn log_broken(log: &dyn Log) -> String {
 }
 
 /// Ends histogram intervals, lets admission control forget, and looks at what is wrong.
-async fn chores(view: View) {
+async fn background_tasks(view: View) {
     let mut rotate = tokio::time::interval(INTERVAL);
     let mut look = tokio::time::interval(HEALTH_INTERVAL);
     loop {
