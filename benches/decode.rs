@@ -11,9 +11,9 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use criterion::{Criterion, criterion_group, criterion_main};
 use surgetank::codec::Codecs;
-use surgetank::codec::avro::{Bucket, HEADER_LEN, RowPlan, split_single_object};
+use surgetank::codec::avro::{HEADER_LEN, RowPlan, split_single_object};
 use surgetank::protocol::message::{Identity, MessageHeader};
-use surgetank::schema::Value;
+use surgetank::schema::{Bucket, Value};
 
 const EVENT_TIME_MS: u64 = 1_760_000_000_000;
 

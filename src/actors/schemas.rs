@@ -16,12 +16,12 @@ use tracing::{info, warn};
 
 use crate::codec::Codecs;
 use crate::codec::avro::{
-    Bucket, Fingerprint, Incompatible, RowPlan, check_reads, earlier_fingerprint, fingerprint, split_single_object,
+    Fingerprint, Incompatible, RowPlan, check_reads, earlier_fingerprint, fingerprint, split_single_object,
 };
 use crate::flow::health::{Condition, Part};
 use crate::log::{Log, LogError, WriterSchema};
-use crate::schema::TypeId;
 use crate::schema::row::Table;
+use crate::schema::{Bucket, TypeId};
 
 /// How records of one writer schema become rows of a table.
 pub struct TablePlan {

@@ -24,6 +24,6 @@ pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;
 pub use registered::{Incompatible, check_reads};
-pub use row_plan::{Bucket, RowPlan, RowPlanError};
+pub use row_plan::{RowPlan, RowPlanError};
 pub use schema::NAMESPACE;
 pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, split_single_object};

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::testing::{codecs, values_of};
 use super::{BodyError, Layout};
 use crate::codec::Codecs;
-use crate::codec::avro::{Bucket, HEADER_LEN, RowPlan, split_single_object};
+use crate::codec::avro::{HEADER_LEN, RowPlan, split_single_object};
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::schema::Version;
 use crate::schema::row::{Cell, ColumnKind};
-use crate::schema::{Field, Kind, Value};
+use crate::schema::{Bucket, Field, Kind, Value};
 
 fn identity(version: Version) -> Identity<'static> {
     let header = MessageHeader { type_id: 7, version, sequence: u32::MAX, event_time_ms: 1_700_000_000_123 };
