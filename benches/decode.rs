@@ -7,13 +7,13 @@
 
 use std::hint::black_box;
 
-use apache_avro::GenericSingleObjectReader;
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use criterion::{Criterion, criterion_group, criterion_main};
 use surgetank::codec::Codecs;
-use surgetank::codec::avro::{Bucket, RowPlan, split_single_object};
+use surgetank::codec::avro::{HEADER_LEN, RowPlan, split_single_object};
 use surgetank::protocol::message::{Identity, MessageHeader};
-use surgetank::schema::Value;
+use surgetank::schema::{Bucket, Value};
 
 const EVENT_TIME_MS: u64 = 1_760_000_000_000;
 
@@ -56,8 +56,8 @@ fn decode(criterion: &mut Criterion) {
         });
     });
     group.bench_function("baseline_avro_generic_encode", |bencher| {
-        let reader = GenericSingleObjectReader::builder().schema(codec.schema.clone()).build();
-        let value = reader.expect("a schema").read_value(&mut record.as_slice()).expect("a record");
+        let reader = GenericDatumReader::builder(&codec.schema).build();
+        let value = reader.expect("a schema").read_value(&mut &record[HEADER_LEN..]).expect("a record");
         let writer = GenericDatumWriter::builder(&codec.schema).build().expect("a schema");
         let mut out = Vec::with_capacity(1024);
         bencher.iter(|| {

@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use surgetank::actors::gate::{Admission, Gateway};
 use surgetank::codec::Codecs;
-use surgetank::codec::avro::{Bucket, RowPlan, split_single_object};
+use surgetank::codec::avro::{RowPlan, split_single_object};
 use surgetank::codec::json::{EventReader, Framing, Split, Splitter};
 use surgetank::flow::clock::Trust;
 use surgetank::intake::routes::RecordLimits;
@@ -31,8 +31,8 @@ use surgetank::protocol::message::{Identity, MessageHeader};
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
 use surgetank::schema::TypeId;
-use surgetank::schema::Value;
 use surgetank::schema::row::Cell;
+use surgetank::schema::{Bucket, Value};
 
 /// Messages, records and permits that one run goes through.
 const NUM: u32 = 50;

@@ -15,11 +15,13 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::codec::Codecs;
-use crate::codec::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
+use crate::codec::avro::{
+    Fingerprint, Incompatible, RowPlan, check_reads, earlier_fingerprint, fingerprint, split_single_object,
+};
 use crate::flow::health::{Condition, Part};
 use crate::log::{Log, LogError, WriterSchema};
-use crate::schema::TypeId;
 use crate::schema::row::Table;
+use crate::schema::{Bucket, TypeId};
 
 /// How records of one writer schema become rows of a table.
 pub struct TablePlan {
@@ -197,6 +199,7 @@ impl Plans {
         check(known, &codecs)?;
         let plans = Self { codecs, bucket, known: DashMap::new(), refreshing: Mutex::new(()) };
         for codec in plans.codecs.types() {
+            // An earlier build may have registered it under another fingerprint. That stays, for pods of that build.
             if known.iter().all(|(fingerprint, _)| *fingerprint != codec.fingerprint) {
                 log.put_schema(codec.fingerprint, codec.schema_json.clone()).await?;
                 known.push((codec.fingerprint, codec.schema_json.clone()));
@@ -221,23 +224,29 @@ impl Plans {
         self.codecs.catalog().by_name(&plan.table.name).map(|message_type| message_type.id)
     }
 
-    fn learn(&self, fingerprint: Fingerprint, json: &str) {
-        if self.known.contains_key(&fingerprint) {
+    /// Plans how records of a schema become rows, whichever build wrote them: the schema is known by the fingerprint that
+    /// it is registered with, by that of Avro's specification, and by the one that earlier builds gave it.
+    fn learn(&self, registered: Fingerprint, json: &str) {
+        if self.known.contains_key(&registered) {
             return;
         }
         let Some(message_type) = names(json).and_then(|name| self.codecs.catalog().by_name(&name)) else {
-            info!(fingerprint = %hex(fingerprint), "a schema in the log is of a type that this process has no layout for");
+            info!(fingerprint = %hex(registered), "a schema in the log is of a type that this process has no layout for");
             return;
         };
         let table = Arc::clone(&message_type.table);
-        let compiled = Schema::parse_str(json)
-            .map_err(|error| error.to_string())
-            .and_then(|schema| RowPlan::compile(&schema, &table, self.bucket).map_err(|error| error.to_string()));
+        let compiled = Schema::parse_str(json).map_err(|error| error.to_string()).and_then(|schema| {
+            let plan = RowPlan::compile(&schema, &table, self.bucket).map_err(|error| error.to_string())?;
+            Ok((plan, earlier_fingerprint(&schema)))
+        });
         match compiled {
-            Ok(plan) => {
-                self.known.insert(fingerprint, Arc::new(TablePlan { plan, table }));
+            Ok((plan, earlier)) => {
+                let plan = Arc::new(TablePlan { plan, table });
+                for fingerprint in [Some(registered), fingerprint(json), Some(earlier)].into_iter().flatten() {
+                    self.known.entry(fingerprint).or_insert_with(|| Arc::clone(&plan));
+                }
             }
-            Err(reason) => warn!(fingerprint = %hex(fingerprint), reason, "a schema in the log cannot be used"),
+            Err(reason) => warn!(fingerprint = %hex(registered), reason, "a schema in the log cannot be used"),
         }
     }
 }

@@ -158,7 +158,7 @@ impl MessageCodec {
         let MessageType { name, id, doc, versions, record, .. } = &*message_type;
         let schema_json = record_schema_json(name, doc, record);
         let schema = parse(&schema_json)?;
-        let fingerprint = fingerprint(&schema);
+        let Some(fingerprint) = fingerprint(&schema_json) else { unreachable!("Avro has just taken the schema") };
         let Some(newest) = versions.last() else { unreachable!("a type without a version is refused when it is read") };
         let json = JsonPlan::compile(*id, newest, record, fingerprint);
         let mut layouts = Vec::new();

@@ -1,11 +1,11 @@
 //! The shipped layouts, what layout files are refused for, and what may change between versions.
 
-use super::avro::{Bucket, HEADER_LEN, RowPlan, check_reads};
+use super::avro::{HEADER_LEN, RowPlan, check_reads};
 use super::bits::BodyError;
 use super::{Codecs, UnknownLayout};
 use crate::protocol::message::{Identity, MessageHeader};
-use crate::schema::Value;
 use crate::schema::row::{Cell, ColumnKind, ScalarKind};
+use crate::schema::{Bucket, Value};
 
 fn with_fields(versions: &[&str]) -> Result<Codecs, String> {
     let mut text = "type = 't'\nid = 7\ndoc = 'd'\n".to_owned();

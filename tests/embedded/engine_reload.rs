@@ -2,14 +2,18 @@
 
 use crate::common;
 
-use common::device::{Device, position};
+use common::device::{CODECS, Device, position};
 use common::http;
 use common::layouts::{Layouts, NEXT_VERSION, with_cargo};
 use common::ledger::add_cargo_under_load;
 use common::site::{Running, Site};
 use common::{until, until_true};
 use serde_json::{Value, json};
+use surgetank::codec::avro::split_single_object;
 use surgetank::engine::reload::ReloadError;
+use surgetank::engine::{all_topics, open_log, record_topics};
+use surgetank::log::{AppendBatch, Completion, Keys, TopicPartition};
+use surgetank::protocol::message::Identity;
 use surgetank::protocol::reason::{RefusalReason, RejectReason};
 use surgetank::protocol::receipt::Outcome;
 
@@ -242,4 +246,52 @@ async fn limits_are_those_of_the_welcome_until_a_device_connects_again() {
     let told = reload(&running, &site).await;
     assert_eq!((&told["generation"], &told["last"]["changes"]), (&3.into(), &json!([])));
     running.stop().await;
+}
+
+/// The fingerprint that builds before this one gave the shipped `position`.
+const EARLIER_POSITION: [u8; 8] = 0x2e6e_032d_061c_1b19_u64.to_be_bytes();
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_with_the_fingerprint_of_an_earlier_build_become_rows() {
+    // Somebody may have removed what that build registered.
+    for is_registered in [true, false] {
+        let site = Site::new(&[]);
+        let codec = CODECS.by_name("position").unwrap();
+        let (header, body) = position(1, 77);
+        let mut record = Vec::new();
+        let identity = Identity { device_id: "truck-1", header, received_at_us: header.event_time_ms * 1000 };
+        codec.layout(1).unwrap().transcode(&identity, &body, &mut record).unwrap();
+        assert_eq!(split_single_object(&record).unwrap().0, codec.fingerprint);
+        assert_ne!(codec.fingerprint, EARLIER_POSITION);
+        record[2..10].copy_from_slice(&EARLIER_POSITION);
+
+        let log = open_log(&site.config()).unwrap();
+        log.apply(&all_topics(&site.config())).await.unwrap();
+        if is_registered {
+            log.put_schema(EARLIER_POSITION, codec.schema_json.clone()).await.unwrap();
+        }
+        let (sender, receipt) = tokio::sync::oneshot::channel();
+        let topic = record_topics(&site.config())[0].name.clone();
+        let ends = vec![record.len() as u32];
+        let batch = AppendBatch { keys: Keys::Same("truck-1".into()), values: record.into(), ends };
+        let completion = Completion::new(move |outcome| drop(sender.send(outcome)));
+        log.append(&TopicPartition { topic, partition: 0 }, batch, completion);
+        receipt.await.unwrap().unwrap();
+        log.close().await;
+        drop(log);
+
+        let running = site.launch().await;
+        let mut device = Device::connect(running.engine.devices_addr, "truck-2").await;
+        device.accepted(&[position(1, 78)]).await;
+        running.catch_up().await;
+        let odometers = site.rows("select device_id, odometer from position order by device_id");
+        assert_eq!(odometers.len(), 2, "registered: {is_registered}");
+        assert_eq!(running.counters().dead_letters, 0);
+        let known = running.started.rooms.log.schemas().await.unwrap();
+        let of_position: Vec<_> = known.iter().filter(|(_, json)| *json == codec.schema_json).collect();
+        let earlier = is_registered.then_some(EARLIER_POSITION);
+        let expected: Vec<_> = earlier.into_iter().chain([codec.fingerprint]).collect();
+        assert_eq!(of_position.iter().map(|(fingerprint, _)| *fingerprint).collect::<Vec<_>>(), expected);
+        running.stop().await;
+    }
 }

@@ -17,6 +17,7 @@ use crate::actors::batch_builder::Batch;
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
+use crate::schema::IdentityColumn;
 use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::Store;
 use crate::supervision::jitter;
@@ -158,12 +159,10 @@ impl Work {
         self.recorders.store_write.record(now.saturating_duration_since(started).as_micros() as u64);
         self.recorders.write_rows.record(num_rows);
         let now_ms = (now_us() / 1000) as i64;
-        let since = |row: &[Cell], column: usize| match row.get(column) {
-            Some(Cell::Timestamp(at_ms)) => now_ms.saturating_sub(*at_ms).max(0) as u64 * 1000,
-            _ => 0,
-        };
-        self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, 2)));
-        self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, 4)));
+        let since =
+            |row: &[Cell], column: IdentityColumn| now_ms.saturating_sub(column.time_ms(row)).max(0) as u64 * 1000;
+        self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::EventTime)));
+        self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::ReceivedAt)));
     }
 
     pub(super) fn store(&self) -> &dyn Store {

@@ -3,6 +3,7 @@
 //! [`bits`](super::bits) and [`json`](super::json) write records through `sink`; `RowPlan` reads them, also those of a newer
 //! or older writer.
 
+pub(crate) mod canonical;
 mod dead_letter;
 mod identity;
 mod json;
@@ -15,6 +16,7 @@ pub(crate) mod single_object;
 pub(crate) mod sink;
 mod varint;
 
+pub use canonical::{earlier_fingerprint, fingerprint};
 pub use dead_letter::{
     DeadLetter, NotDeadLetter, OwnedDeadLetter, SCHEMA_JSON as DEAD_LETTER_SCHEMA_JSON, dead_letter_fingerprint,
 };
@@ -22,6 +24,6 @@ pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;
 pub use registered::{Incompatible, check_reads};
-pub use row_plan::{Bucket, RowPlan, RowPlanError};
+pub use row_plan::{RowPlan, RowPlanError};
 pub use schema::NAMESPACE;
-pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, fingerprint, split_single_object};
+pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, split_single_object};
