@@ -125,7 +125,7 @@ fn load(path: Option<&Path>) -> Result<Config, Failure> {
 /// [`load`] for an engine, which can take another config over and log by other levels.
 fn load_for_engine(path: Option<&Path>) -> Result<(LoadedConfig, LogLevels), Failure> {
     let loaded = LoadedConfig::load(path).map_err(Failure::usage)?;
-    let levels = logging::init(&loaded.config.logging).map_err(Failure::usage)?;
+    let levels = logging::init(&loaded.config.logging.level, loaded.config.logging.format).map_err(Failure::usage)?;
     Ok((loaded, levels))
 }
 

@@ -4,6 +4,7 @@
 //! one to one; the meaning, range and harm at each end of every key are told there. The rooms of the log and the store
 //! are in [`super::rooms`], HTTP ingest is in [`super::ingest`].
 
+pub use crate::telemetry::logging::LoggingFormat;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -282,15 +283,6 @@ pub struct Logging {
     pub level: String,
     /// The form of a line.
     pub format: LoggingFormat,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoggingFormat {
-    /// One compact line for people.
-    Human,
-    /// One JSON object per line, for collectors.
-    Json,
 }
 
 // === impl Config ===

@@ -10,7 +10,6 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
 use super::lines::Lines;
-use crate::config::{Logging, LoggingFormat};
 
 /// Libraries that log what any outsider can send, requests that are not HTTP and handshakes that are not TLS, as errors or
 /// warnings; and the driver of Cassandra, which repeats several times a second that a node is away. Nobody outside may decide
@@ -33,6 +32,15 @@ pub enum LoggingError {
     AlreadySet(#[from] TryInitError),
 }
 
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoggingFormat {
+    /// One compact line for people.
+    Human,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
 /// The levels of the process's logging, which can be changed.
 #[derive(Debug, Clone)]
 pub struct LogLevels {
@@ -45,11 +53,11 @@ pub struct Levels(EnvFilter);
 
 /// Sets up logging for the process. Levels come from the configuration only, and so from its override
 /// `SURGETANK__LOGGING__LEVEL`: `RUST_LOG` is not read, one key has one way to be set.
-pub fn init(logging: &Logging) -> Result<LogLevels, LoggingError> {
-    let Levels(filter) = levels(&logging.level)?;
+pub fn init(level: &str, format: LoggingFormat) -> Result<LogLevels, LoggingError> {
+    let Levels(filter) = levels(level)?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(|| Lines);
-    let lines = match logging.format {
+    let lines = match format {
         LoggingFormat::Human => lines.compact().with_ansi(std::io::stderr().is_terminal()).boxed(),
         LoggingFormat::Json => lines.json().flatten_event(true).boxed(),
     };
@@ -80,9 +88,9 @@ mod tests {
 
     #[test]
     fn logging_is_set_up_once_and_its_levels_change() {
-        let logging = Logging { level: "off,surgetank::log=error".to_owned(), format: LoggingFormat::Json };
-        let log_levels = init(&logging).unwrap();
-        assert!(matches!(init(&logging), Err(LoggingError::AlreadySet(_))));
+        let (level, format) = ("off,surgetank::log=error", LoggingFormat::Json);
+        let log_levels = init(level, format).unwrap();
+        assert!(matches!(init(level, format), Err(LoggingError::AlreadySet(_))));
         assert!(!tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
         log_levels.set(levels("debug").unwrap());
         assert!(tracing::enabled!(target: "surgetank::actors", tracing::Level::DEBUG));
@@ -100,7 +108,7 @@ mod tests {
 
     #[test]
     fn levels_that_are_no_filter_are_refused() {
-        let logging = Logging { level: "a=b=c".to_owned(), format: LoggingFormat::Human };
-        assert!(matches!(init(&logging), Err(LoggingError::Level { .. })));
+        let (level, format) = ("a=b=c", LoggingFormat::Human);
+        assert!(matches!(init(level, format), Err(LoggingError::Level { .. })));
     }
 }

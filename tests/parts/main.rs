@@ -8,6 +8,7 @@ mod log_contract;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;
 
+mod layers;
 mod log_embedded;
 mod log_figures;
 mod protocol_vectors;
