@@ -6,14 +6,14 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
-use surgetank::actors::gate::Gateway;
+use surgetank::actors::gate::WritePermits;
 use surgetank::telemetry::Recorder;
 
 fn permit(c: &mut Criterion) {
     let mut group = c.benchmark_group("gate");
     for num_partitions in [1, 8, 64] {
-        let gateway = Gateway::new(128);
-        let admissions: Vec<_> = (0..num_partitions).map(|_| gateway.join()).collect();
+        let write_permits = WritePermits::new(128);
+        let admissions: Vec<_> = (0..num_partitions).map(|_| write_permits.join()).collect();
         group.bench_function(format!("enter_and_confirm/{num_partitions}_partitions"), |b| {
             let mut next = admissions.iter().cycle();
             b.iter(|| {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use surgetank::actors::gate::{Admission, Gateway};
+use surgetank::actors::gate::{Admission, WritePermits};
 use surgetank::codec::Codecs;
 use surgetank::codec::avro::{RowPlan, split_single_object};
 use surgetank::codec::json::{EventReader, Framing, Split, Splitter};
@@ -231,7 +231,7 @@ fn rows(mut records: Records) -> Records {
 }
 
 fn admission() -> Admission {
-    Gateway::new(128).join()
+    WritePermits::new(128).join()
 }
 
 // Leave to write, its measurements, and giving the place back.

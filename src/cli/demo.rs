@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::args::DemoArgs;
 use super::output::tell;
-use super::reckoning::reckon;
+use super::reconcile::reconcile;
 use super::report::{RunReport, StoreSide};
 use super::simulate::drive;
 use super::{Failure, Outcome, load_for_engine, run, runtime, signals, simulate};
@@ -98,8 +98,9 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
     let device_to_row_us = started.view.telemetry.device_to_row.histogram();
 
     let ledger = std::mem::take(&mut report.ledger);
-    let (log, store) = (&*started.rooms.log, &*started.rooms.store);
-    let comparison = reckon(ledger, started.codecs.catalog(), log, &dead_letters, store).await.map_err(Failure::Job)?;
+    let (log, store) = (&*started.backends.log, &*started.backends.store);
+    let comparison =
+        reconcile(ledger, started.codecs.catalog(), log, &dead_letters, store).await.map_err(Failure::Job)?;
     engine.stop();
     engine.ended().await.map_err(run::failure)?;
     if !caught_up {

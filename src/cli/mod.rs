@@ -12,7 +12,7 @@ mod demo;
 mod listing;
 mod output;
 mod query;
-mod reckoning;
+mod reconcile;
 mod reload;
 mod report;
 mod run;

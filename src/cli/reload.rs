@@ -49,7 +49,7 @@ pub(super) async fn serve(
         let read = tokio::task::spawn_blocking(move || LoadedConfig::load(Some(&path))).await;
         let Ok(read) = read else { continue };
         again = match reloader.reload(read).await {
-            Err(error) if error.may_pass() => Some(backoff.next_delay(jitter())),
+            Err(error) if error.is_retryable() => Some(backoff.next_delay(jitter())),
             _ => {
                 backoff.reset();
                 None

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::VerifyArgs;
 use super::output::{print, tell};
-use super::reckoning::reckon;
+use super::reconcile::reconcile;
 use super::{Failure, Outcome, load, runtime};
 use crate::engine::{dead_letter_topic, load_codecs, open_log, open_store, tables};
 use crate::simulate::Ledger;
@@ -19,7 +19,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
         let log = open_log(&config).map_err(Failure::job)?;
         let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
         store.prepare(&tables(codecs.catalog())).await.map_err(Failure::job)?;
-        let found = reckon(ledger, codecs.catalog(), &*log, &dead_letter_topic(&config), &*store)
+        let found = reconcile(ledger, codecs.catalog(), &*log, &dead_letter_topic(&config), &*store)
             .await
             .map_err(Failure::Job)?;
         store.close().await;

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use config::{ConfigError, Environment, Map, Source, Value};
 
+use super::backends::{LogKind, StoreKind};
+use super::diff::LoadedConfig;
 use super::document::{self, Document};
 use super::environment;
 use super::problem::{ConfigErrors, Problem};
 use super::raw::RawConfig;
-use super::renewal::LoadedConfig;
-use super::rooms::{LogKind, StoreKind};
 use super::schema::Schema;
 use super::sources::{Sources, Variable};
 use super::types::Config;

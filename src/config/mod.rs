@@ -5,7 +5,9 @@
 //! takes over. Nothing outside this module re-checks a value, and
 //! nothing outside it reads a variable. `config/surgetank.toml` tells the meaning of every key.
 
+mod backends;
 mod checks;
+mod diff;
 mod document;
 mod entry;
 mod environment;
@@ -14,12 +16,10 @@ mod limits;
 mod loader;
 mod problem;
 mod raw;
+mod raw_backends;
 mod raw_devices;
 mod raw_ingest;
 mod raw_limits;
-mod raw_rooms;
-mod renewal;
-mod rooms;
 mod schema;
 mod secret;
 mod sources;
@@ -30,14 +30,14 @@ mod types;
 mod units;
 mod validate;
 
-pub use ingest::Ingest;
-pub use limits::Limits;
-pub use problem::ConfigErrors;
-pub use renewal::{LoadedConfig, Renewal};
-pub use rooms::{
+pub use backends::{
     Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login,
     SaslMechanism, Store, StoreKind,
 };
+pub use diff::{LoadedConfig, Renewal};
+pub use ingest::Ingest;
+pub use limits::Limits;
+pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub use types::{
     Config, Consumer, Credentials, DeadLetter, Decoder, Devices, Gate, GateLimiter, Http, Logging, LoggingFormat,

@@ -2,7 +2,7 @@
 //!
 //! Serde and `Default` share the defaults: a key that is left out takes its value from `Default` of its section.
 //! Nothing is checked here; unit, range and harm at each end of every key are told in `config/surgetank.toml`. The
-//! sections of the log and the store are in [`super::raw_rooms`], the limits in [`super::raw_limits`], the device port is
+//! sections of the log and the store are in [`super::raw_backends`], the limits in [`super::raw_limits`], the device port is
 //! in [`super::raw_devices`], HTTP ingest in [`super::raw_ingest`].
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::raw_backends::{RawLog, RawStore};
 use super::raw_devices::RawDevices;
 use super::raw_ingest::RawIngest;
 use super::raw_limits::RawLimits;
-use super::raw_rooms::{RawLog, RawStore};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

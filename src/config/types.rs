@@ -1,8 +1,8 @@
 //! The checked configuration: what the rest of the engine is built from.
 //!
 //! A value of these types has passed every rule, so nothing re-checks it. The fields mirror `config/surgetank.toml`
-//! one to one; the meaning, range and harm at each end of every key are told there. The rooms of the log and the store
-//! are in [`super::rooms`], HTTP ingest is in [`super::ingest`].
+//! one to one; the meaning, range and harm at each end of every key are told there. The backends of the log and the store
+//! are in [`super::backends`], HTTP ingest is in [`super::ingest`].
 
 pub use crate::telemetry::logging::LoggingFormat;
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::backends::{Log, Store};
 use super::ingest::Ingest;
 use super::limits::Limits;
-use super::rooms::{Log, Store};
 pub use crate::tls::ServerTlsFiles;
 
 /// The whole configuration. [`Config::default`] is what the shipped file says.

@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::EngineError;
+use super::backends::open_store;
 use super::opening::{backoff, refuse_start};
-use super::rooms::open_store;
 use crate::config::{Config, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
@@ -81,7 +81,7 @@ impl AwaitedStore {
     }
 
     /// Waits until the store is there, while messages are taken in. An error only of a store in this process.
-    pub(super) async fn until_there(mut self) -> Result<Arc<dyn Store>, EngineError> {
+    pub(super) async fn retry_until_ready(mut self) -> Result<Arc<dyn Store>, EngineError> {
         loop {
             match self.attempt().await {
                 Ok(store) => return Ok(store),
@@ -115,7 +115,7 @@ impl AwaitedStore {
     }
 
     fn may_wait(&self, error: &EngineError) -> bool {
-        self.is_remote() && error.may_pass()
+        self.is_remote() && error.is_retryable()
     }
 
     fn is_remote(&self) -> bool {
@@ -141,7 +141,7 @@ fn hindrance(error: &EngineError) -> Condition {
             let detail = format!("{error}; records wait in the log, and the login is tried again every few seconds");
             Condition::failing(Part::Store, "store_login_refused", "", detail)
         }
-        error if error.may_pass() => {
+        error if error.is_retryable() => {
             let detail = format!("the store does not answer: {error}; records wait in the log until it does");
             Condition::failing(Part::Store, "store_unavailable", "", detail)
         }

@@ -7,8 +7,8 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use arc_swap::ArcSwap;
 
+use super::backends::{dead_letter_topic, record_topics};
 use super::reload::intake_rules;
-use super::rooms::{dead_letter_topic, record_topics};
 use super::sources::Sources;
 use super::threads::{Threads, home};
 use crate::actors::decoder::Decoder;

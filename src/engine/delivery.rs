@@ -12,12 +12,12 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::awaited_store::AwaitedStore;
+use super::backends::{dead_letter_topic, record_topics};
 use super::build::supervise;
-use super::rooms::{dead_letter_topic, record_topics};
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
 use crate::actors::batch_slots::BatchSlots;
-use crate::actors::fleet::Fleet;
+use crate::actors::coordinator::Coordinator;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
 use crate::actors::schemas::Schemas;
@@ -47,12 +47,12 @@ struct Running {
     group_stop: oneshot::Sender<()>,
     group: JoinHandle<()>,
     subscription: Box<dyn Subscription>,
-    fleet: Option<RunningFleet>,
+    fleet: Option<RunningCoordinator>,
     store: Arc<dyn Store>,
 }
 
 /// This pod's place among those that share a budget.
-struct RunningFleet {
+struct RunningCoordinator {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -69,7 +69,7 @@ impl Delivery {
         mut stop: oneshot::Receiver<Instant>,
     ) -> Result<(), EngineError> {
         let store = tokio::select! {
-            store = awaited.until_there() => store?,
+            store = awaited.retry_until_ready() => store?,
             _ = &mut stop => return Ok(()),
         };
         let mut running = self.start(&store)?;
@@ -153,7 +153,7 @@ impl Delivery {
     }
 
     /// Joins the pods that share this log, if it has a channel for that.
-    fn fleet(&self, store: &Arc<dyn Store>) -> Result<Option<RunningFleet>, EngineError> {
+    fn fleet(&self, store: &Arc<dyn Store>) -> Result<Option<RunningCoordinator>, EngineError> {
         let name = match &self.config.log.kind {
             LogKind::Kafka(kafka) => kafka.instance_id.clone(),
             LogKind::Embedded(_) => None,
@@ -162,9 +162,9 @@ impl Delivery {
         let Some(control) = self.log.control(&pod)? else { return Ok(None) };
         let gate = Arc::clone(&self.view.gate);
         gate.join_fleet(&pod, record_topics(&self.config).iter().map(|topic| topic.num_partitions).sum());
-        let fleet = Fleet::new(pod, control, gate, Arc::clone(store));
+        let fleet = Coordinator::new(pod, control, gate, Arc::clone(store));
         let (stop, on_stop) = oneshot::channel();
-        Ok(Some(RunningFleet { stop, task: tokio::spawn(fleet.run(on_stop)) }))
+        Ok(Some(RunningCoordinator { stop, task: tokio::spawn(fleet.run(on_stop)) }))
     }
 }
 
@@ -183,7 +183,7 @@ impl Running {
         }
         drop(self.subscription);
         // After the partitions: until then it had its share of the budget.
-        if let Some(RunningFleet { stop, task }) = self.fleet {
+        if let Some(RunningCoordinator { stop, task }) = self.fleet {
             let _ = stop.send(());
             if timeout(left().max(Duration::from_secs(1)), task).await.is_err() {
                 warn!("the fleet was not left in time; it will notice by itself");

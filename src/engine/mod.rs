@@ -4,6 +4,7 @@
 
 mod admission;
 mod awaited_store;
+mod backends;
 mod build;
 pub mod capacity;
 mod clock;
@@ -15,7 +16,6 @@ mod memory;
 mod opening;
 mod pipeline;
 pub mod reload;
-mod rooms;
 mod run;
 mod secrets;
 mod sources;
@@ -37,11 +37,11 @@ use crate::observe::View;
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
-pub use reload::Reloader;
-pub use rooms::{
-    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store, record_topics,
-    tables,
+pub use backends::{
+    Backends, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store,
+    record_topics, tables,
 };
+pub use reload::Reloader;
 pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
@@ -119,7 +119,7 @@ pub struct Opened {
 #[derive(Clone)]
 pub struct Started {
     /// The log and the store.
-    pub rooms: Rooms,
+    pub backends: Backends,
     /// The layouts that it began with.
     pub codecs: Arc<Codecs>,
     /// Takes newer configs over.
@@ -132,7 +132,7 @@ pub struct Started {
 
 impl EngineError {
     /// Whether trying again may work: a server that is not there yet.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         matches!(
             self,
             Self::Log(LogError::Failed { .. })
@@ -197,7 +197,7 @@ impl Engine {
         let opened = self.opened();
         async move {
             let Opened { log, store, codecs, reloader, view } = opened.await?;
-            Some(Started { rooms: Rooms { log, store: there(store).await? }, codecs, reloader, view })
+            Some(Started { backends: Backends { log, store: there(store).await? }, codecs, reloader, view })
         }
     }
 

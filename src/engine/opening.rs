@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::EngineError;
-use super::rooms::{all_topics, open_log};
+use super::backends::{all_topics, open_log};
 use crate::config::Config;
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
@@ -20,7 +20,7 @@ const HOLD_UP: Duration = Duration::from_millis(20);
 /// Opens the log, and creates or checks its topics.
 pub(super) async fn open_ready_log(config: &Config, view: &View) -> Result<Arc<dyn Log>, EngineError> {
     let topics = all_topics(config);
-    let log = until_there("the log", config, view, async || {
+    let log = retry_until_ready("the log", config, view, async || {
         let log = open_log(config)?;
         match config.log.apply_on_start {
             true => log.apply(&topics).await?.iter().for_each(|change| info!("{change}")),
@@ -38,7 +38,7 @@ pub(super) async fn open_ready_log(config: &Config, view: &View) -> Result<Arc<d
 }
 
 /// Tries something with the log until it works, if the error is one that may pass: a server that is not there yet.
-pub(super) async fn until_there<T>(
+pub(super) async fn retry_until_ready<T>(
     part: &'static str,
     config: &Config,
     view: &View,
@@ -58,7 +58,7 @@ pub(super) async fn until_there<T>(
                 status.clear_hindrance(Part::Log);
                 return Ok(value);
             }
-            Err(error) if is_remote && error.may_pass() => {
+            Err(error) if is_remote && error.is_retryable() => {
                 status.set_phase(Phase::Starting { part, waiting_for: format!("{part}: {error}") });
                 let detail = format!("the start waits for {part} and tries again: {error}");
                 status.set_hindrance(Condition::failing(Part::Log, "start_waits", part, detail).refusing_intake());

@@ -9,12 +9,12 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::awaited_store::{AwaitedStore, StoreSlot};
+use super::backends::{all_topics, record_topics, tables};
 use super::build::{Built, build};
 use super::delivery::Delivery;
-use super::opening::{open_ready_log, until_there};
+use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader};
-use super::rooms::{all_topics, record_topics, tables};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
@@ -186,11 +186,11 @@ impl Run {
         // A schema in the log binds every later start. What the store may not agree to, because it has rows of an earlier
         // version, goes there after the store.
         if !store.is_there()
-            && until_there(place, &config, view, async || Ok(brings_versions(&*log, &self.codecs).await?)).await?
+            && retry_until_ready(place, &config, view, async || Ok(brings_versions(&*log, &self.codecs).await?)).await?
         {
             store.hold_up_for().await?;
         }
-        let schemas = until_there(place, &config, view, async || {
+        let schemas = retry_until_ready(place, &config, view, async || {
             let (log, codecs) = (Arc::clone(&log), Arc::clone(&self.codecs));
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })

@@ -4,11 +4,11 @@
 
 pub mod addresses;
 pub mod backoff;
+pub mod budget;
 pub mod clock;
 pub mod consumption;
 pub mod credit;
 pub mod fair;
-pub mod fleet;
 pub mod health;
 pub mod limiter;
 pub mod memory;

@@ -1,4 +1,4 @@
-//! The durable log between the edge and the database: one trait, two rooms (`kafka`, `embedded`).
+//! The durable log between the edge and the database: one trait, two backends (`kafka`, `embedded`).
 //!
 //! Only a completed append makes an acknowledgement, and only a commit moves what a restart reads again. Nothing here
 //! knows of devices, messages or rows: a record is a key and a value.

@@ -1,7 +1,7 @@
 //! Which partition a device's records go to: Kafka's own default for keyed records, so that a record written by any
 //! Kafka client with the same key lands beside ours.
 //!
-//! Both rooms use it; it knows no log.
+//! Both backends use it; it knows no log.
 
 /// The partition of `key` among `num_partitions`: `toPositive(murmur2(key)) % num_partitions`, as the Java client does.
 /// With no partitions at all the answer is 0.

@@ -15,10 +15,10 @@ use tokio::time::{sleep_until, timeout};
 
 use super::channel::{Channel, DeviceTls, FleetTls, Target};
 use super::ledger::{DeviceLedger, LedgerEntry};
+use super::packer::{Made, Motion, Workshops};
 use super::progress::Progress;
 use super::queue::DeviceQueue;
 use super::session::Session;
-use super::workshop::{Made, Motion, Workshops};
 use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::hello::Credential;
@@ -176,8 +176,8 @@ impl Device {
         let event_time_ms = unix_ms();
         let sequence = self.next_sequence;
         let crew = Arc::clone(&self.crew);
-        let mut workshop = crew.workshops.of(self.number);
-        workshop.make(&mut self.rng, &mut self.motion, num_messages, event_time_ms, sequence, |made| {
+        let mut packer = crew.workshops.of(self.number);
+        packer.make(&mut self.rng, &mut self.motion, num_messages, event_time_ms, sequence, |made| {
             // There is room: it was counted above.
             let _ = self.queue.push(made);
         });

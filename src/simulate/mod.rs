@@ -2,20 +2,20 @@
 //! ledger of what the server promised it.
 //!
 //! `queue`, `ledger` and `comparison` are pure; `device` is one device's task and `session` one of its
-//! connections; `workshop`, `fleet` and `typical` make the messages; `run` starts and ends it all.
+//! connections; `packer`, `fleet` and `typical` make the messages; `run` starts and ends it all.
 
+mod bodies;
 mod channel;
 pub mod comparison;
 mod device;
-mod fleet;
 pub mod ledger;
 pub mod options;
+mod packer;
 pub mod progress;
 pub mod queue;
 mod run;
 mod session;
 mod typical;
-mod workshop;
 
 pub use comparison::{Comparer, Comparison};
 pub use ledger::{DeviceLedger, Ledger, LedgerEntry};

@@ -9,13 +9,13 @@ use rand::rngs::SmallRng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bodies::Maker;
 use super::channel::{FleetTls, Target};
 use super::device::{Crew, Device, Phase, unix_ms};
-use super::fleet::Maker;
 use super::ledger::Ledger;
 use super::options::SimulateOptions;
+use super::packer::{Workshops, new_latency_histogram};
 use super::progress::Progress;
-use super::workshop::{Workshops, new_latency_histogram};
 use crate::codec::Codecs;
 use crate::codec::bits::EncodeError;
 use crate::flow::backoff::Backoff;

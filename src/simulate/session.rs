@@ -160,8 +160,8 @@ impl<'a> Session<'a> {
                 self.device.make_ahead();
             }
             let crew = Arc::clone(&self.device.crew);
-            let mut workshop = crew.workshops.of(self.device.number());
-            let Some(packed) = workshop.pack(&mut self.device.queue, limits, now) else { return };
+            let mut packer = crew.workshops.of(self.device.number());
+            let Some(packed) = packer.pack(&mut self.device.queue, limits, now) else { return };
             crew.progress.sent.add(packed.num_first);
             crew.progress.retried.add(packed.num_again);
             self.queue_frame(&Frame::Package(PackageFrame { package_id: packed.package_id, block: packed.block }), now);
@@ -238,7 +238,7 @@ impl<'a> Session<'a> {
     fn on_receipt(&mut self, receipt: &Receipt) -> Option<SessionEnd> {
         let now = Instant::now();
         let crew = Arc::clone(&self.device.crew);
-        let mut workshop = crew.workshops.of(self.device.number());
+        let mut packer = crew.workshops.of(self.device.number());
         let (mut num_acked, mut num_duplicates, mut num_rejected) = (0, 0, 0);
         let mut oldest_ms = u64::MAX;
         let device = &mut *self.device;
@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
                     oldest_ms = oldest_ms.min(queued.message.header.event_time_ms);
                     num_duplicates += u64::from(outcome == Outcome::Duplicate);
                     ledger.acked.push(entry);
-                    workshop.record_latency(now.saturating_duration_since(queued.first_sent.unwrap_or(now)));
+                    packer.record_latency(now.saturating_duration_since(queued.first_sent.unwrap_or(now)));
                 }
                 Outcome::Rejected(_) => {
                     num_rejected += 1;

@@ -11,7 +11,7 @@ use super::pod::{Pod, p99};
 use super::scenario::{Change, Scenario};
 use super::store::{Micros, Store, Write};
 use super::trace::{Point, Segment, Trace};
-use crate::flow::fleet::shares;
+use crate::flow::budget::shares;
 use crate::flow::limiter::{Limiter, LimiterSettings, Sample};
 
 /// The length of a window, as in the gate.

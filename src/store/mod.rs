@@ -1,4 +1,4 @@
-//! The database: one trait, two rooms (`cassandra`, `embedded`).
+//! The database: one trait, two backends (`cassandra`, `embedded`).
 //!
 //! Writes are idempotent by construction: keys and write timestamps come from the rows. Nothing here retries or
 //! limits; the writer and the gate do.
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
-use crate::flow::fleet::StorePressure;
 use crate::flow::health::{Condition, Gauge};
 use crate::schema::row::{RowGroup, Table};
 

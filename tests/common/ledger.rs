@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use surgetank::codec::Codecs;
 use surgetank::codec::avro::{OwnedDeadLetter, RecordIdentity};
 use surgetank::config::Config;
-use surgetank::engine::{Rooms, dead_letter_topic, record_topics};
+use surgetank::engine::{Backends, dead_letter_topic, record_topics};
 use surgetank::log::Log;
 use surgetank::simulate::{Comparer, Comparison, Ledger, Progress, SimulateOptions, SimulateReport, simulate};
 use surgetank::store::RowKey;
@@ -70,14 +70,14 @@ impl Load {
 }
 
 /// The ledger against rows and dead letters.
-pub async fn compare(ledger: Ledger, config: &Config, rooms: &Rooms) -> Comparison {
+pub async fn compare(ledger: Ledger, config: &Config, backends: &Backends) -> Comparison {
     let mut comparer = Comparer::new(ledger);
     for message_type in CODECS.catalog().types() {
         let id = message_type.id;
         let mut visit = |key: RowKey| comparer.stored(id, &key);
-        rooms.store.scan(&message_type.table, &mut visit).await.unwrap();
+        backends.store.scan(&message_type.table, &mut visit).await.unwrap();
     }
-    for letter in dead_letters(config, &*rooms.log) {
+    for letter in dead_letters(config, &*backends.log) {
         if let (Some(type_id), Some(event_time_ms), Some(sequence)) =
             (letter.type_id, letter.event_time_ms, letter.sequence)
         {
@@ -88,8 +88,8 @@ pub async fn compare(ledger: Ledger, config: &Config, rooms: &Rooms) -> Comparis
 }
 
 /// Asserts that nothing is lost, nothing is there twice, and nothing is there that was not sent.
-pub async fn assert_nothing_lost(ledger: Ledger, config: &Config, rooms: &Rooms) -> Comparison {
-    let found = compare(ledger, config, rooms).await;
+pub async fn assert_nothing_lost(ledger: Ledger, config: &Config, backends: &Backends) -> Comparison {
+    let found = compare(ledger, config, backends).await;
     assert!(found.acked > 0, "nothing was acknowledged");
     assert_eq!(found.lost, 0, "lost, such as {:?}", found.lost_examples);
     assert_eq!((found.duplicate_rows, found.unknown_rows), (0, 0), "{found:?}");
@@ -153,7 +153,7 @@ pub async fn add_cargo_under_load(site: &Site, running: &Running, layouts: &Layo
         counters.rows >= counters.accepted
     })
     .await;
-    let found = assert_nothing_lost(before.ledger, &site.config(), &running.started.rooms).await;
+    let found = assert_nothing_lost(before.ledger, &site.config(), &running.started.backends).await;
     assert_eq!(found.dead_lettered, 0);
     running.assert_unharmed().await;
 }

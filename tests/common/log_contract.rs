@@ -1,4 +1,4 @@
-//! What every log promises, as tests that both rooms run.
+//! What every log promises, as tests that both backends run.
 
 // Each test file uses a part of it.
 #![allow(dead_code, unused_macros, unused_imports)]

@@ -145,13 +145,13 @@ async fn dead_letters_of_a_batch_travel_together() {
     };
     let (answer, answered) = tokio::sync::oneshot::channel();
     let done = Completion::new(|outcome| drop(answer.send(outcome)));
-    running.started.rooms.log.append(&TopicPartition { topic, partition: 0 }, batch, done);
+    running.started.backends.log.append(&TopicPartition { topic, partition: 0 }, batch, done);
     answered.await.unwrap().unwrap();
     until_true("all dead letters", async || running.counters().dead_letters == NUM_RECORDS as u64).await;
     running.catch_up().await;
     let (_, histograms) = http::get(running.engine.http_addr, "/histograms").await;
     let num_appends = histograms["stages"]["append"]["count"].as_u64().unwrap();
     assert!(num_appends <= 50, "{num_appends} appends for {NUM_RECORDS} letters");
-    assert_eq!(dead_letters(&site.config(), &*running.started.rooms.log).len(), NUM_RECORDS);
+    assert_eq!(dead_letters(&site.config(), &*running.started.backends.log).len(), NUM_RECORDS);
     running.stop().await;
 }

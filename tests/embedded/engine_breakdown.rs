@@ -58,7 +58,7 @@ async fn a_flush_that_fails_ends_the_process_and_the_next_one_has_everything_ack
     let report = load.end().await;
     assert_eq!(report.unacked_at_end, 0);
     running.catch_up().await;
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     running.stop().await;
 }
 
@@ -150,7 +150,7 @@ async fn a_start_with_another_version_of_a_type_in_the_log_waits_for_the_store()
 
     site.configure(&[("messages.directory", directory.as_str())]);
     let running = site.launch().await;
-    let after = running.started.rooms.log.schemas().await.unwrap();
+    let after = running.started.backends.log.schemas().await.unwrap();
     assert_eq!((after.len(), &after[..schemas.len()]), (schemas.len() + 1, &schemas[..]), "only now");
     running.stop().await;
 }

@@ -24,7 +24,7 @@ fn rejected(receipt: &Receipt) -> RejectReason {
 /// The dead letters of a device, once there are as many.
 async fn letters_of(site: &Site, running: &Running, device_id: &str, num: usize) -> Vec<OwnedDeadLetter> {
     until(&format!("{num} dead letters of {device_id}"), async || {
-        let all = dead_letters(&site.config(), &*running.started.rooms.log);
+        let all = dead_letters(&site.config(), &*running.started.backends.log);
         let letters: Vec<_> = all.into_iter().filter(|letter| letter.device_id == device_id).collect();
         (letters.len() == num).then_some(letters)
     })

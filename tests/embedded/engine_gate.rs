@@ -52,7 +52,7 @@ async fn partitions_pause_while_the_store_takes_nothing_and_all_go_on_afterwards
     let report = load.end().await;
     running.catch_up().await;
     assert!(all_partitions(&gate(address).await, "open"));
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     running.stop().await;
 }
 

@@ -51,7 +51,7 @@ async fn healthy(address: SocketAddr) {
 }
 
 fn letters(site: &Site, running: &Running) -> Vec<u32> {
-    let letters = dead_letters(&site.config(), &*running.started.rooms.log);
+    let letters = dead_letters(&site.config(), &*running.started.backends.log);
     let mut sequences: Vec<u32> = letters.iter().filter_map(|letter| letter.sequence).collect();
     assert!(letters.iter().all(|letter| letter.reason_code == "refused_by_store"));
     sequences.sort_unstable();
@@ -204,7 +204,7 @@ async fn on_cassandra_settings_and_columns_stop_a_table_and_nothing_is_lost() {
         counters.rows >= counters.accepted
     })
     .await;
-    let found = assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    let found = assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     assert_eq!((found.dead_lettered, running.counters().dead_letters), (0, 0));
     running.assert_unharmed().await;
     running.stop().await;

@@ -26,7 +26,7 @@ async fn reload(running: &Running, site: &Site) -> Value {
 /// Reads the files again, which has to fail; returns the reason.
 async fn refused(running: &Running, site: &Site) -> String {
     let error = running.started.reloader.reload(Ok(site.loaded())).await.unwrap_err();
-    assert!(!error.may_pass(), "{error}");
+    assert!(!error.is_retryable(), "{error}");
     let told = told(running).await;
     assert_eq!(told["last"]["outcome"], "error", "{told}");
     told["last"]["reason"].as_str().unwrap().to_owned()
@@ -287,7 +287,7 @@ async fn records_with_the_fingerprint_of_an_earlier_build_become_rows() {
         let odometers = site.rows("select device_id, odometer from position order by device_id");
         assert_eq!(odometers.len(), 2, "registered: {is_registered}");
         assert_eq!(running.counters().dead_letters, 0);
-        let known = running.started.rooms.log.schemas().await.unwrap();
+        let known = running.started.backends.log.schemas().await.unwrap();
         let of_position: Vec<_> = known.iter().filter(|(_, json)| *json == codec.schema_json).collect();
         let earlier = is_registered.then_some(EARLIER_POSITION);
         let expected: Vec<_> = earlier.into_iter().chain([codec.fingerprint]).collect();

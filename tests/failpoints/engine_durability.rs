@@ -43,7 +43,7 @@ async fn rule_1_what_was_acknowledged_is_in_the_log_after_kill_9() {
 
     let running = site.launch().await;
     running.catch_up().await;
-    assert_nothing_lost(report.ledger, &config, &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &config, &running.started.backends).await;
     running.stop().await;
 }
 
@@ -59,11 +59,11 @@ async fn rule_1_no_receipt_before_the_append() {
     device.answers_only_ping().await;
     assert_eq!(running.counters().accepted, 0);
     let config = site.config();
-    assert!(identities_in_log(&config, &*running.started.rooms.log).is_empty());
+    assert!(identities_in_log(&config, &*running.started.backends.log).is_empty());
     fail::remove("partition_producer");
     let receipt = device.receipt().await;
     assert_eq!(receipt.outcomes(1).unwrap().collect::<Vec<_>>(), [Outcome::Accepted]);
-    assert_eq!(identities_in_log(&config, &*running.started.rooms.log).len(), 1);
+    assert_eq!(identities_in_log(&config, &*running.started.backends.log).len(), 1);
     running.stop().await;
 }
 
@@ -224,7 +224,7 @@ async fn rule_2_batches_that_complete_out_of_order_commit_no_gap() {
 
     let running = site.launch().await;
     running.catch_up().await;
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     running.stop().await;
 }
 
@@ -247,12 +247,12 @@ async fn rule_2_a_record_that_is_no_record_goes_to_the_dead_letters_and_holds_no
         ends: vec![7],
     };
     let done = surgetank::log::Completion::new(move |outcome| answer.send(outcome).unwrap());
-    running.started.rooms.log.append(&partition, batch, done);
+    running.started.backends.log.append(&partition, batch, done);
     answered.await.unwrap().unwrap();
     Device::connect(address, "d").await.accepted(&[position(2, 2)]).await;
     running.catch_up().await;
     assert_eq!(site.number("select count(*) from position"), 2);
-    let letters = dead_letters(&config, &*running.started.rooms.log);
+    let letters = dead_letters(&config, &*running.started.backends.log);
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].device_id.as_str(), letters[0].payload.as_slice()), ("d", &b"garbage"[..]));
     assert_eq!(letters[0].reason_code, "not_a_record");
@@ -292,7 +292,7 @@ async fn rule_2_a_row_that_the_store_refuses_goes_to_the_dead_letters_and_holds_
         .map(|row| row[0].as_u64().unwrap())
         .collect();
     assert_eq!(stored, (0..=30).filter(|number| number % 10 != 3).collect::<Vec<_>>());
-    let mut letters = dead_letters(&config, &*running.started.rooms.log);
+    let mut letters = dead_letters(&config, &*running.started.backends.log);
     letters.sort_by_key(|letter| letter.sequence);
     assert_eq!(letters.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [Some(3), Some(13), Some(23)]);
     for letter in &letters {
@@ -312,7 +312,7 @@ async fn rule_2_a_row_that_the_store_refuses_goes_to_the_dead_letters_and_holds_
     // The offsets behind it are committed: nobody meets these rows again.
     let running = site.launch().await;
     running.catch_up().await;
-    assert_eq!(dead_letters(&config, &*running.started.rooms.log).len(), 3);
+    assert_eq!(dead_letters(&config, &*running.started.backends.log).len(), 3);
     running.stop().await;
 }
 
@@ -329,7 +329,7 @@ async fn rule_2_a_panic_in_the_middle_of_a_batch_has_it_written_again() {
     device.accepted(&messages).await;
     running.catch_up().await;
     assert_eq!(site.number("SELECT count(*) FROM position"), 50);
-    assert!(dead_letters(&site.config(), &*running.started.rooms.log).is_empty());
+    assert!(dead_letters(&site.config(), &*running.started.backends.log).is_empty());
     assert_eq!(running.group("writer").actors.iter().map(|actor| actor.restarts).sum::<u64>(), 2);
     running.stop().await;
 }

@@ -57,7 +57,7 @@ async fn panics_under_load(failpoint: &str, provoke: impl AsyncFn(&Running)) {
         _ => {}
     }
     running.catch_up().await;
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     let (_, actors) = http::get(running.engine.http_addr, "/actors").await;
     if !is_crowd {
         let told = actors.as_array().unwrap().iter().find(|group| group["group"] == failpoint).unwrap();
@@ -130,7 +130,7 @@ async fn rule_5_all_kinds_of_actors_panic_again_and_again() {
         let restarts: u64 = running.group(group).actors.iter().map(|actor| actor.restarts).sum();
         assert!(restarts >= 1, "{group} never panicked");
     }
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     running.stop().await;
 }
 
@@ -210,7 +210,7 @@ async fn rule_8_sigterm_under_load_settles_what_is_in_flight_and_a_restart_goes_
         .map(|row| row[0].as_u64().unwrap() as u32)
         .collect();
     assert!(accepted.is_subset(&rows), "accepted {accepted:?}, stored {rows:?}");
-    let found = compare(report.ledger, &site.config(), &running.started.rooms).await;
+    let found = compare(report.ledger, &site.config(), &running.started.backends).await;
     assert_eq!((found.lost, found.duplicate_rows), (0, 0), "{found:?}");
     running.stop().await;
 }

@@ -82,7 +82,7 @@ async fn a_store_that_stands_still_slows_no_acknowledgement() {
         seen.packages_bytes + seen.batches_bytes == 0
     })
     .await;
-    assert_nothing_lost(report.ledger, &site.config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &site.config(), &running.started.backends).await;
     running.stop().await;
 }
 

@@ -48,7 +48,7 @@ async fn rule_3_the_same_records_written_again_leave_the_same_rows() {
 
     let running = site.launch().await;
     running.catch_up().await;
-    let found = assert_nothing_lost(report.ledger, &config, &running.started.rooms).await;
+    let found = assert_nothing_lost(report.ledger, &config, &running.started.backends).await;
     let written = running.counters().rows;
     running.stop().await;
     let rows = all_rows(&site);
@@ -170,7 +170,7 @@ async fn rule_6_counters_are_what_devices_were_told_and_the_store_confirmed() {
     // Every accepted message is one record and was written once: no writer failed.
     assert_eq!(counters.rows, accepted);
     assert_eq!(site.number("select count(*) from position"), 200);
-    let letters = dead_letters(&site.config(), &*running.started.rooms.log);
+    let letters = dead_letters(&site.config(), &*running.started.backends.log);
     assert_eq!(counters.dead_letters, letters.len() as u64);
     assert_eq!(counters.dead_letters, rejected);
     let (_, body) = http::get(running.engine.http_addr, "/histograms").await;

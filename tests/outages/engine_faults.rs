@@ -119,19 +119,22 @@ async fn assert_complete(ledger: Ledger, site: &Site, running: &Running) {
     let config = site.config();
     // A lag is known only once Kafka has been asked for the end of the partition: right after a start it says little, so
     // the store itself is looked at until it has everything.
-    let mut found = compare(ledger.clone(), &config, &running.started.rooms).await;
+    let mut found = compare(ledger.clone(), &config, &running.started.backends).await;
     for _ in 0..60 {
         if found.lost == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        found = compare(ledger.clone(), &config, &running.started.rooms).await;
+        found = compare(ledger.clone(), &config, &running.started.backends).await;
     }
     println!("{found:?}");
     assert!(found.acked > 0);
     assert_eq!(found.lost, 0, "lost, such as {:?}", found.lost_examples);
     assert_eq!((found.duplicate_rows, found.unknown_rows), (0, 0), "{found:?}");
-    assert!(dead_letters(&config, &*running.started.rooms.log).is_empty(), "an outage is no reason for a dead letter");
+    assert!(
+        dead_letters(&config, &*running.started.backends.log).is_empty(),
+        "an outage is no reason for a dead letter"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -123,6 +123,6 @@ async fn pods_share_one_budget_and_survive_their_leader() {
     running.catch_up().await;
     // The lag is told from what is known; the store itself has the last word.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_nothing_lost(report.ledger, &sites[dead].config(), &running.started.rooms).await;
+    assert_nothing_lost(report.ledger, &sites[dead].config(), &running.started.backends).await;
     running.stop().await;
 }

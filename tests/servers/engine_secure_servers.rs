@@ -73,7 +73,7 @@ async fn num_rows(running: &Running) -> u64 {
     let mut num_rows = 0;
     let mut visit = |_: RowKey| num_rows += 1;
     let table = &CODECS.by_name("position").unwrap().message_type.table;
-    in_time("a scan", running.started.rooms.store.scan(table, &mut visit)).await.unwrap();
+    in_time("a scan", running.started.backends.store.scan(table, &mut visit)).await.unwrap();
     num_rows
 }
 

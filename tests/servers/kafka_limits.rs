@@ -276,7 +276,7 @@ fn event(device_id: &str, sequence: u32, cargo: usize) -> Json {
 fn joined(running: &Running, site: &Site) -> HashMap<String, Vec<OwnedDeadLetter>> {
     let mut parts = LetterParts::new(usize::MAX);
     let mut found: HashMap<String, Vec<OwnedDeadLetter>> = HashMap::new();
-    for letter in dead_letters(&site.config(), &*running.started.rooms.log) {
+    for letter in dead_letters(&site.config(), &*running.started.backends.log) {
         for whole in parts.add(letter) {
             assert!(whole.missing.is_empty());
             found.entry(whole.letter.reason_code.clone()).or_default().push(whole.letter);
@@ -362,7 +362,7 @@ async fn foreign_records_that_are_larger_than_their_dead_letter_may_be_stand_in_
     assert!(little.iter().any(|condition| condition.code == "topic_takes_little"), "{little:?}");
     cluster.limit(&cluster.dead(), "20000").await;
     // The engine asks again by itself, only later.
-    running.started.rooms.log.inspect(&[spec(&cluster.dead(), 1)]).await.unwrap();
+    running.started.backends.log.inspect(&[spec(&cluster.dead(), 1)]).await.unwrap();
     until_true("the fourth letter", async || running.counters().dead_letters == 4).await;
     running.catch_up().await;
     let found = joined(&running, &site);

@@ -10,11 +10,11 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::budget_member::{FleetState, Taken};
 use super::explain::{Explained, PartitionExplained, Window};
-use super::fleet::{FleetState, Taken};
-use super::gateway::{Admission, Gateway};
+use super::write_permits::{Admission, WritePermits};
 use super::{SetFlow, TICK};
-use crate::flow::fleet::Budget;
+use crate::flow::budget::Budget;
 use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
 use crate::flow::pause::{FlowState, PauseMachine, PauseSettings};
 use crate::log::TopicPartition;
@@ -37,7 +37,7 @@ pub struct GateSettings {
 
 /// The state of the gate, shared by its actor and by who looks at it.
 pub struct GateControl {
-    gateway: Arc<Gateway>,
+    write_permits: Arc<WritePermits>,
     state: Mutex<State>,
 }
 
@@ -66,7 +66,7 @@ impl GateControl {
     /// A gate that has not seen anything yet.
     pub fn new(settings: &GateSettings) -> Self {
         let limiter = Limiter::new(&settings.limiter);
-        let gateway = Gateway::new(limiter.decision().limit);
+        let write_permits = WritePermits::new(limiter.decision().limit);
         let state = State {
             settings: settings.clone(),
             limiter,
@@ -74,9 +74,9 @@ impl GateControl {
             partitions: BTreeMap::new(),
             recent: VecDeque::new(),
             num_ticks: 0,
-            last_tick: gateway.now(),
+            last_tick: write_permits.now(),
         };
-        Self { gateway, state: Mutex::new(state) }
+        Self { write_permits, state: Mutex::new(state) }
     }
 
     /// Decides by other settings from the next tick on, and keeps what has been learnt.
@@ -94,9 +94,9 @@ impl GateControl {
     /// Takes a partition up, to be read; one that has joined before keeps its place.
     pub(super) fn join(&self, partition: TopicPartition, consumer: Recipient<SetFlow>) -> Admission {
         let mut state = self.state.lock();
-        let machine = PauseMachine::new(self.gateway.now());
+        let machine = PauseMachine::new(self.write_permits.now());
         let known = state.partitions.remove(&partition);
-        let admission = known.map_or_else(|| self.gateway.join(), |known| known.admission);
+        let admission = known.map_or_else(|| self.write_permits.join(), |known| known.admission);
         let (write, wait) = (Quantiles::default(), Quantiles::default());
         let joined = Partition { admission: admission.clone(), consumer, machine, reason: "joined", write, wait };
         state.partitions.insert(partition, joined);
@@ -113,13 +113,13 @@ impl GateControl {
     /// One look at everything: the limit, and each partition.
     pub(super) fn tick(&self) {
         let mut state = self.state.lock();
-        let now = self.gateway.now();
+        let now = self.write_permits.now();
         let length = now.saturating_sub(state.last_tick).max(TICK / 2);
         state.last_tick = now;
         state.num_ticks = state.num_ticks.wrapping_add(1);
-        let (sample, latencies) = self.gateway.take_sample(length);
+        let (sample, latencies) = self.write_permits.take_sample(length);
         let decision = state.decide(now, &sample, &latencies);
-        self.gateway.set_limit(decision.limit);
+        self.write_permits.set_limit(decision.limit);
         if sample.num_writes() > 0 || sample.num_dropped > 0 || sample.num_waiting > 0 {
             let window = Window::new(now_us() / 1000, &sample, &latencies, state.limiter.explain());
             state.note(window);
@@ -136,7 +136,7 @@ impl GateControl {
 
     /// Time since the gate was made: the clock of what it is told and asked.
     pub fn now(&self) -> Duration {
-        self.gateway.now()
+        self.write_permits.now()
     }
 
     /// Makes this pod part of a fleet that has so many record partitions in all.
@@ -148,7 +148,7 @@ impl GateControl {
     pub fn take_report(&self) -> Option<Taken> {
         let mut state = self.state.lock();
         let State { fleet, limiter, partitions, .. } = &mut *state;
-        fleet.as_mut().map(|fleet| fleet.take_report(self.gateway.now(), partitions.len() as u32, limiter))
+        fleet.as_mut().map(|fleet| fleet.take_report(self.write_permits.now(), partitions.len() as u32, limiter))
     }
 
     /// The leader has spoken: from now on this pod keeps to its share.
@@ -156,17 +156,17 @@ impl GateControl {
         let mut state = self.state.lock();
         let State { fleet, limiter, settings, .. } = &mut *state;
         let Some(fleet) = fleet else { return };
-        if let Some(limit) = fleet.on_budget(self.gateway.now(), budget, limiter, &settings.limiter) {
+        if let Some(limit) = fleet.on_budget(self.write_permits.now(), budget, limiter, &settings.limiter) {
             // Under the lock, so that the word and the limit are always seen together.
-            self.gateway.set_limit(limit);
+            self.write_permits.set_limit(limit);
         }
     }
 
     /// Everything that is decided now, and what it is decided by.
     pub fn explain(&self) -> Explained {
         let state = self.state.lock();
-        let (num_in_flight, limit) = self.gateway.in_flight();
-        let now = self.gateway.now();
+        let (num_in_flight, limit) = self.write_permits.in_flight();
+        let now = self.write_permits.now();
         let partitions = state.partitions.iter().map(|(name, partition)| (name.to_string(), partition.explain(now)));
         Explained {
             limit,

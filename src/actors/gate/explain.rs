@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::flow::fleet::{PodShare, StorePressure};
+use crate::flow::budget::{PodShare, StorePressure};
 use crate::flow::limiter::{Explanation, Sample};
 use crate::flow::pause::FlowState;
 use crate::telemetry::Quantiles;

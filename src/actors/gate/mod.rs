@@ -5,10 +5,10 @@
 //! ([`crate::flow::pause`]). Both are looked at with every tick. This actor only ticks: what it decides on lives in
 //! [`GateControl`], which a restart of the actor leaves as it is.
 
+mod budget_member;
 mod control;
 mod explain;
-mod fleet;
-mod gateway;
+mod write_permits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::flow::pause::FlowState;
 use crate::log::TopicPartition;
 use crate::supervision::Lifeline;
 
+pub use budget_member::Taken;
 pub use control::{GateControl, GateSettings};
 pub use explain::{Explained, FleetExplained, PartitionExplained};
-pub use fleet::Taken;
-pub use gateway::{Admission, Gateway, WritePermit};
+pub use write_permits::{Admission, WritePermit, WritePermits};
 
 /// How often the gate decides. A window of at least a few writes at the latencies of databases.
 pub const TICK: Duration = Duration::from_millis(200);

@@ -1,12 +1,12 @@
 //! From the configuration as written to the checked types: every rule is applied here, once.
 //!
-//! This file has most sections; `ingest` has HTTP ingest, `limits` what devices and addresses may ask for, `rooms` the
+//! This file has most sections; `ingest` has HTTP ingest, `limits` what devices and addresses may ask for, `backends` the
 //! log and the store, `tls` certificates and keys, `topics` the topics, `relations` the rules between keys.
 
+mod backends;
 mod ingest;
 mod limits;
 mod relations;
-mod rooms;
 mod tls;
 mod topics;
 
@@ -80,8 +80,8 @@ pub(super) fn validate(
             topic: topics::name(&mut check.section("dead_letter"), "topic", &raw.dead_letter.topic),
             partitions: topics::partitions(&mut check.section("dead_letter"), &raw.dead_letter.partitions),
         },
-        log: rooms::log(check, &raw.log, surroundings),
-        store: rooms::store(check, &raw.store, surroundings),
+        log: backends::log(check, &raw.log, surroundings),
+        store: backends::store(check, &raw.store, surroundings),
         decoder: {
             let mut section = check.section("decoder");
             Decoder {

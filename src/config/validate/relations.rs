@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::super::backends::{LogKind, StoreKind};
 use super::super::checks::Checker;
-use super::super::rooms::{LogKind, StoreKind};
 use super::super::types::Config;
 
-/// Checks every rule between keys of the chosen rooms.
+/// Checks every rule between keys of the chosen backends.
 pub(super) fn check(check: &mut Checker<'_>, config: &Config) {
     limits(check, config);
     times(check, config);

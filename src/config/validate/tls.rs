@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::super::checks::Checker;
 use super::super::entry::Entry;
 use super::super::raw::RawHttpTls;
+use super::super::raw_backends::RawClientTls;
 use super::super::raw_devices::RawDeviceTls;
-use super::super::raw_rooms::RawClientTls;
 use super::{Surroundings, path};
 use crate::tls::{ClientCertificates, NameIn, ServerTlsFiles, ServerTrust};
 

@@ -134,8 +134,8 @@ impl Reloader {
 
 impl ReloadError {
     /// Whether the same files may be taken over later, because only a server did not answer.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Engine(error) if error.may_pass())
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_retryable())
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tracing::info;
 
 use super::super::awaited_store::StoreSlot;
-use super::super::rooms::{check_topics, load_codecs, tables};
+use super::super::backends::{check_topics, load_codecs, tables};
 use super::super::{EngineError, admission, gate};
 use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};

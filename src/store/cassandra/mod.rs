@@ -36,8 +36,8 @@ use self::inspect::Inspector;
 use self::pressure::Views;
 use super::scan;
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
-use crate::flow::fleet::StorePressure;
 use crate::flow::health::Condition;
 use crate::schema::row::{RowGroup, Table};
 

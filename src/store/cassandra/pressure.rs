@@ -12,7 +12,7 @@ use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancing
 use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 
-use crate::flow::fleet::StorePressure;
+use crate::flow::budget::StorePressure;
 
 /// A node that does not answer for this long is left out.
 const TIMEOUT: Duration = Duration::from_millis(800);

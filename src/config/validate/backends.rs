@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use super::super::checks::{Checker, Section};
-use super::super::entry::Entry;
-use super::super::raw_rooms::{
-    RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawSasl, RawStore,
-};
-use super::super::rooms::{
+use super::super::backends::{
     Bucket, CassandraStore, Compression, Consistency, EmbeddedLog, EmbeddedStore, KafkaLog, Log, LogKind, Login,
     SaslMechanism, Store, StoreKind,
+};
+use super::super::checks::{Checker, Section};
+use super::super::entry::Entry;
+use super::super::raw_backends::{
+    RawCassandraStore, RawEmbeddedLog, RawEmbeddedStore, RawKafkaLog, RawLog, RawSasl, RawStore,
 };
 use super::super::secret::Secret;
 use super::super::units::{GIB, KIB, MIB, TIB};
 use super::{DAY, Surroundings, millis, minutes, seconds, tls, topics};
 
-/// Which of two rooms is chosen.
+/// Which of two backends is chosen.
 #[derive(Clone, Copy)]
 enum Room {
     Embedded,
@@ -26,10 +26,10 @@ enum Room {
 /// The log.
 pub(super) fn log(check: &mut Checker<'_>, raw: &RawLog, surroundings: &Surroundings) -> Log {
     let mut section = check.section("log");
-    let rooms = [("embedded", Room::Embedded), ("kafka", Room::Remote)];
+    let backends = [("embedded", Room::Embedded), ("kafka", Room::Remote)];
     Log {
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
-        kind: match section.choice("kind", &raw.kind, &rooms, Room::Embedded) {
+        kind: match section.choice("kind", &raw.kind, &backends, Room::Embedded) {
             Room::Embedded => LogKind::Embedded(embedded_log(&mut check.section("log.embedded"), &raw.embedded)),
             Room::Remote => LogKind::Kafka(Box::new(kafka(check, &raw.kafka, surroundings))),
         },
@@ -96,13 +96,13 @@ fn sasl(section: &mut Section<'_, '_>, raw: &RawSasl) -> Option<(SaslMechanism, 
 /// The store.
 pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore, surroundings: &Surroundings) -> Store {
     let mut section = check.section("store");
-    let rooms = [("embedded", Room::Embedded), ("cassandra", Room::Remote)];
+    let backends = [("embedded", Room::Embedded), ("cassandra", Room::Remote)];
     let buckets = [("hour", Bucket::Hour), ("day", Bucket::Day)];
     Store {
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
         bucket: section.choice("bucket", &raw.bucket, &buckets, Bucket::Day),
         ttl: ttl(&mut section, &raw.ttl),
-        kind: match section.choice("kind", &raw.kind, &rooms, Room::Embedded) {
+        kind: match section.choice("kind", &raw.kind, &backends, Room::Embedded) {
             Room::Embedded => StoreKind::Embedded(embedded_store(&mut check.section("store.embedded"), &raw.embedded)),
             Room::Remote => StoreKind::Cassandra(Box::new(cassandra(check, &raw.cassandra, surroundings))),
         },

@@ -16,7 +16,7 @@ use crate::telemetry::histogram::quantiles;
 
 /// The writes in flight, who waits for leave, and what was measured of them. Outlives the gate's actor, so that what is
 /// in flight stays counted when that is restarted.
-pub struct Gateway {
+pub struct WritePermits {
     fair: Mutex<Fair<Waiter>>,
     epoch: Instant,
     latency: Recorder,
@@ -41,7 +41,7 @@ pub struct Admission {
 /// One partition's place, and its own measurements.
 pub(super) struct Lane {
     id: LaneId,
-    gateway: Arc<Gateway>,
+    write_permits: Arc<WritePermits>,
     pub(super) latency: Recorder,
     pub(super) wait: Recorder,
     pub(super) num_rows: AtomicU64,
@@ -71,10 +71,10 @@ pub(super) struct LaneUsage {
     pub oldest_wait: Duration,
 }
 
-// === impl Gateway ===
+// === impl WritePermits ===
 
-impl Gateway {
-    /// A gateway that lets `limit` writes through at a time.
+impl WritePermits {
+    /// A write_permits that lets `limit` writes through at a time.
     pub fn new(limit: u32) -> Arc<Self> {
         Arc::new(Self {
             fair: Mutex::new(Fair::new(limit)),
@@ -92,7 +92,7 @@ impl Gateway {
         Admission {
             lane: Arc::new(Lane {
                 id,
-                gateway: Arc::clone(self),
+                write_permits: Arc::clone(self),
                 latency: Recorder::new(),
                 wait: Recorder::new(),
                 num_rows: AtomicU64::new(0),
@@ -101,7 +101,7 @@ impl Gateway {
         }
     }
 
-    /// Time since the gateway was made: the clock of everything that is decided here.
+    /// Time since the write_permits was made: the clock of everything that is decided here.
     pub(super) fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
@@ -163,17 +163,17 @@ impl Gateway {
 impl Admission {
     /// Waits for leave to write.
     pub async fn enter(&self) -> WritePermit {
-        let gateway = &self.lane.gateway;
+        let write_permits = &self.lane.write_permits;
         let answered = {
-            let mut fair = gateway.fair.lock();
+            let mut fair = write_permits.fair.lock();
             if fair.try_enter(self.lane.id) {
                 if fair.num_in_flight() == 1 {
-                    gateway.last_sign_us.store(gateway.now_us(), Ordering::Relaxed);
+                    write_permits.last_sign_us.store(write_permits.now_us(), Ordering::Relaxed);
                 }
                 None
             } else {
                 let (answer, answered) = oneshot::channel();
-                fair.wait(self.lane.id, gateway.now_us(), Waiter { lane: Arc::clone(&self.lane), answer });
+                fair.wait(self.lane.id, write_permits.now_us(), Waiter { lane: Arc::clone(&self.lane), answer });
                 Some(answered)
             }
         };
@@ -183,7 +183,7 @@ impl Admission {
         };
         let asked = Instant::now();
         // A place may have become free between the two looks at it.
-        gateway.let_in();
+        write_permits.let_in();
         match answered.await {
             Ok(permit) => {
                 self.lane.wait.record(asked.elapsed().as_micros() as u64);
@@ -203,8 +203,8 @@ impl Admission {
 
 impl Lane {
     pub(super) fn usage(&self) -> LaneUsage {
-        let (num_in_flight, num_waiting, since) = self.gateway.fair.lock().lane_usage(self.id);
-        let waited_us = since.map_or(0, |since| self.gateway.now_us().saturating_sub(since));
+        let (num_in_flight, num_waiting, since) = self.write_permits.fair.lock().lane_usage(self.id);
+        let waited_us = since.map_or(0, |since| self.write_permits.now_us().saturating_sub(since));
         LaneUsage { num_in_flight, num_waiting, oldest_wait: Duration::from_micros(waited_us) }
     }
 }
@@ -212,7 +212,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         // Nobody waits in it: a waiter would hold it.
-        let waiting = self.gateway.fair.lock().leave(self.id);
+        let waiting = self.write_permits.fair.lock().leave(self.id);
         drop(waiting);
     }
 }
@@ -228,12 +228,12 @@ impl WritePermit {
     pub fn confirmed(mut self, num_rows: u32) {
         let now = Instant::now();
         self.answered = Some(now);
-        let (lane, gateway) = (&self.lane, &self.lane.gateway);
+        let (lane, write_permits) = (&self.lane, &self.lane.write_permits);
         let latency_us = now.saturating_duration_since(self.granted).as_micros() as u64;
-        gateway.latency.record(latency_us);
+        write_permits.latency.record(latency_us);
         lane.latency.record(latency_us);
         lane.num_rows.fetch_add(u64::from(num_rows), Ordering::Relaxed);
-        if let Some(class) = gateway.classes.get(size_class(num_rows)) {
+        if let Some(class) = write_permits.classes.get(size_class(num_rows)) {
             class.num_writes.fetch_add(1, Ordering::Relaxed);
             class.latency_us.fetch_add(latency_us, Ordering::Relaxed);
         }
@@ -241,24 +241,24 @@ impl WritePermit {
 
     /// The store has not taken the write: a timeout, overload, or it cannot be reached.
     pub fn dropped(self) {
-        self.lane.gateway.num_dropped.fetch_add(1, Ordering::Relaxed);
+        self.lane.write_permits.num_dropped.fetch_add(1, Ordering::Relaxed);
         self.lane.num_dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for WritePermit {
     fn drop(&mut self) {
-        let gateway = &self.lane.gateway;
-        let answered = self.answered.unwrap_or_else(Instant::now).saturating_duration_since(gateway.epoch);
-        gateway.last_sign_us.store(answered.as_micros() as u64, Ordering::Relaxed);
+        let write_permits = &self.lane.write_permits;
+        let answered = self.answered.unwrap_or_else(Instant::now).saturating_duration_since(write_permits.epoch);
+        write_permits.last_sign_us.store(answered.as_micros() as u64, Ordering::Relaxed);
         let next = {
-            let mut fair = gateway.fair.lock();
+            let mut fair = write_permits.fair.lock();
             fair.done(self.lane.id);
             fair.next_in()
         };
         if let Some((_, Waiter { lane, answer })) = next {
             let _ = answer.send(WritePermit::new(lane));
-            gateway.let_in();
+            write_permits.let_in();
         }
     }
 }

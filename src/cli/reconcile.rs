@@ -7,7 +7,7 @@ use crate::simulate::{Comparer, Comparison, Ledger};
 use crate::store::{RowKey, Store};
 
 /// Reads every row key and every dead letter, and strikes them off the ledger.
-pub(super) async fn reckon(
+pub(super) async fn reconcile(
     ledger: Ledger,
     catalog: &Catalog,
     log: &dyn Log,

@@ -9,12 +9,12 @@ use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::fleet::Maker;
+use super::bodies::Maker;
 use super::queue::DeviceQueue;
 use crate::protocol::message::MessageHeader;
 use crate::protocol::package::{Builder, PackageLimits};
 
-pub(super) use super::fleet::Motion;
+pub(super) use super::bodies::Motion;
 
 /// More than threads that simulate, so that two rarely want the same one.
 const NUM_WORKSHOPS: usize = 8;
@@ -42,11 +42,11 @@ pub(super) struct Packed {
 
 /// All workshops of a run.
 #[derive(Debug)]
-pub(super) struct Workshops(Vec<Mutex<Workshop>>);
+pub(super) struct Workshops(Vec<Mutex<Packer>>);
 
 /// Buffers, values and a histogram that devices take turns with.
 #[derive(Debug)]
-pub(super) struct Workshop {
+pub(super) struct Packer {
     /// With the weights of the mix, summed up.
     makers: Vec<(f64, Maker)>,
     builder: Builder,
@@ -58,7 +58,7 @@ pub(super) struct Workshop {
 // === impl Workshops ===
 
 impl Workshops {
-    /// `makers` makes the makers of one workshop, each with its weight.
+    /// `makers` makes the makers of one packer, each with its weight.
     pub fn new(mut makers: impl FnMut() -> Vec<(f64, Maker)>) -> Result<Self, hdrhistogram::CreationError> {
         let mut workshops = Vec::with_capacity(NUM_WORKSHOPS);
         for _ in 0..NUM_WORKSHOPS {
@@ -67,7 +67,7 @@ impl Workshops {
                 sum += weight;
                 (sum, maker)
             });
-            workshops.push(Mutex::new(Workshop {
+            workshops.push(Mutex::new(Packer {
                 makers: summed.collect(),
                 builder: Builder::new(PackageLimits { max_bytes: 0, max_messages: 0 }),
                 bodies: Vec::new(),
@@ -78,16 +78,16 @@ impl Workshops {
         Ok(Self(workshops))
     }
 
-    /// The workshop of a device. Not to be held over an await.
-    pub fn of(&self, device_number: usize) -> MutexGuard<'_, Workshop> {
+    /// The packer of a device. Not to be held over an await.
+    pub fn of(&self, device_number: usize) -> MutexGuard<'_, Packer> {
         self.0[device_number % self.0.len()].lock()
     }
 
     /// The latencies of all workshops.
     pub fn latencies(&self, into: &mut Histogram<u64>) {
-        for workshop in &self.0 {
+        for packer in &self.0 {
             // All have the same bounds: adding cannot fail.
-            let _ = into.add(&workshop.lock().latency_us);
+            let _ = into.add(&packer.lock().latency_us);
         }
     }
 }
@@ -97,9 +97,9 @@ pub(super) fn new_latency_histogram() -> Result<Histogram<u64>, hdrhistogram::Cr
     Histogram::new_with_max(MAX_LATENCY_US, 3)
 }
 
-// === impl Workshop ===
+// === impl Packer ===
 
-impl Workshop {
+impl Packer {
     /// Makes messages with consecutive sequence numbers.
     pub fn make(
         &mut self,

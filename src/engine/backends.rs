@@ -22,9 +22,9 @@ pub const STORE_FILE: &str = "store.sqlite";
 /// The directory of the embedded log within the data directory.
 pub const LOG_DIRECTORY: &str = "log";
 
-/// The two rooms that the data path lies between.
+/// The two backends that the data path lies between.
 #[derive(Clone)]
-pub struct Rooms {
+pub struct Backends {
     /// Where messages become durable.
     pub log: Arc<dyn Log>,
     /// Where rows go.

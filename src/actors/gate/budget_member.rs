@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use tracing::{info, warn};
 
 use super::explain::FleetExplained;
-use crate::flow::fleet::{Budget, Member, Standing, weigh_backlog};
+use crate::flow::budget::{Budget, Member, Standing, weigh_backlog};
 use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
 use crate::telemetry::histogram::empty;
 

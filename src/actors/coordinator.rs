@@ -1,5 +1,5 @@
-//! Fleet: a task, not an actor: tells the other pods what this one has seen, leads them while it has the office, and
-//! hands the leader's word to the gate. What is decided is decided in [`crate::flow::fleet`].
+//! Coordinator: a task, not an actor: tells the other pods what this one has seen, leads them while it has the office, and
+//! hands the leader's word to the gate. What is decided is decided in [`crate::flow::budget`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::gate::GateControl;
-use crate::flow::fleet::{Budget, INTERVAL, Leader, Message, Report, StorePressure, Term};
+use crate::flow::budget::{Budget, INTERVAL, Leader, Message, Report, StorePressure, Term};
 use crate::log::Control;
 use crate::store::Store;
 
@@ -18,7 +18,7 @@ use crate::store::Store;
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// This pod's place in the fleet.
-pub struct Fleet {
+pub struct Coordinator {
     pod: String,
     control: Box<dyn Control>,
     gate: Arc<GateControl>,
@@ -32,9 +32,9 @@ pub struct Fleet {
     ask_at: Instant,
 }
 
-// === impl Fleet ===
+// === impl Coordinator ===
 
-impl Fleet {
+impl Coordinator {
     /// A pod of this name on the channel.
     pub fn new(pod: String, control: Box<dyn Control>, gate: Arc<GateControl>, store: Arc<dyn Store>) -> Self {
         Self {

@@ -1,10 +1,10 @@
-//! The sections `log` and `store` as they are written, with both rooms of each; see [`super::raw`].
+//! The sections `log` and `store` as they are written, with both backends of each; see [`super::raw`].
 
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 
-/// The log and both of its rooms.
+/// The log and both of its backends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLog {
@@ -119,7 +119,7 @@ impl Default for RawSasl {
     }
 }
 
-/// The store and both of its rooms.
+/// The store and both of its backends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawStore {

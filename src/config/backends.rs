@@ -1,6 +1,6 @@
 //! The checked configuration of the log and the store: which room, and that room's settings.
 //!
-//! The file may hold the sections of both rooms; only the chosen one becomes a value here, and only its values are
+//! The file may hold the sections of both backends; only the chosen one becomes a value here, and only its values are
 //! checked.
 
 pub use crate::schema::Bucket;
@@ -21,7 +21,7 @@ pub struct Log {
     pub kind: LogKind,
 }
 
-/// The rooms of the log.
+/// The backends of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogKind {
     /// On disk, in the data directory.
@@ -139,7 +139,7 @@ pub struct Store {
     pub kind: StoreKind,
 }
 
-/// The rooms of the store.
+/// The backends of the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StoreKind {
     /// SQLite in the data directory.
