@@ -7,12 +7,13 @@
 
 use std::hint::black_box;
 
-use apache_avro::GenericSingleObjectReader;
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use criterion::{Criterion, criterion_group, criterion_main};
-use surgetank::codec::avro::{Bucket, RowPlan, split_single_object};
+use surgetank::codec::Codecs;
+use surgetank::codec::avro::{HEADER_LEN, RowPlan, split_single_object};
 use surgetank::protocol::message::{Identity, MessageHeader};
-use surgetank::schema::{Catalog, Value};
+use surgetank::schema::{Bucket, Value};
 
 const EVENT_TIME_MS: u64 = 1_760_000_000_000;
 
@@ -33,9 +34,9 @@ fn position() -> Vec<Value> {
 }
 
 fn decode(criterion: &mut Criterion) {
-    let catalog = Catalog::builtin().expect("the shipped layouts are valid");
-    let message_type = catalog.message_type(1).expect("position is shipped");
-    let layout = catalog.layout(1, 1).expect("position has version 1");
+    let codecs = Codecs::builtin().expect("the shipped layouts are valid");
+    let codec = codecs.by_id(1).expect("position is shipped");
+    let layout = codecs.layout(1, 1).expect("position has version 1");
     let header = MessageHeader { type_id: 1, version: 1, sequence: 4711, event_time_ms: EVENT_TIME_MS };
     let identity = Identity { device_id: "truck-0815", header, received_at_us: EVENT_TIME_MS * 1000 };
     let mut body = Vec::new();
@@ -50,14 +51,14 @@ fn decode(criterion: &mut Criterion) {
         let mut out = Vec::with_capacity(1024);
         bencher.iter(|| {
             out.clear();
-            let layout = catalog.layout(black_box(1), 1).expect("position has version 1");
+            let layout = codecs.layout(black_box(1), 1).expect("position has version 1");
             layout.transcode(black_box(&identity), black_box(&body), &mut out)
         });
     });
     group.bench_function("baseline_avro_generic_encode", |bencher| {
-        let reader = GenericSingleObjectReader::builder().schema(message_type.schema.clone()).build();
-        let value = reader.expect("a schema").read_value(&mut record.as_slice()).expect("a record");
-        let writer = GenericDatumWriter::builder(&message_type.schema).build().expect("a schema");
+        let reader = GenericDatumReader::builder(&codec.schema).build();
+        let value = reader.expect("a schema").read_value(&mut &record[HEADER_LEN..]).expect("a record");
+        let writer = GenericDatumWriter::builder(&codec.schema).build().expect("a schema");
         let mut out = Vec::with_capacity(1024);
         bencher.iter(|| {
             out.clear();
@@ -65,7 +66,7 @@ fn decode(criterion: &mut Criterion) {
         });
     });
     group.bench_function("decode_to_cells", |bencher| {
-        let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Day).expect("its own table");
+        let plan = RowPlan::compile(&codec.schema, &codec.message_type.table, Bucket::Day).expect("its own table");
         let mut cells = Vec::with_capacity(64);
         bencher.iter(|| {
             cells.clear();

@@ -17,7 +17,8 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use surgetank::actors::gate::{Admission, Gateway};
-use surgetank::codec::avro::{Bucket, RowPlan, split_single_object};
+use surgetank::codec::Codecs;
+use surgetank::codec::avro::{RowPlan, split_single_object};
 use surgetank::codec::json::{EventReader, Framing, Split, Splitter};
 use surgetank::flow::clock::Trust;
 use surgetank::intake::routes::RecordLimits;
@@ -31,7 +32,7 @@ use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
 use surgetank::schema::TypeId;
 use surgetank::schema::row::Cell;
-use surgetank::schema::{Catalog, Value};
+use surgetank::schema::{Bucket, Value};
 
 /// Messages, records and permits that one run goes through.
 const NUM: u32 = 50;
@@ -76,16 +77,16 @@ fn position(number: u32) -> (MessageHeader, Vec<Value>) {
     (MessageHeader { type_id: POSITION, version: 1, sequence: number, event_time_ms }, values)
 }
 
-fn catalog() -> Catalog {
-    Catalog::builtin().expect("the shipped layouts are valid")
+fn codecs() -> Codecs {
+    Codecs::builtin().expect("the shipped layouts are valid")
 }
 
 fn device_id() -> DeviceId {
     DeviceId::new("truck-0815").expect("a valid id")
 }
 
-fn bodies(catalog: &Catalog) -> Vec<(MessageHeader, Vec<u8>)> {
-    let layout = catalog.layout(POSITION, 1).expect("position has version 1");
+fn bodies(codecs: &Codecs) -> Vec<(MessageHeader, Vec<u8>)> {
+    let layout = codecs.layout(POSITION, 1).expect("position has version 1");
     let body = |number| {
         let (header, values) = position(number);
         let mut body = Vec::new();
@@ -95,9 +96,9 @@ fn bodies(catalog: &Catalog) -> Vec<(MessageHeader, Vec<u8>)> {
     (0..NUM).map(body).collect()
 }
 
-fn block(catalog: &Catalog) -> Vec<u8> {
+fn block(codecs: &Codecs) -> Vec<u8> {
     let mut builder = Builder::new(LIMITS);
-    for (header, body) in bodies(catalog) {
+    for (header, body) in bodies(codecs) {
         builder.push(&header, &body).expect("the limits are wide enough");
     }
     builder.finish().expect("a package").to_vec()
@@ -111,10 +112,10 @@ struct Packed {
 }
 
 fn packed() -> Packed {
-    let catalog = catalog();
-    let block = block(&catalog);
+    let codecs = codecs();
+    let block = block(&codecs);
     let rules = IntakeRules {
-        catalog: Arc::new(catalog),
+        codecs: Arc::new(codecs),
         topic_of: [(POSITION, 0)].into(),
         max_event_time_ahead: Duration::from_secs(60),
         max_event_time_behind: Duration::from_secs(86_400),
@@ -144,7 +145,7 @@ fn unpack(mut packed: Packed) -> (Unpacked, Packed) {
 }
 
 struct Events {
-    catalog: Catalog,
+    codecs: Codecs,
     reader: EventReader,
     body: Vec<u8>,
     records: Vec<u8>,
@@ -167,15 +168,15 @@ fn events() -> Events {
         body.push('\n');
     }
     let mut events =
-        Events { catalog: catalog(), reader: EventReader::default(), body: body.into_bytes(), records: Vec::new() };
+        Events { codecs: codecs(), reader: EventReader::default(), body: body.into_bytes(), records: Vec::new() };
     // Its buffers are kept from one event to the next.
     assert_eq!(read_events(&mut events), NUM, "the events are valid");
     events
 }
 
 /// How many events became records.
-fn read_events(Events { catalog, reader, body, records }: &mut Events) -> u32 {
-    let plan = &catalog.message_type(POSITION).expect("position is shipped").json;
+fn read_events(Events { codecs, reader, body, records }: &mut Events) -> u32 {
+    let plan = &codecs.by_id(POSITION).expect("position is shipped").json;
     let mut splitter = Splitter::new(Framing::Lines, 1 << 16);
     records.clear();
     let (mut start, mut num_events) = (0, 0);
@@ -205,17 +206,17 @@ struct Records {
 }
 
 fn records() -> Records {
-    let catalog = catalog();
-    let message_type = catalog.message_type(POSITION).expect("position is shipped");
-    let layout = catalog.layout(POSITION, 1).expect("position has version 1");
+    let codecs = codecs();
+    let codec = codecs.by_id(POSITION).expect("position is shipped");
+    let layout = codecs.layout(POSITION, 1).expect("position has version 1");
     let record = |(header, body): (MessageHeader, Vec<u8>)| {
         let mut record = Vec::new();
         let identity = Identity { device_id: "truck-0815", header, received_at_us: EVENT_TIME_MS * 1000 };
         layout.transcode(&identity, &body, &mut record).expect("the body is valid");
         record
     };
-    let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Day).expect("its own table");
-    Records { plan, records: bodies(&catalog).into_iter().map(record).collect(), cells: Vec::with_capacity(4096) }
+    let plan = RowPlan::compile(&codec.schema, &codec.message_type.table, Bucket::Day).expect("its own table");
+    Records { plan, records: bodies(&codecs).into_iter().map(record).collect(), cells: Vec::with_capacity(4096) }
 }
 
 // Avro records to the cells of rows.
@@ -246,7 +247,7 @@ fn permits(admission: Admission) -> Admission {
 
 fn frame_bytes() -> BytesMut {
     let mut out = BytesMut::new();
-    Frame::Package(PackageFrame { package_id: 7, block: block(&catalog()).into() }).encode(&mut out);
+    Frame::Package(PackageFrame { package_id: 7, block: block(&codecs()).into() }).encode(&mut out);
     out
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use surgetank::codec::bits::Layout;
+use surgetank::codec::{Codecs, MessageCodec};
 use surgetank::protocol::message::{Identity, MessageHeader};
-use surgetank::schema::{Catalog, MessageType, Value};
+use surgetank::schema::Value;
 
 /// The states of a vehicle, in the order of the layout's symbols.
 pub const STATES: [&str; 4] = ["moving", "idle", "parked", "fault"];
@@ -46,7 +47,7 @@ pub struct Reading<'a> {
 
 /// Writes readings as the engine's producer would: through the device's bits into Avro single objects.
 pub struct AvroWriter {
-    message_type: Arc<MessageType>,
+    codec: Arc<MessageCodec>,
     symbols: [Arc<str>; STATES.len()],
     values: Vec<Value>,
     body: Vec<u8>,
@@ -131,16 +132,16 @@ impl Reading<'_> {
 impl AvroWriter {
     /// Reads the layout from a directory of message layouts.
     pub fn open(messages: &Path) -> anyhow::Result<Self> {
-        let catalog = Catalog::load(messages)?;
-        let message_type = catalog.by_name("reading").context("there is no layout of the type reading")?.clone();
-        message_type.layout(1).context("the type reading has no version 1")?;
-        Ok(Self { message_type, symbols: STATES.map(Arc::from), values: Vec::new(), body: Vec::new() })
+        let codecs = Codecs::load(messages)?;
+        let codec = codecs.by_name("reading").context("there is no layout of the type reading")?.clone();
+        codec.layout(1).context("the type reading has no version 1")?;
+        Ok(Self { codec, symbols: STATES.map(Arc::from), values: Vec::new(), body: Vec::new() })
     }
 
     /// Appends the reading as a record.
     pub fn write(&mut self, reading: &Reading<'_>, out: &mut Vec<u8>) -> anyhow::Result<()> {
-        let Self { message_type, symbols, values, body } = self;
-        let layout: &Layout = message_type.layout(1).context("the type reading has no version 1")?;
+        let Self { codec, symbols, values, body } = self;
+        let layout: &Layout = codec.layout(1).context("the type reading has no version 1")?;
         let steps = |value: u32, decimals: i32| Value::Double(f64::from(value) / 10f64.powi(decimals));
         values.clear();
         values.extend([
@@ -157,7 +158,7 @@ impl AvroWriter {
         body.clear();
         layout.encode_fields(values, body)?;
         let header = MessageHeader {
-            type_id: message_type.id,
+            type_id: codec.message_type.id,
             version: 1,
             sequence: reading.sequence,
             event_time_ms: reading.event_time_ms,

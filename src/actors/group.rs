@@ -13,13 +13,14 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::batch_slots::BatchSlots;
 use super::gate::{Gate, Leave};
 use super::partition_consumer::{ConsumerParts, Drain, PartitionConsumer};
 use super::reader_slot::ReaderSlot;
-use super::turns::Turns;
 use super::writer::Writer;
+use crate::flow::consumption::ConsumptionSettings;
 use crate::flow::memory::MemoryBudget;
-use crate::log::{AssignmentEvent, PartitionOffsets, PartitionReader, ReadLimit, TopicPartition, TopicSpec};
+use crate::log::{AssignmentEvent, PartitionOffsets, PartitionReader, TopicPartition, TopicSpec};
 use crate::supervision::{ActorRef, ChildSpec, Supervisor};
 use crate::telemetry::Telemetry;
 
@@ -34,11 +35,9 @@ pub struct Group {
     /// See [`ConsumerParts`].
     pub writers: Vec<ActorRef<Writer>>,
     /// See [`ConsumerParts`].
-    pub read_limit: ReadLimit,
+    pub settings: ConsumptionSettings,
     /// See [`ConsumerParts`].
-    pub max_batches_in_flight: usize,
-    /// See [`ConsumerParts`].
-    pub turns: Turns,
+    pub slots: BatchSlots,
     /// How long a partition that is taken away may take to finish what is in flight.
     pub drain_timeout: Duration,
     /// See [`ConsumerParts`].
@@ -140,9 +139,8 @@ impl Group {
             offsets,
             gate: self.gate.clone(),
             writers: self.writers.clone(),
-            read_limit: self.read_limit,
-            max_batches_in_flight: self.max_batches_in_flight,
-            turns: self.turns.clone(),
+            settings: self.settings,
+            slots: self.slots.clone(),
             memory: self.memory.clone(),
             telemetry: Arc::clone(&self.telemetry),
         };

@@ -3,17 +3,17 @@
 //! Actors are thin: they receive, call the pure parts, and carry out. Bounds are credits that ride inside messages
 //! (see [`crate::flow::credit`]); restarts are the [`crate::supervision`] module's.
 
+pub mod batch_ack;
+mod batch_builder;
+pub mod batch_slots;
 pub mod connection;
 pub mod decoder;
 pub mod fleet;
 pub mod gate;
-mod gather;
 pub mod group;
 pub mod listener;
 pub mod partition_consumer;
 pub mod partition_producer;
 pub mod reader_slot;
 pub mod schemas;
-pub mod settle;
-pub mod turns;
 pub mod writer;

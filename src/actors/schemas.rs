@@ -14,12 +14,14 @@ use dashmap::DashMap;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use crate::codec::avro::{Bucket, Fingerprint, Incompatible, RowPlan, check_reads, split_single_object};
+use crate::codec::Codecs;
+use crate::codec::avro::{
+    Fingerprint, Incompatible, RowPlan, check_reads, earlier_fingerprint, fingerprint, split_single_object,
+};
 use crate::flow::health::{Condition, Part};
 use crate::log::{Log, LogError, WriterSchema};
-use crate::schema::Catalog;
-use crate::schema::TypeId;
 use crate::schema::row::Table;
+use crate::schema::{Bucket, TypeId};
 
 /// How records of one writer schema become rows of a table.
 pub struct TablePlan {
@@ -40,7 +42,7 @@ pub struct Schemas {
 
 /// All plans known so far for one set of layouts.
 pub struct Plans {
-    catalog: Arc<Catalog>,
+    codecs: Arc<Codecs>,
     bucket: Bucket,
     known: DashMap<Fingerprint, Arc<TablePlan>>,
     refreshing: Mutex<()>,
@@ -100,21 +102,21 @@ impl Restored {
 
 impl Schemas {
     /// Checks the catalog's schemas against those in the log, puts them there, and makes a plan for each.
-    pub async fn open(log: Arc<dyn Log>, catalog: Arc<Catalog>, bucket: Bucket) -> Result<Self, SchemaError> {
+    pub async fn open(log: Arc<dyn Log>, codecs: Arc<Codecs>, bucket: Bucket) -> Result<Self, SchemaError> {
         let mut seen = log.schemas().await?;
-        let plans = Plans::make(&*log, &mut seen, catalog, bucket).await?;
+        let plans = Plans::make(&*log, &mut seen, codecs, bucket).await?;
         Ok(Self { log, bucket, plans: ArcSwap::from_pointee(plans), seen: parking_lot::Mutex::new(seen) })
     }
 
     /// Checks that other layouts can read every record in the log; changes nothing.
-    pub async fn check(&self, catalog: &Catalog) -> Result<(), SchemaError> {
-        check(&self.all().await?, catalog)
+    pub async fn check(&self, codecs: &Codecs) -> Result<(), SchemaError> {
+        check(&self.all().await?, codecs)
     }
 
     /// Checks other layouts, puts their schemas into the log, and makes their plans; for [`Schemas::replace`].
-    pub async fn prepare(&self, catalog: Arc<Catalog>) -> Result<Plans, SchemaError> {
+    pub async fn prepare(&self, codecs: Arc<Codecs>) -> Result<Plans, SchemaError> {
         let mut seen = self.all().await?;
-        let plans = Plans::make(&*self.log, &mut seen, catalog, self.bucket).await?;
+        let plans = Plans::make(&*self.log, &mut seen, codecs, self.bucket).await?;
         self.note(&seen);
         Ok(plans)
     }
@@ -166,7 +168,7 @@ impl Schemas {
 
     /// The tables of the layouts in force.
     pub fn tables(&self) -> Vec<Arc<Table>> {
-        self.plans().catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
+        self.plans().codecs.catalog().types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
     }
 
     /// Reads the log's schemas again, for one that was not known to these plans. A schema is put into the log before
@@ -190,18 +192,19 @@ impl Plans {
     async fn make(
         log: &dyn Log,
         known: &mut Vec<WriterSchema>,
-        catalog: Arc<Catalog>,
+        codecs: Arc<Codecs>,
         bucket: Bucket,
     ) -> Result<Self, SchemaError> {
         // Before the first is put: what is in the log binds every later start.
-        check(known, &catalog)?;
-        let plans = Self { catalog, bucket, known: DashMap::new(), refreshing: Mutex::new(()) };
-        for message_type in plans.catalog.types() {
-            if known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint) {
-                log.put_schema(message_type.fingerprint, message_type.schema_json.clone()).await?;
-                known.push((message_type.fingerprint, message_type.schema_json.clone()));
+        check(known, &codecs)?;
+        let plans = Self { codecs, bucket, known: DashMap::new(), refreshing: Mutex::new(()) };
+        for codec in plans.codecs.types() {
+            // An earlier build may have registered it under another fingerprint. That stays, for pods of that build.
+            if known.iter().all(|(fingerprint, _)| *fingerprint != codec.fingerprint) {
+                log.put_schema(codec.fingerprint, codec.schema_json.clone()).await?;
+                known.push((codec.fingerprint, codec.schema_json.clone()));
             }
-            plans.learn(message_type.fingerprint, &message_type.schema_json);
+            plans.learn(codec.fingerprint, &codec.schema_json);
         }
         for (fingerprint, json) in known.iter() {
             plans.learn(*fingerprint, json);
@@ -218,48 +221,55 @@ impl Plans {
     pub fn type_id_of(&self, record: &[u8]) -> Option<TypeId> {
         let (fingerprint, _) = split_single_object(record).ok()?;
         let plan = self.get(fingerprint)?;
-        self.catalog.by_name(&plan.table.name).map(|message_type| message_type.id)
+        self.codecs.catalog().by_name(&plan.table.name).map(|message_type| message_type.id)
     }
 
-    fn learn(&self, fingerprint: Fingerprint, json: &str) {
-        if self.known.contains_key(&fingerprint) {
+    /// Plans how records of a schema become rows, whichever build wrote them: the schema is known by the fingerprint that
+    /// it is registered with, by that of Avro's specification, and by the one that earlier builds gave it.
+    fn learn(&self, registered: Fingerprint, json: &str) {
+        if self.known.contains_key(&registered) {
             return;
         }
-        let Some(message_type) = names(json).and_then(|name| self.catalog.by_name(&name).cloned()) else {
-            info!(fingerprint = %hex(fingerprint), "a schema in the log is of a type that this process has no layout for");
+        let Some(message_type) = names(json).and_then(|name| self.codecs.catalog().by_name(&name)) else {
+            info!(fingerprint = %hex(registered), "a schema in the log is of a type that this process has no layout for");
             return;
         };
         let table = Arc::clone(&message_type.table);
-        let compiled = Schema::parse_str(json)
-            .map_err(|error| error.to_string())
-            .and_then(|schema| RowPlan::compile(&schema, &table, self.bucket).map_err(|error| error.to_string()));
+        let compiled = Schema::parse_str(json).map_err(|error| error.to_string()).and_then(|schema| {
+            let plan = RowPlan::compile(&schema, &table, self.bucket).map_err(|error| error.to_string())?;
+            Ok((plan, earlier_fingerprint(&schema)))
+        });
         match compiled {
-            Ok(plan) => {
-                self.known.insert(fingerprint, Arc::new(TablePlan { plan, table }));
+            Ok((plan, earlier)) => {
+                let plan = Arc::new(TablePlan { plan, table });
+                for fingerprint in [Some(registered), fingerprint(json), Some(earlier)].into_iter().flatten() {
+                    self.known.entry(fingerprint).or_insert_with(|| Arc::clone(&plan));
+                }
             }
-            Err(reason) => warn!(fingerprint = %hex(fingerprint), reason, "a schema in the log cannot be used"),
+            Err(reason) => warn!(fingerprint = %hex(registered), reason, "a schema in the log cannot be used"),
         }
     }
 }
 
 /// Whether layouts bring a schema to the log for a type of which it has another one.
-pub async fn brings_versions(log: &dyn Log, catalog: &Catalog) -> Result<bool, LogError> {
+pub async fn brings_versions(log: &dyn Log, codecs: &Codecs) -> Result<bool, LogError> {
     let known = log.schemas().await?;
-    Ok(catalog.types().iter().any(|message_type| {
-        let is_new = known.iter().all(|(fingerprint, _)| *fingerprint != message_type.fingerprint);
-        is_new && known.iter().any(|(_, json)| names(json).as_ref() == Some(&message_type.name))
+    Ok(codecs.types().iter().any(|codec| {
+        let is_new = known.iter().all(|(fingerprint, _)| *fingerprint != codec.fingerprint);
+        is_new && known.iter().any(|(_, json)| names(json).as_ref() == Some(&codec.message_type.name))
     }))
 }
 
 /// Checks that layouts can read every record in a log; changes nothing.
-pub async fn check_layouts(log: &dyn Log, catalog: &Catalog) -> Result<(), SchemaError> {
-    check(&log.schemas().await?, catalog)
+pub async fn check_layouts(log: &dyn Log, codecs: &Codecs) -> Result<(), SchemaError> {
+    check(&log.schemas().await?, codecs)
 }
 
-fn check(known: &[WriterSchema], catalog: &Catalog) -> Result<(), SchemaError> {
-    for message_type in catalog.types() {
+fn check(known: &[WriterSchema], codecs: &Codecs) -> Result<(), SchemaError> {
+    for codec in codecs.types() {
+        let message_type = &codec.message_type;
         for (_, json) in known.iter().filter(|(_, json)| names(json).as_ref() == Some(&message_type.name)) {
-            check_reads(&message_type.schema, json)
+            check_reads(&codec.schema, json)
                 .map_err(|reason| SchemaError::Incompatible { message_type: message_type.name.clone(), reason })?;
         }
     }

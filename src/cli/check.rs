@@ -5,15 +5,16 @@ use super::check_online::check_online;
 use super::output::tell;
 use super::{Failure, Outcome};
 use crate::config::Config;
-use crate::engine::{Secrets, capacity, check_topics, descriptors, load_catalog};
+use crate::engine::{Secrets, capacity, check_topics, descriptors, load_codecs};
 use crate::schema::Catalog;
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let path = args.config.as_path();
     let config = Config::load(Some(path)).map_err(Failure::usage)?;
-    let catalog = load_catalog(&config).map_err(Failure::usage)?;
-    check_topics(&config, &catalog).map_err(Failure::Usage)?;
-    check_secrets(&config, &catalog)?;
+    let codecs = load_codecs(&config).map_err(Failure::usage)?;
+    let catalog = codecs.catalog();
+    check_topics(&config, catalog).map_err(Failure::Usage)?;
+    check_secrets(&config, catalog)?;
     let num_versions: usize = catalog.types().iter().map(|message_type| message_type.versions.len()).sum();
     tell!(
         "{}: fine ({} topics, {} message types in {num_versions} versions)",
@@ -27,7 +28,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     for note in notes.into_iter().flatten() {
         tell!("{}: note: {note}", path.display());
     }
-    if args.online { check_online(path, &config, &catalog) } else { Ok(()) }
+    if args.online { check_online(path, &config, &codecs) } else { Ok(()) }
 }
 
 /// That tokens and certificates can be read, and every type that a token names has a layout.

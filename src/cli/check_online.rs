@@ -1,5 +1,5 @@
 //! `surgetank check --online`: asks the log and the store about everything that a start and a running engine would ask
-//! them. It joins no group, writes nothing and creates nothing.
+//! them, and the consumer group who else is in it. It joins no group, writes nothing and creates nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::output::tell;
 use super::{Failure, Outcome, runtime};
 use crate::actors::schemas::check_layouts;
+use crate::codec::Codecs;
 use crate::config::{Config, LogKind, StoreKind};
 use crate::engine::{all_topics, open_log, open_store, tables};
 use crate::flow::health::{Condition, Verdict};
 use crate::log::LogError;
-use crate::schema::Catalog;
 use crate::store::{Store, StoreError};
 
 /// What was found, in the order of the path.
@@ -24,12 +24,12 @@ struct Findings {
     not_asked: Vec<&'static str>,
 }
 
-pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> Outcome {
+pub(super) fn check_online(path: &Path, config: &Config, codecs: &Codecs) -> Outcome {
     let mut findings = Findings::default();
     let runtime = runtime(2)?;
     runtime.block_on(async {
-        check_log(config, catalog, &mut findings).await;
-        check_store(config, catalog, &mut findings, runtime.handle()).await;
+        check_log(config, codecs, &mut findings).await;
+        check_store(config, codecs, &mut findings, runtime.handle()).await;
     });
     let path = path.display();
     let Findings { failing, degraded, notes, not_asked } = &findings;
@@ -49,7 +49,7 @@ pub(super) fn check_online(path: &Path, config: &Config, catalog: &Catalog) -> O
     Ok(())
 }
 
-async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) {
+async fn check_log(config: &Config, codecs: &Codecs, findings: &mut Findings) {
     if matches!(config.log.kind, LogKind::Embedded(_)) && !config.data_dir.exists() {
         findings.not_asked.push("log");
         findings.notes.push(format!("{} does not exist yet: there is no log to ask", config.data_dir.display()));
@@ -62,7 +62,7 @@ async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) 
     let topics = all_topics(config);
     match log.check(&topics).await {
         Ok(()) => {
-            if let Err(error) = check_layouts(&*log, catalog).await {
+            if let Err(error) = check_layouts(&*log, codecs).await {
                 findings.failing.push(error.to_string());
             }
         }
@@ -78,7 +78,7 @@ async fn check_log(config: &Config, catalog: &Catalog, findings: &mut Findings) 
     log.close().await;
 }
 
-async fn check_store(config: &Config, catalog: &Catalog, findings: &mut Findings, driver: &tokio::runtime::Handle) {
+async fn check_store(config: &Config, codecs: &Codecs, findings: &mut Findings, driver: &tokio::runtime::Handle) {
     if matches!(config.store.kind, StoreKind::Embedded(_)) && !config.data_dir.exists() {
         findings.not_asked.push("store");
         findings.notes.push(format!("{} does not exist yet: there is no store to ask", config.data_dir.display()));
@@ -88,7 +88,7 @@ async fn check_store(config: &Config, catalog: &Catalog, findings: &mut Findings
         Ok(store) => store,
         Err(error) => return findings.store_error(&error),
     };
-    let tables = tables(catalog);
+    let tables = tables(codecs.catalog());
     match store.prepare(&tables).await {
         Ok(()) => {}
         Err(error @ StoreError::Missing { .. }) if config.store.apply_on_start => {

@@ -92,14 +92,14 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
         ..SimulateOptions::default()
     };
     let first_message = Instant::now();
-    let mut report = drive(&started.catalog, &options, stop.clone()).await.map_err(simulate::failure)?;
+    let mut report = drive(&started.codecs, &options, stop.clone()).await.map_err(simulate::failure)?;
     let caught_up = catch_up(&started, stop).await;
     let seconds = first_message.elapsed().as_secs_f64();
     let device_to_row_us = started.view.telemetry.device_to_row.histogram();
 
     let ledger = std::mem::take(&mut report.ledger);
     let (log, store) = (&*started.rooms.log, &*started.rooms.store);
-    let comparison = reckon(ledger, &started.catalog, log, &dead_letters, store).await.map_err(Failure::Job)?;
+    let comparison = reckon(ledger, started.codecs.catalog(), log, &dead_letters, store).await.map_err(Failure::Job)?;
     engine.stop();
     engine.ended().await.map_err(run::failure)?;
     if !caught_up {

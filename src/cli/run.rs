@@ -28,7 +28,7 @@ pub(super) fn run(path: &Path) -> Outcome {
 /// Layouts, tokens and certificates that cannot be used are a wrong config; everything else is a failure of the job.
 pub(super) fn failure(error: EngineError) -> Failure {
     match error {
-        EngineError::Catalog(error) => Failure::usage(error),
+        EngineError::Codecs(error) => Failure::usage(error),
         EngineError::Secrets(error) => Failure::usage(error),
         other => Failure::job(other),
     }

@@ -10,17 +10,17 @@ use super::args::SimulateArgs;
 use super::output::tell;
 use super::report::RunReport;
 use super::{Failure, Outcome, runtime, signals};
+use crate::codec::Codecs;
 use crate::engine::descriptors;
-use crate::schema::Catalog;
 use crate::simulate::{Progress, SimulateError, SimulateOptions, SimulateReport, simulate as run_devices};
 use crate::tls::ServerTrust;
 
 pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
     // Each device is an open file.
     let _ = descriptors::raise_limit();
-    let catalog = match &args.messages {
-        Some(directory) => Catalog::load(directory),
-        None => Catalog::builtin(),
+    let codecs = match &args.messages {
+        Some(directory) => Codecs::load(directory),
+        None => Codecs::builtin(),
     }
     .map_err(Failure::usage)?;
     let options = SimulateOptions {
@@ -38,7 +38,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
     };
     let report = runtime(2)?.block_on(async {
         let stop = signals::stop_requested()?;
-        drive(&catalog, &options, stop).await.map_err(failure)
+        drive(&codecs, &options, stop).await.map_err(failure)
     })?;
     if let Some(path) = &args.ledger {
         let write = report.ledger.write(path);
@@ -64,13 +64,13 @@ pub(super) fn simulate(args: &SimulateArgs) -> Outcome {
 
 /// Runs devices with a live display of what they do.
 pub(super) async fn drive(
-    catalog: &Catalog,
+    codecs: &Codecs,
     options: &SimulateOptions,
     stop: watch::Receiver<bool>,
 ) -> Result<SimulateReport, SimulateError> {
     let progress = Arc::new(Progress::default());
     let display = tokio::spawn(display(Arc::clone(&progress), options.clone()));
-    let outcome = run_devices(catalog, options, progress, stop).await;
+    let outcome = run_devices(codecs, options, progress, stop).await;
     display.abort();
     // Its last word: what it showed is in the ledger.
     let _ = display.await;

@@ -6,21 +6,22 @@ use super::args::VerifyArgs;
 use super::output::{print, tell};
 use super::reckoning::reckon;
 use super::{Failure, Outcome, load, runtime};
-use crate::engine::{dead_letter_topic, load_catalog, open_log, open_store, tables};
+use crate::engine::{dead_letter_topic, load_codecs, open_log, open_store, tables};
 use crate::simulate::Ledger;
 
 pub(super) fn verify(args: &VerifyArgs) -> Outcome {
     let config = load(Some(&args.config))?;
-    let catalog = load_catalog(&config).map_err(Failure::usage)?;
+    let codecs = load_codecs(&config).map_err(Failure::usage)?;
     let ledger = Ledger::read(&args.ledger)
         .map_err(|error| Failure::Usage(format!("cannot read the ledger {}: {error}", args.ledger.display())))?;
     let runtime = runtime(2)?;
     let found = runtime.block_on(async {
         let log = open_log(&config).map_err(Failure::job)?;
         let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
-        store.prepare(&tables(&catalog)).await.map_err(Failure::job)?;
-        let found =
-            reckon(ledger, &catalog, &*log, &dead_letter_topic(&config), &*store).await.map_err(Failure::Job)?;
+        store.prepare(&tables(codecs.catalog())).await.map_err(Failure::job)?;
+        let found = reckon(ledger, codecs.catalog(), &*log, &dead_letter_topic(&config), &*store)
+            .await
+            .map_err(Failure::Job)?;
         store.close().await;
         log.close().await;
         Ok(found)

@@ -3,7 +3,7 @@
 //! The file may hold the sections of both rooms; only the chosen one becomes a value here, and only its values are
 //! checked.
 
-pub use crate::codec::avro::Bucket;
+pub use crate::schema::Bucket;
 pub use crate::store::cassandra::Consistency;
 pub use crate::tls::ServerTrust;
 

@@ -13,6 +13,7 @@ use super::sources::Sources;
 use super::threads::{Threads, home};
 use crate::actors::decoder::Decoder;
 use crate::actors::partition_producer::PartitionProducer;
+use crate::codec::Codecs;
 use crate::config::Config;
 use crate::intake::Path;
 use crate::intake::append::Producer;
@@ -21,7 +22,6 @@ use crate::intake::routes::{Routes, TopicRoute};
 use crate::intake::rules::LiveIntakeRules;
 use crate::log::{Log, TopicPartition, TopicSpec};
 use crate::observe::View;
-use crate::schema::Catalog;
 use crate::supervision::{ActorRef, ChildSpec, Lifeline};
 
 /// What was built, as far as others need it.
@@ -42,7 +42,7 @@ struct Parts<'a> {
 /// Builds and starts the way from the sources to the log, the log's side first, and opens intake.
 pub(super) async fn build(
     config: &Config,
-    catalog: &Arc<Catalog>,
+    codecs: &Arc<Codecs>,
     sources: &Sources,
     view: &View,
     log: &Arc<dyn Log>,
@@ -53,7 +53,7 @@ pub(super) async fn build(
     view.lags.expect(&record_topics(config), move || weak.upgrade().is_some_and(|log| log.is_spare()));
     let dead_letter = parts.topic_route(log, &dead_letter_topic(config));
     let rules: LiveIntakeRules =
-        Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(catalog), &record_topics(config))));
+        Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(codecs), &record_topics(config))));
     let path = parts.path(parts.routes(log, dead_letter.clone()), &rules);
     let decoders = parts.decoders(&path);
     // The first package must find everyone there, or its device would be told to come back.

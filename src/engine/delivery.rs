@@ -16,16 +16,17 @@ use super::build::supervise;
 use super::rooms::{dead_letter_topic, record_topics};
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
+use crate::actors::batch_slots::BatchSlots;
 use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::group::Group;
 use crate::actors::schemas::Schemas;
-use crate::actors::turns::Turns;
 use crate::actors::writer::{Tables, Unconfirmed, Writer, WriterParts};
 use crate::config::{Config, LogKind};
+use crate::flow::consumption::{ConsumptionSettings, Size};
 use crate::flow::health::Part;
 use crate::intake::routes::TopicRoute;
-use crate::log::{Log, ReadLimit, Subscription};
+use crate::log::{Log, Subscription};
 use crate::observe::View;
 use crate::store::Store;
 use crate::supervision::{ActorRef, ChildSpec};
@@ -95,12 +96,11 @@ impl Delivery {
             homes: self.homes.clone(),
             gate,
             writers,
-            read_limit: ReadLimit {
-                max_records: config.consumer.read_records.get(),
-                max_bytes: config.consumer.read_bytes,
+            settings: ConsumptionSettings {
+                full: Size { records: config.consumer.read_records.get(), bytes: config.consumer.read_bytes },
+                max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
             },
-            max_batches_in_flight: config.consumer.max_batches_in_flight.get(),
-            turns: Turns::new(config.consumer.large_batches.get()),
+            slots: BatchSlots::new(config.consumer.large_batches.get()),
             drain_timeout: config.shutdown.drain_timeout / 2,
             memory: view.memory.clone(),
             telemetry: Arc::clone(&view.telemetry),

@@ -30,16 +30,16 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::actors::schemas::SchemaError;
+use crate::codec::{Codecs, CodecsError};
 use crate::config::LoadedConfig;
 use crate::log::{Log, LogError};
 use crate::observe::View;
-use crate::schema::{Catalog, CatalogError};
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
 pub use reload::Reloader;
 pub use rooms::{
-    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_catalog, open_log, open_store, record_topics,
+    Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store, record_topics,
     tables,
 };
 pub use secrets::{Secrets, SecretsError};
@@ -62,7 +62,7 @@ pub enum EngineError {
     },
     /// The layouts cannot be used.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Codecs(#[from] CodecsError),
     /// Tokens or certificates cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -108,7 +108,7 @@ pub struct Opened {
     /// Where rows go, once that is there.
     pub store: watch::Receiver<Option<Arc<dyn Store>>>,
     /// The layouts that it began with.
-    pub catalog: Arc<Catalog>,
+    pub codecs: Arc<Codecs>,
     /// Takes newer configs over.
     pub reloader: Arc<Reloader>,
     /// For looking at it.
@@ -121,7 +121,7 @@ pub struct Started {
     /// The log and the store.
     pub rooms: Rooms,
     /// The layouts that it began with.
-    pub catalog: Arc<Catalog>,
+    pub codecs: Arc<Codecs>,
     /// Takes newer configs over.
     pub reloader: Arc<Reloader>,
     /// For looking at it.
@@ -152,7 +152,7 @@ impl Engine {
         if let Some(refusal) = descriptors::refusal(config, descriptors::raise_limit()) {
             return Err(EngineError::Broken(refusal));
         }
-        let catalog = Arc::new(load_catalog(config)?);
+        let codecs = Arc::new(load_codecs(config)?);
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;
@@ -163,7 +163,7 @@ impl Engine {
         let (stop, stop_rx) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         let work = move || {
-            let run = run::Run { loaded, catalog, secrets, devices, http, ingest, opened: opened_tx };
+            let run = run::Run { loaded, codecs, secrets, devices, http, ingest, opened: opened_tx };
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_system(run, stop_rx)));
             let outcome = ran.unwrap_or_else(|panic| {
                 let words =
@@ -196,8 +196,8 @@ impl Engine {
     pub fn started(&self) -> impl Future<Output = Option<Started>> + Send + use<> {
         let opened = self.opened();
         async move {
-            let Opened { log, store, catalog, reloader, view } = opened.await?;
-            Some(Started { rooms: Rooms { log, store: there(store).await? }, catalog, reloader, view })
+            let Opened { log, store, codecs, reloader, view } = opened.await?;
+            Some(Started { rooms: Rooms { log, store: there(store).await? }, codecs, reloader, view })
         }
     }
 

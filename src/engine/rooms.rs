@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::codec::{Codecs, CodecsError};
 use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::disk;
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, TopicSpec};
+use crate::schema::Catalog;
 use crate::schema::row::Table;
-use crate::schema::{Catalog, CatalogError};
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
 use crate::store::embedded::{EmbeddedStore, EmbeddedStoreSettings};
 use crate::store::{Store, StoreError};
@@ -30,11 +31,11 @@ pub struct Rooms {
     pub store: Arc<dyn Store>,
 }
 
-/// Reads the layouts that the config names.
-pub fn load_catalog(config: &Config) -> Result<Catalog, CatalogError> {
+/// Reads and compiles the layouts that the config names.
+pub fn load_codecs(config: &Config) -> Result<Codecs, CodecsError> {
     match &config.messages.directory {
-        Some(directory) => Catalog::load(directory),
-        None => Catalog::builtin(),
+        Some(directory) => Codecs::load(directory),
+        None => Codecs::builtin(),
     }
 }
 

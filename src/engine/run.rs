@@ -22,12 +22,12 @@ use super::{EngineError, Opened, admission, capacity, clock, descriptors, gate, 
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
+use crate::codec::Codecs;
 use crate::config::LoadedConfig;
 use crate::flow::memory::MemoryBudget;
 use crate::intake::admission::AdmissionControl;
 use crate::log::Log;
 use crate::observe::{self, Phase, Reloads, Status, View};
-use crate::schema::Catalog;
 use crate::supervision::{RestartPolicy, Supervisor};
 use crate::telemetry::{Telemetry, lines};
 
@@ -43,7 +43,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Everything that a start needs.
 pub(super) struct Run {
     pub(super) loaded: LoadedConfig,
-    pub(super) catalog: Arc<Catalog>,
+    pub(super) codecs: Arc<Codecs>,
     pub(super) secrets: Secrets,
     pub(super) devices: TcpListener,
     pub(super) http: TcpListener,
@@ -89,7 +89,7 @@ impl Run {
         let socket = self.http.try_clone().map_err(broken)?;
         let tls = self.secrets.http.as_ref();
         let http = observe::serve(socket, tls, view.clone(), config.http.max_connections).map_err(broken)?;
-        let chores = tokio::spawn(chores(view.clone()));
+        let background_tasks = tokio::spawn(background_tasks(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
         // Senders that come before the log is there are told so.
@@ -100,13 +100,13 @@ impl Run {
         };
         let Ok(Some(Ground { log, schemas, store })) = ground else {
             sources.cut_off().await;
-            chores.abort();
+            background_tasks.abort();
             http.stop(false).await;
             view.supervisor.stop_restarting();
             threads.stop().await;
             return ground.map(|_| ());
         };
-        let Built { rules, dead_letter } = build(&config, &self.catalog, &sources, &view, &log, &threads).await;
+        let Built { rules, dead_letter } = build(&config, &self.codecs, &sources, &view, &log, &threads).await;
         let delivery = Delivery {
             config: Arc::clone(&config),
             view: view.clone(),
@@ -128,7 +128,7 @@ impl Run {
         info!("running");
         let reloader = Arc::new(reloader(self.loaded, &view, &pipeline, slot.clone()));
         reloader.add(Arc::new(LiveSecrets { secrets: self.secrets, edge: Arc::clone(&pipeline.sources.edge) }));
-        let opened = Opened { log: Arc::clone(&log), store: slot, catalog: self.catalog, reloader, view: view.clone() };
+        let opened = Opened { log: Arc::clone(&log), store: slot, codecs: self.codecs, reloader, view: view.clone() };
         let _ = self.opened.send(Some(opened));
         let outcome = tokio::select! {
             _ = &mut stop => Ok(()),
@@ -154,7 +154,7 @@ impl Run {
                 pipeline.delivery.abort();
             }
         }
-        chores.abort();
+        background_tasks.abort();
         inspection.abort();
         clock.abort();
         accounts.abort();
@@ -180,19 +180,19 @@ impl Run {
     async fn open(&self, view: &View, driver: Handle) -> Result<Ground, EngineError> {
         let config = Arc::new(self.loaded.config.clone());
         let log = open_ready_log(&config, view).await?;
-        let mut store = AwaitedStore::new(Arc::clone(&config), driver, tables(&self.catalog), view.clone());
+        let mut store = AwaitedStore::new(Arc::clone(&config), driver, tables(self.codecs.catalog()), view.clone());
         store.first_answer().await?;
         let place = "the schemas in the log";
         // A schema in the log binds every later start. What the store may not agree to, because it has rows of an earlier
         // version, goes there after the store.
         if !store.is_there()
-            && until_there(place, &config, view, async || Ok(brings_versions(&*log, &self.catalog).await?)).await?
+            && until_there(place, &config, view, async || Ok(brings_versions(&*log, &self.codecs).await?)).await?
         {
             store.hold_up_for().await?;
         }
         let schemas = until_there(place, &config, view, async || {
-            let (log, catalog) = (Arc::clone(&log), Arc::clone(&self.catalog));
-            Ok(Arc::new(Schemas::open(log, catalog, config.store.bucket).await?))
+            let (log, codecs) = (Arc::clone(&log), Arc::clone(&self.codecs));
+            Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
         Ok(Ground { log, schemas, store })
@@ -228,7 +228,7 @@ async fn log_broken(log: &dyn Log) -> String {
 }
 
 /// Ends histogram intervals, lets admission control forget, and looks at what is wrong.
-async fn chores(view: View) {
+async fn background_tasks(view: View) {
     let mut rotate = tokio::time::interval(INTERVAL);
     let mut look = tokio::time::interval(HEALTH_INTERVAL);
     loop {

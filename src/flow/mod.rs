@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod backoff;
 pub mod clock;
+pub mod consumption;
 pub mod credit;
 pub mod fair;
 pub mod fleet;

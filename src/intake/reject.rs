@@ -1,8 +1,8 @@
 //! Which reason a device or client is told for a message that the schema does not take.
 
+use crate::codec::UnknownLayout;
 use crate::codec::bits::BodyError;
 use crate::protocol::reason::RejectReason;
-use crate::schema::UnknownLayout;
 
 // === impl RejectReason ===
 

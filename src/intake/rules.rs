@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::codec::Codecs;
 use crate::flow::clock::{Evidence, Trust};
-use crate::schema::Catalog;
 use crate::schema::TypeId;
 
 /// How messages are taken in.
 #[derive(Debug, Clone)]
 pub struct IntakeRules {
     /// The layouts.
-    pub catalog: Arc<Catalog>,
+    pub codecs: Arc<Codecs>,
     /// For each message type, which of the topics of [`super::routes::Routes`] takes it.
     pub topic_of: HashMap<TypeId, usize>,
     /// How far ahead of this machine's clock an event time may lie.
@@ -111,7 +111,7 @@ mod tests {
 
     fn window() -> EventWindow {
         let rules = IntakeRules {
-            catalog: Arc::new(Catalog::builtin().unwrap()),
+            codecs: Arc::new(Codecs::builtin().unwrap()),
             topic_of: HashMap::new(),
             max_event_time_ahead: Duration::from_secs(60),
             max_event_time_behind: Duration::from_secs(3600),
@@ -154,7 +154,7 @@ mod tests {
 
     fn rules_of_one_day() -> IntakeRules {
         IntakeRules {
-            catalog: Arc::new(Catalog::builtin().unwrap()),
+            codecs: Arc::new(Codecs::builtin().unwrap()),
             topic_of: HashMap::new(),
             max_event_time_ahead: Duration::from_secs(86_400),
             max_event_time_behind: Duration::from_secs(86_400),

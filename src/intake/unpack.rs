@@ -160,7 +160,7 @@ impl Unpacked {
             Err(Untimely::RetryLater) => return Ok(()),
         }
         let layout = rules
-            .catalog
+            .codecs
             .layout(header.type_id, header.version)
             .map_err(|unknown| (RejectReason::from(unknown), unknown.to_string()))?;
         let (topic, limit) = rules
@@ -238,13 +238,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::codec::Codecs;
     use crate::codec::avro::{LetterParts, OwnedDeadLetter};
     use crate::codec::bits::Layout;
     use crate::log::RecordLimit;
     use crate::protocol::package::Builder;
-    use crate::schema::Catalog;
     use crate::schema::TypeId;
 
+    /// The number of the shipped `position`.
+    const POSITION: TypeId = 1;
     const RECEIVED_AT_US: u64 = 1_800_000_000_000_000;
     const LIMITS: PackageLimits = PackageLimits { max_bytes: 4 << 20, max_messages: 1000 };
 
@@ -261,10 +263,10 @@ mod tests {
     }
 
     fn unpack_with(block: &[u8], trust: Trust, limits: &RecordLimits) -> Result<Unpacked, PackageError> {
-        let catalog = Catalog::builtin().unwrap();
-        let topic_of = catalog.types().iter().map(|message_type| (message_type.id, 0)).collect();
+        let codecs = Codecs::builtin().unwrap();
+        let topic_of = codecs.catalog().types().iter().map(|message_type| (message_type.id, 0)).collect();
         let (max_event_time_ahead, max_event_time_behind) = (Duration::from_secs(60), Duration::from_secs(86_400));
-        let rules = IntakeRules { catalog: Arc::new(catalog), topic_of, max_event_time_ahead, max_event_time_behind };
+        let rules = IntakeRules { codecs: Arc::new(codecs), topic_of, max_event_time_ahead, max_event_time_behind };
         let device_id = DeviceId::new("truck-1").unwrap();
         Unpacker::default().unpack(PackageRef { trust, ..package(block, &device_id) }, &rules, limits)
     }
@@ -280,12 +282,11 @@ mod tests {
 
     #[test]
     fn test_no_memory_is_set_aside_on_the_word_of_a_package() {
-        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
         let mut builder = Builder::new(LIMITS);
         // As if all messages were as long as the first one.
         let now_ms = RECEIVED_AT_US / 1000;
-        builder.push(&header(position, 0, now_ms), &[0; 60_000]).unwrap();
-        (1..1000).for_each(|sequence| builder.push(&header(position, sequence, now_ms), &[]).unwrap());
+        builder.push(&header(POSITION, 0, now_ms), &[0; 60_000]).unwrap();
+        (1..1000).for_each(|sequence| builder.push(&header(POSITION, sequence, now_ms), &[]).unwrap());
         let size = builder.size();
         let unpacked = unpack(&builder.finish().unwrap()).unwrap();
         assert_eq!(unpacked.dead.messages.len(), 1000);
@@ -298,16 +299,15 @@ mod tests {
 
     #[test]
     fn test_unpacker_sends_every_message_to_one_place_with_its_outcome() {
-        let catalog = Catalog::builtin().unwrap();
-        let position = catalog.by_name("position").unwrap();
-        let body = body_of(position.layout(1).unwrap());
+        let codecs = Codecs::builtin().unwrap();
+        let body = body_of(codecs.layout(POSITION, 1).unwrap());
         let now_ms = RECEIVED_AT_US / 1000;
         let mut builder = Builder::new(LIMITS);
-        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
-        builder.push(&header(position.id, 1, now_ms), &body).unwrap();
+        builder.push(&header(POSITION, 1, now_ms), &body).unwrap();
+        builder.push(&header(POSITION, 1, now_ms), &body).unwrap();
         builder.push(&header(999, 2, now_ms), &body).unwrap();
-        builder.push(&header(position.id, 3, now_ms + 60_001), &body).unwrap();
-        builder.push(&header(position.id, 4, now_ms), &[]).unwrap();
+        builder.push(&header(POSITION, 3, now_ms + 60_001), &body).unwrap();
+        builder.push(&header(POSITION, 4, now_ms), &[]).unwrap();
         let unpacked = unpack(&builder.finish().unwrap()).unwrap();
 
         assert_eq!(unpacked.topics[0].messages, [(0, Outcome::Accepted)]);
@@ -341,12 +341,11 @@ mod tests {
 
     #[test]
     fn test_a_message_that_is_larger_than_its_topic_takes_is_rejected_alone() {
-        let catalog = Catalog::builtin().unwrap();
-        let position = catalog.by_name("position").unwrap();
-        let body = body_of(position.layout(1).unwrap());
+        let codecs = Codecs::builtin().unwrap();
+        let body = body_of(codecs.layout(POSITION, 1).unwrap());
         let now_ms = RECEIVED_AT_US / 1000;
         let mut builder = Builder::new(LIMITS);
-        (0..3).for_each(|sequence| builder.push(&header(position.id, sequence, now_ms), &body).unwrap());
+        (0..3).for_each(|sequence| builder.push(&header(POSITION, sequence, now_ms), &body).unwrap());
         let block = builder.finish().unwrap();
         let records = unpack(&block).unwrap().topics.remove(0);
         let largest = records.records.ends[0] as usize + "truck-1".len();
@@ -366,11 +365,10 @@ mod tests {
 
     #[test]
     fn test_a_time_out_of_range_is_refused_only_by_a_clock_that_is_believed() {
-        let position = Catalog::builtin().unwrap().by_name("position").unwrap().id;
         let now_ms = RECEIVED_AT_US / 1000;
         for event_time_ms in [now_ms + 60_001, now_ms - 86_400_001, 1_795_995_013] {
             let mut builder = Builder::new(LIMITS);
-            builder.push(&header(position, 1, event_time_ms), &[]).unwrap();
+            builder.push(&header(POSITION, 1, event_time_ms), &[]).unwrap();
             let block = builder.finish().unwrap();
             let refused = unpack(&block).unwrap();
             let outcome = Outcome::Rejected(RejectReason::EventTimeOutOfRange);

@@ -8,8 +8,7 @@ use thiserror::Error;
 use super::check::{LayoutError, check_file};
 use super::message_type::{MessageType, TypeError};
 use super::source::FileSource;
-use crate::codec::bits::Layout;
-use crate::schema::{TypeId, Version};
+use crate::schema::TypeId;
 
 /// The layouts that the engine ships with.
 const BUILTIN: [(&str, &str); 4] = [
@@ -23,9 +22,15 @@ const BUILTIN: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub struct Catalog {
     types: Vec<Arc<MessageType>>,
-    /// By type number, one more than the position in `types`; zero for none. A search per message would cost more
-    /// than the 128 KiB that this takes at worst.
-    positions: Vec<u16>,
+    positions: Positions,
+}
+
+/// Where each type of a catalog is among its types, by number.
+#[derive(Debug, Clone, Default)]
+pub struct Positions {
+    /// By type number, one more than the position; zero for none. A search per message would cost more than the 128 KiB
+    /// that this takes at worst. Shared with what is compiled from the catalog.
+    by_id: Arc<[u16]>,
 }
 
 /// Layout files that cannot be used.
@@ -77,15 +82,23 @@ pub enum CatalogError {
     Empty,
 }
 
-/// A message that no layout describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum UnknownLayout {
-    /// No version of the type is known.
-    #[error("message type {0} is not known")]
-    Type(TypeId),
-    /// Other versions of the type are known.
-    #[error("version {1} of message type {0} is not known")]
-    Version(TypeId, Version),
+// === impl Positions ===
+
+impl Positions {
+    /// `ids` are those of the types in their order, each there once, so that there are fewer than the places can number.
+    fn new(ids: impl Iterator<Item = TypeId> + Clone) -> Self {
+        let mut by_id = vec![0; ids.clone().max().map_or(0, |last| usize::from(last) + 1)];
+        for (place, id) in (1..=u16::MAX).zip(ids) {
+            by_id[usize::from(id)] = place;
+        }
+        Self { by_id: by_id.into() }
+    }
+
+    /// The position of a type.
+    #[inline]
+    pub fn of(&self, id: TypeId) -> Option<usize> {
+        self.by_id.get(usize::from(id))?.checked_sub(1).map(usize::from)
+    }
 }
 
 // === impl Catalog ===
@@ -118,11 +131,16 @@ impl Catalog {
         N: Into<String>,
         T: AsRef<str>,
     {
-        let mut catalog = Catalog { types: Vec::new(), positions: Vec::new() };
+        let mut types = Vec::new();
         for (file, text) in sources {
-            catalog.add(file.into(), text.as_ref())?;
+            let message_type = read(file.into(), text.as_ref(), &types)?;
+            types.push(Arc::new(message_type));
         }
-        if catalog.types.is_empty() { Err(CatalogError::Empty) } else { Ok(catalog) }
+        if types.is_empty() {
+            return Err(CatalogError::Empty);
+        }
+        let positions = Positions::new(types.iter().map(|message_type| message_type.id));
+        Ok(Catalog { types, positions })
     }
 
     /// All types, in the order that they were read.
@@ -133,8 +151,7 @@ impl Catalog {
     /// The type of a number.
     #[inline]
     pub fn message_type(&self, id: TypeId) -> Option<&Arc<MessageType>> {
-        let position = self.positions.get(usize::from(id))?.checked_sub(1)?;
-        self.types.get(usize::from(position))
+        self.types.get(self.positions.of(id)?)
     }
 
     /// The type of a name.
@@ -142,40 +159,36 @@ impl Catalog {
         self.types.iter().find(|message_type| message_type.name == name)
     }
 
-    /// The layout of a version of a type.
-    #[inline]
-    pub fn layout(&self, id: TypeId, version: Version) -> Result<&Layout, UnknownLayout> {
-        let message_type = self.message_type(id).ok_or(UnknownLayout::Type(id))?;
-        message_type.layout(version).ok_or(UnknownLayout::Version(id, version))
+    /// Where each type is among [`Catalog::types`].
+    pub fn positions(&self) -> &Positions {
+        &self.positions
     }
+}
 
-    fn add(&mut self, file: String, text: &str) -> Result<(), CatalogError> {
-        let source: FileSource = toml::from_str(text).map_err(|source: toml::de::Error| {
-            let before = text.get(..source.span().map_or(0, |span| span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            CatalogError::Parse { file: file.clone(), line, source: Box::new(source) }
-        })?;
-        let declaration = check_file(&file, source).map_err(Box::new)?;
-        let (id, type_name) = (declaration.id, declaration.name.clone());
-        let duplicate = |what| CatalogError::Duplicate { file: file.clone(), type_name: type_name.clone(), what };
-        if self.message_type(id).is_some() {
-            return Err(duplicate("id"));
-        }
-        if self.by_name(&type_name).is_some() {
-            return Err(duplicate("name"));
-        }
-        let message_type = MessageType::new(declaration).map_err(|source| CatalogError::Type {
-            file: file.clone(),
-            type_name: type_name.clone(),
-            source: Box::new(source),
-        })?;
-        self.types.push(Arc::new(message_type));
-        let num_positions = self.positions.len().max(usize::from(id) + 1);
-        self.positions.resize(num_positions, 0);
-        if let Some(position) = self.positions.get_mut(usize::from(id)) {
-            // Ids are unique 16-bit numbers, so there are at most 65,536 types; the last of those would wrap.
-            *position = u16::try_from(self.types.len()).map_err(|_| duplicate("id"))?;
-        }
-        Ok(())
+/// The type that a file declares, which shares neither name nor number with those before it.
+fn read(file: String, text: &str, before: &[Arc<MessageType>]) -> Result<MessageType, CatalogError> {
+    let source: FileSource = toml::from_str(text).map_err(|source: toml::de::Error| {
+        // Without a place, and at a place that is no border of a character, it is the first line.
+        let before = text.get(..source.span().map_or(0, |span| span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        CatalogError::Parse { file: file.clone(), line, source: Box::new(source) }
+    })?;
+    let declaration = check_file(&file, source).map_err(Box::new)?;
+    let (id, type_name) = (declaration.id, declaration.name.clone());
+    let duplicate = |what| CatalogError::Duplicate { file: file.clone(), type_name: type_name.clone(), what };
+    if before.iter().any(|message_type| message_type.id == id) {
+        return Err(duplicate("id"));
     }
+    if before.iter().any(|message_type| message_type.name == type_name) {
+        return Err(duplicate("name"));
+    }
+    // The last of 65,536 types would have no place.
+    if before.len() >= usize::from(u16::MAX) {
+        return Err(duplicate("id"));
+    }
+    MessageType::new(file.clone(), declaration).map_err(|source| CatalogError::Type {
+        file,
+        type_name,
+        source: Box::new(source),
+    })
 }

@@ -7,11 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The columns that every table starts with, in this order: `device_id`, `bucket`, `event_time`, `sequence`,
-/// `received_at`, `version`. The first four are the primary key, `((device_id, bucket), event_time, sequence)`.
-pub const NUM_IDENTITY_COLUMNS: usize = 6;
-
-/// A table of one message type: the identity columns, then one column per field.
+/// A table of one message type: the [identity columns](super::identity), then one column per field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// The message type's name, which is also the table's.
@@ -136,14 +132,5 @@ impl RowGroup {
     /// The rows, each as one cell per column.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[Cell]> {
         self.cells.chunks_exact(self.table.columns.len())
-    }
-
-    /// The write timestamp of a row in microseconds since the Unix epoch: its event time, so that it is the same
-    /// whenever and however often the row is written.
-    pub fn write_timestamp_us(row: &[Cell]) -> i64 {
-        match row.get(2) {
-            Some(Cell::Timestamp(event_time_ms)) => event_time_ms.saturating_mul(1000),
-            _ => 0,
-        }
     }
 }

@@ -26,8 +26,8 @@ impl Catalog {
         for old in before.types() {
             let gone = |version| Withdrawn { type_name: old.name.clone(), version };
             let new = self.by_name(&old.name).filter(|new| new.id == old.id).ok_or_else(|| gone(None))?;
-            if let Some(version) = old.versions.iter().find(|version| !new.versions.contains(version)) {
-                return Err(gone(Some(*version)));
+            if let Some(version) = old.versions.iter().find(|version| new.version(version.number).is_none()) {
+                return Err(gone(Some(version.number)));
             }
         }
         let mut changes = Vec::new();
@@ -44,13 +44,13 @@ impl Catalog {
 fn changed_versions(old: &MessageType, new: &MessageType) -> Vec<String> {
     let mut changes = Vec::new();
     for version in &new.versions {
-        let fields = |of: &MessageType| of.layout(*version).map(|layout| layout.fields().to_vec());
-        match fields(old) {
-            None => changes.push(format!("message type {} version {version} (new)", new.name)),
-            before if before != fields(new) => {
-                changes.push(format!("message type {} version {version} (changed)", new.name));
+        let number = version.number;
+        match old.version(number) {
+            None => changes.push(format!("message type {} version {number} (new)", new.name)),
+            Some(before) if before != version => {
+                changes.push(format!("message type {} version {number} (changed)", new.name));
             }
-            _ => {}
+            Some(_) => {}
         }
     }
     changes

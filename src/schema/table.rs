@@ -1,23 +1,14 @@
 //! The table of a type: the identity columns, then one column per field, nested groups flattened.
 
+use super::identity::IdentityColumn;
 use super::shape::{RecordShape, Shape};
 use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 
-/// The identity columns with their kinds, in the order that every table has them.
-pub(crate) const IDENTITY_COLUMNS: [(&str, ScalarKind); crate::schema::row::NUM_IDENTITY_COLUMNS] = [
-    ("device_id", ScalarKind::Text),
-    ("bucket", ScalarKind::Timestamp),
-    ("event_time", ScalarKind::Timestamp),
-    ("sequence", ScalarKind::Long),
-    ("received_at", ScalarKind::Timestamp),
-    ("version", ScalarKind::Int),
-];
-
 /// The table of a type. `Err` names a column that two fields would share.
 pub(crate) fn table_of(type_name: &str, record: &RecordShape) -> Result<Table, String> {
-    let mut columns: Vec<Column> = IDENTITY_COLUMNS
+    let mut columns: Vec<Column> = IdentityColumn::ALL
         .iter()
-        .map(|(name, kind)| Column { name: (*name).to_owned(), kind: ColumnKind::Scalar(*kind) })
+        .map(|column| Column { name: column.name().to_owned(), kind: ColumnKind::Scalar(column.kind()) })
         .collect();
     add_columns("", record, &mut columns);
     let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();

@@ -9,9 +9,10 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::typical;
+use crate::codec::MessageCodec;
 use crate::codec::bits::EncodeError;
-use crate::schema::{Count, Field, Kind, MessageType, Resolution, Value};
-use crate::schema::{TypeId, Version};
+use crate::schema::{Count, Field, Kind, Resolution, Value};
+use crate::schema::{TypeId, TypeVersion, Version};
 
 /// Items that an array has at most: a long one is rare in practice, and would decide what is measured.
 const MAX_ITEMS: u32 = 40;
@@ -39,7 +40,7 @@ pub(super) struct Motion {
 /// Makes bodies of one message type. Reuses one tree of values per version.
 #[derive(Debug)]
 pub(super) struct Maker {
-    message_type: Arc<MessageType>,
+    codec: Arc<MessageCodec>,
     values: Vec<(Version, Vec<Value>)>,
 }
 
@@ -73,21 +74,21 @@ impl Motion {
 
 impl Maker {
     /// Makes one body of each version, to be sure that the layouts take what is made.
-    pub fn new(message_type: Arc<MessageType>, rng: &mut SmallRng, now_ms: u64) -> Result<Self, EncodeError> {
+    pub fn new(codec: Arc<MessageCodec>, rng: &mut SmallRng, now_ms: u64) -> Result<Self, EncodeError> {
         let mut values = Vec::new();
         let motion = Motion::new(rng);
-        for version in message_type.versions.iter().copied() {
-            let Some(layout) = message_type.layout(version) else { continue };
+        for TypeVersion { number, fields } in &codec.message_type.versions {
+            let Some(layout) = codec.layout(*number) else { unreachable!("every version has a layout") };
             let mut tree = Vec::new();
-            fill_all(layout.fields(), &mut tree, rng, &motion, now_ms);
+            fill_all(fields, &mut tree, rng, &motion, now_ms);
             layout.encode_fields(&tree, &mut Vec::new())?;
-            values.push((version, tree));
+            values.push((*number, tree));
         }
-        Ok(Self { message_type, values })
+        Ok(Self { codec, values })
     }
 
     pub fn type_id(&self) -> TypeId {
-        self.message_type.id
+        self.codec.message_type.id
     }
 
     /// Appends a body and says of which version it is.
@@ -95,7 +96,7 @@ impl Maker {
         motion.drive(rng);
         let choice = motion.firmware % self.values.len().max(1);
         let Some((version, tree)) = self.values.get_mut(choice) else { return 0 };
-        if let Some(layout) = self.message_type.layout(*version) {
+        if let Some(layout) = self.codec.layout(*version) {
             fill_all(layout.fields(), tree, rng, motion, now_ms);
             let encoded = layout.encode_fields(tree, out);
             debug_assert!(encoded.is_ok(), "{encoded:?}");
@@ -242,20 +243,20 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::schema::Catalog;
+    use crate::codec::Codecs;
 
     #[test]
     fn test_every_shipped_layout_takes_what_is_made() {
         let mut rng = SmallRng::seed_from_u64(1);
         let now_ms = 1_780_000_000_123;
-        for message_type in Catalog::builtin().unwrap().types() {
-            let mut maker = Maker::new(Arc::clone(message_type), &mut rng, now_ms).unwrap();
+        for codec in Codecs::builtin().unwrap().types() {
+            let mut maker = Maker::new(Arc::clone(codec), &mut rng, now_ms).unwrap();
             for _ in 0..500 {
                 let mut motion = Motion::new(&mut rng);
                 let mut body = Vec::new();
                 let version = maker.append(&mut rng, &mut motion, now_ms, &mut body);
-                let layout = message_type.layout(version).unwrap();
-                assert!(layout.decode(&body).is_ok(), "{} {version}", message_type.name);
+                let layout = codec.layout(version).unwrap();
+                assert!(layout.decode(&body).is_ok(), "{} {version}", codec.message_type.name);
             }
         }
     }

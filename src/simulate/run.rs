@@ -16,11 +16,11 @@ use super::ledger::Ledger;
 use super::options::SimulateOptions;
 use super::progress::Progress;
 use super::workshop::{Workshops, new_latency_histogram};
+use crate::codec::Codecs;
 use crate::codec::bits::EncodeError;
 use crate::flow::backoff::Backoff;
 use crate::protocol::device_id::{BadDeviceId, DeviceId};
 use crate::protocol::hello::{Credential, MAX_CREDENTIAL_LEN};
-use crate::schema::Catalog;
 use crate::tls::TlsError;
 
 /// Devices that connect per second at the start: a listener's backlog is finite.
@@ -111,12 +111,12 @@ pub struct SimulateReport {
 /// Runs a fleet until its time is over or `stop` becomes true (or its sender is gone); either way what was made is
 /// sent until it is settled or the drain timeout is over.
 pub async fn simulate(
-    catalog: &Catalog,
+    codecs: &Codecs,
     options: &SimulateOptions,
     progress: Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<SimulateReport, SimulateError> {
-    let crew = Arc::new(crew(catalog, options, progress).await?);
+    let crew = Arc::new(crew(codecs, options, progress).await?);
     let start = Instant::now();
     let (phase, phases) = watch::channel(Phase::Generate);
     let mut tasks = JoinSet::new();
@@ -170,7 +170,7 @@ async fn collect(tasks: &mut JoinSet<super::ledger::DeviceLedger>, ledger: &mut 
     }
 }
 
-async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progress>) -> Result<Crew, SimulateError> {
+async fn crew(codecs: &Codecs, options: &SimulateOptions, progress: Arc<Progress>) -> Result<Crew, SimulateError> {
     let wrong = |name, value: &dyn ToString, allowed| SimulateError::Option { name, value: value.to_string(), allowed };
     if options.devices == 0 {
         return Err(wrong("devices", &options.devices, "1 or more"));
@@ -211,7 +211,7 @@ async fn crew(catalog: &Catalog, options: &SimulateOptions, progress: Arc<Progre
         backoff: Backoff::new(options.backoff.0, options.backoff.1),
         source_addresses: options.source_addresses,
         interval: (options.rate > 0.0).then(|| longest_if_too_long(interval_s)),
-        workshops: workshops(catalog, options)?,
+        workshops: workshops(codecs, options)?,
         progress,
     })
 }
@@ -221,21 +221,22 @@ fn longest_if_too_long(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(1e-6, 365.0 * 86_400.0))
 }
 
-fn workshops(catalog: &Catalog, options: &SimulateOptions) -> Result<Workshops, SimulateError> {
+fn workshops(codecs: &Codecs, options: &SimulateOptions) -> Result<Workshops, SimulateError> {
     let weight_of = |name: &str| options.mix.iter().find(|(known, _)| known == name).map_or(0.0, |(_, weight)| *weight);
-    let is_mixed = catalog.types().iter().any(|message_type| weight_of(&message_type.name) > 0.0);
+    let is_mixed = codecs.types().iter().any(|codec| weight_of(&codec.message_type.name) > 0.0);
     let mut rng = SmallRng::seed_from_u64(options.seed);
     let mut failed = None;
     let workshops = Workshops::new(|| {
         let mut makers = Vec::new();
-        for message_type in catalog.types() {
-            let weight = if is_mixed { weight_of(&message_type.name) } else { 1.0 };
+        for codec in codecs.types() {
+            let type_name = &codec.message_type.name;
+            let weight = if is_mixed { weight_of(type_name) } else { 1.0 };
             if weight <= 0.0 {
                 continue;
             }
-            match Maker::new(Arc::clone(message_type), &mut rng, unix_ms()) {
+            match Maker::new(Arc::clone(codec), &mut rng, unix_ms()) {
                 Ok(maker) => makers.push((weight, maker)),
-                Err(source) => failed = Some(SimulateError::Layout { type_name: message_type.name.clone(), source }),
+                Err(source) => failed = Some(SimulateError::Layout { type_name: type_name.clone(), source }),
             }
         }
         makers

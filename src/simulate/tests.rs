@@ -14,12 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::*;
+use crate::codec::Codecs;
 use crate::protocol::frame::{self, Frame, PackageFrame};
 use crate::protocol::hello::{Goodbye, Pong, Refused, Welcome};
 use crate::protocol::package::{Entry, Messages, PackageLimits, decompress};
 use crate::protocol::reason::{GoodbyeReason, RefusalReason, RejectReason};
 use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
-use crate::schema::Catalog;
 use crate::schema::TypeId;
 use crate::store::RowKey;
 
@@ -192,7 +192,7 @@ fn options(server: &Server) -> SimulateOptions {
 
 async fn run(options: &SimulateOptions) -> SimulateReport {
     let (_keep, stop) = watch::channel(false);
-    simulate(&Catalog::builtin().unwrap(), options, Arc::default(), stop).await.unwrap()
+    simulate(&Codecs::builtin().unwrap(), options, Arc::default(), stop).await.unwrap()
 }
 
 fn assert_consistent(report: &SimulateReport) {
@@ -296,7 +296,7 @@ async fn test_fleet_stops_early_and_drains() {
         }
         stop.send(true).unwrap();
     });
-    let report = simulate(&Catalog::builtin().unwrap(), &options, Arc::clone(&progress), stopped).await.unwrap();
+    let report = simulate(&Codecs::builtin().unwrap(), &options, Arc::clone(&progress), stopped).await.unwrap();
     assert_consistent(&report);
     assert!(report.seconds < 20.0 && report.unacked_at_end == 0 && report.acked > 0);
     assert_eq!(progress.connected.get(), 0);
@@ -316,6 +316,6 @@ async fn test_fleet_refuses_options_that_make_no_sense() {
     ];
     for options in wrong {
         let (_keep, stop) = watch::channel(false);
-        assert!(simulate(&Catalog::builtin().unwrap(), &options, Arc::default(), stop).await.is_err());
+        assert!(simulate(&Codecs::builtin().unwrap(), &options, Arc::default(), stop).await.is_err());
     }
 }

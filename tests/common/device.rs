@@ -4,20 +4,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
+use surgetank::codec::Codecs;
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
 use surgetank::protocol::hello::{Credential, Hello, Refused, Welcome};
 use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt};
-use surgetank::schema::{Catalog, Value};
+use surgetank::schema::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{in_time, now_ms};
 
 /// The built-in layouts.
-pub static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::builtin().unwrap()));
+pub static CODECS: LazyLock<Arc<Codecs>> = LazyLock::new(|| Arc::new(Codecs::builtin().unwrap()));
 
 /// A message: header and body.
 pub type Message = (MessageHeader, Vec<u8>);
@@ -41,23 +42,23 @@ pub fn position(sequence: u32, value: u32) -> Message {
 /// A `position` of version 1 whose odometer says `value`.
 pub fn position_at(sequence: u32, value: u32, event_time_ms: u64) -> Message {
     let rest = [Value::Uint(value.into()), Value::Null];
-    position_of(&CATALOG, 1, (sequence, event_time_ms), &[Value::Symbol("three_d".into())], &rest)
+    position_of(&CODECS, 1, (sequence, event_time_ms), &[Value::Symbol("three_d".into())], &rest)
 }
 
 /// A `position` of any version: `fix` is what it says of the fix's quality, `rest` what comes after its time.
 pub fn position_of(
-    catalog: &Catalog,
+    codecs: &Codecs,
     version: u8,
     (sequence, event_time_ms): (u32, u64),
     fix: &[Value],
     rest: &[Value],
 ) -> Message {
-    let position = catalog.by_name("position").unwrap();
+    let position = codecs.by_name("position").unwrap();
     let place = [48.1, 11.5, 520.0, 80.0, 90.0].map(Value::Double);
     let time = [Value::Bool(true), Value::Timestamp(1_780_000_000_000)];
     let mut body = Vec::new();
     position.layout(version).unwrap().encode_fields(&[&place, fix, &time, rest].concat(), &mut body).unwrap();
-    (MessageHeader { type_id: position.id, version, sequence, event_time_ms }, body)
+    (MessageHeader { type_id: position.message_type.id, version, sequence, event_time_ms }, body)
 }
 
 /// The Snappy block of a package with these messages.

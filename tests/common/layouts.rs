@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use surgetank::schema::{Catalog, Value};
+use surgetank::codec::Codecs;
+use surgetank::schema::Value;
 
 use super::device::{Message, position_of};
 use super::now_ms;
@@ -62,14 +63,14 @@ impl Layouts {
         self.add_next_version("kind = \"uint\", bits = 16, unit = \"kg\"");
     }
 
-    pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::new(Catalog::load(self.path()).unwrap_or_else(|error| panic!("{error}")))
+    pub fn codecs(&self) -> Arc<Codecs> {
+        Arc::new(Codecs::load(self.path()).unwrap_or_else(|error| panic!("{error}")))
     }
 }
 
 /// A `position` of the next version with this cargo, made now.
-pub fn with_cargo(catalog: &Catalog, sequence: u32, cargo: u16) -> Message {
+pub fn with_cargo(codecs: &Codecs, sequence: u32, cargo: u16) -> Message {
     let fix = [Value::Double(1.2), Value::Uint(9), Value::Symbol("rtk".into())];
     let rest = [Value::Null, Value::Null, Value::Uint(cargo.into())];
-    position_of(catalog, NEXT_VERSION, (sequence, now_ms()), &fix, &rest)
+    position_of(codecs, NEXT_VERSION, (sequence, now_ms()), &fix, &rest)
 }

@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use surgetank::codec::Codecs;
 use surgetank::codec::avro::{OwnedDeadLetter, RecordIdentity};
 use surgetank::config::Config;
 use surgetank::engine::{Rooms, dead_letter_topic, record_topics};
 use surgetank::log::Log;
-use surgetank::schema::Catalog;
 use surgetank::simulate::{Comparer, Comparison, Ledger, Progress, SimulateOptions, SimulateReport, simulate};
 use surgetank::store::RowKey;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::device::CATALOG;
+use super::device::CODECS;
 use super::layouts::Layouts;
 use super::site::{Running, Site};
 use super::{PATIENCE, in_time, until_true};
@@ -44,15 +44,15 @@ pub fn fleet(target: SocketAddr) -> SimulateOptions {
 
 impl Load {
     pub fn start(options: SimulateOptions) -> Self {
-        Self::start_with(Arc::clone(&CATALOG), options)
+        Self::start_with(Arc::clone(&CODECS), options)
     }
 
     /// A fleet whose devices have these layouts.
-    pub fn start_with(catalog: Arc<Catalog>, options: SimulateOptions) -> Self {
+    pub fn start_with(codecs: Arc<Codecs>, options: SimulateOptions) -> Self {
         let progress = Arc::new(Progress::default());
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::clone(&progress);
-        let task = tokio::spawn(async move { simulate(&catalog, &options, shared, stopped).await.unwrap() });
+        let task = tokio::spawn(async move { simulate(&codecs, &options, shared, stopped).await.unwrap() });
         Self { progress, stop, task }
     }
 
@@ -72,7 +72,7 @@ impl Load {
 /// The ledger against rows and dead letters.
 pub async fn compare(ledger: Ledger, config: &Config, rooms: &Rooms) -> Comparison {
     let mut comparer = Comparer::new(ledger);
-    for message_type in CATALOG.types() {
+    for message_type in CODECS.catalog().types() {
         let id = message_type.id;
         let mut visit = |key: RowKey| comparer.stored(id, &key);
         rooms.store.scan(&message_type.table, &mut visit).await.unwrap();
@@ -138,7 +138,7 @@ pub async fn add_cargo_under_load(site: &Site, running: &Running, layouts: &Layo
     println!("taken over after {:?}", started.elapsed());
     let mut options = fleet(server);
     options.device_prefix = options.device_prefix.replace("truck", "train");
-    let after = Load::start_with(layouts.catalog(), options);
+    let after = Load::start_with(layouts.codecs(), options);
     after.acked(4_000).await;
     before.acked(4_000).await;
 

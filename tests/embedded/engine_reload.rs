@@ -2,14 +2,18 @@
 
 use crate::common;
 
-use common::device::{Device, position};
+use common::device::{CODECS, Device, position};
 use common::http;
 use common::layouts::{Layouts, NEXT_VERSION, with_cargo};
 use common::ledger::add_cargo_under_load;
 use common::site::{Running, Site};
 use common::{until, until_true};
 use serde_json::{Value, json};
+use surgetank::codec::avro::split_single_object;
 use surgetank::engine::reload::ReloadError;
+use surgetank::engine::{all_topics, open_log, record_topics};
+use surgetank::log::{AppendBatch, Completion, Keys, TopicPartition};
+use surgetank::protocol::message::Identity;
 use surgetank::protocol::reason::{RefusalReason, RejectReason};
 use surgetank::protocol::receipt::Outcome;
 
@@ -58,11 +62,11 @@ async fn a_connected_device_sends_the_new_version_as_soon_as_it_is_known() {
     let mut device = Device::connect(running.engine.devices_addr, "truck-1").await;
     device.accepted(&[position(0, 7)]).await;
     layouts.add_cargo();
-    let catalog = layouts.catalog();
-    let outcomes = device.deliver(&[with_cargo(&catalog, 1, 1)]).await;
+    let codecs = layouts.codecs();
+    let outcomes = device.deliver(&[with_cargo(&codecs, 1, 1)]).await;
     assert_eq!(outcomes, [Outcome::Rejected(RejectReason::UnknownVersion)]);
     reload(&running, &site).await;
-    device.accepted(&[with_cargo(&catalog, 2, 20_000), position(3, 8)]).await;
+    device.accepted(&[with_cargo(&codecs, 2, 20_000), position(3, 8)]).await;
     running.catch_up().await;
     let rows = site.rows("select sequence, version, cargo, odometer from position order by sequence");
     assert_eq!(json!(rows), json!([[0, 1, null, 7], [2, 3, 20_000, null], [3, 1, null, 8]]));
@@ -86,7 +90,7 @@ async fn a_new_type_goes_to_the_topic_that_takes_the_rest_and_to_no_other() {
     let send_door = async |running: &Running, layouts: &Layouts| {
         let mut device = Device::connect(running.engine.devices_addr, "door-1").await;
         let (mut header, _) = position(0, 0);
-        (header.type_id, header.version) = (layouts.catalog().by_name("door").unwrap().id, 1);
+        (header.type_id, header.version) = (layouts.codecs().by_name("door").unwrap().message_type.id, 1);
         device.deliver(&[(header, vec![0x80])]).await
     };
     let layouts = Layouts::new();
@@ -242,4 +246,52 @@ async fn limits_are_those_of_the_welcome_until_a_device_connects_again() {
     let told = reload(&running, &site).await;
     assert_eq!((&told["generation"], &told["last"]["changes"]), (&3.into(), &json!([])));
     running.stop().await;
+}
+
+/// The fingerprint that builds before this one gave the shipped `position`.
+const EARLIER_POSITION: [u8; 8] = 0x2e6e_032d_061c_1b19_u64.to_be_bytes();
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_with_the_fingerprint_of_an_earlier_build_become_rows() {
+    // Somebody may have removed what that build registered.
+    for is_registered in [true, false] {
+        let site = Site::new(&[]);
+        let codec = CODECS.by_name("position").unwrap();
+        let (header, body) = position(1, 77);
+        let mut record = Vec::new();
+        let identity = Identity { device_id: "truck-1", header, received_at_us: header.event_time_ms * 1000 };
+        codec.layout(1).unwrap().transcode(&identity, &body, &mut record).unwrap();
+        assert_eq!(split_single_object(&record).unwrap().0, codec.fingerprint);
+        assert_ne!(codec.fingerprint, EARLIER_POSITION);
+        record[2..10].copy_from_slice(&EARLIER_POSITION);
+
+        let log = open_log(&site.config()).unwrap();
+        log.apply(&all_topics(&site.config())).await.unwrap();
+        if is_registered {
+            log.put_schema(EARLIER_POSITION, codec.schema_json.clone()).await.unwrap();
+        }
+        let (sender, receipt) = tokio::sync::oneshot::channel();
+        let topic = record_topics(&site.config())[0].name.clone();
+        let ends = vec![record.len() as u32];
+        let batch = AppendBatch { keys: Keys::Same("truck-1".into()), values: record.into(), ends };
+        let completion = Completion::new(move |outcome| drop(sender.send(outcome)));
+        log.append(&TopicPartition { topic, partition: 0 }, batch, completion);
+        receipt.await.unwrap().unwrap();
+        log.close().await;
+        drop(log);
+
+        let running = site.launch().await;
+        let mut device = Device::connect(running.engine.devices_addr, "truck-2").await;
+        device.accepted(&[position(1, 78)]).await;
+        running.catch_up().await;
+        let odometers = site.rows("select device_id, odometer from position order by device_id");
+        assert_eq!(odometers.len(), 2, "registered: {is_registered}");
+        assert_eq!(running.counters().dead_letters, 0);
+        let known = running.started.rooms.log.schemas().await.unwrap();
+        let of_position: Vec<_> = known.iter().filter(|(_, json)| *json == codec.schema_json).collect();
+        let earlier = is_registered.then_some(EARLIER_POSITION);
+        let expected: Vec<_> = earlier.into_iter().chain([codec.fingerprint]).collect();
+        assert_eq!(of_position.iter().map(|(fingerprint, _)| *fingerprint).collect::<Vec<_>>(), expected);
+        running.stop().await;
+    }
 }

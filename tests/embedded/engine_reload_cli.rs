@@ -29,7 +29,7 @@ async fn changed_files_are_taken_over_and_connections_stay() {
 
     layouts.add_cargo();
     generation(&process, 2).await;
-    device.accepted(&[with_cargo(&layouts.catalog(), 1, 1_000)]).await;
+    device.accepted(&[with_cargo(&layouts.codecs(), 1, 1_000)]).await;
 
     let quiet = ("logging.level", "\"info,surgetank::actors::connection=debug\"");
     site.configure(&[settings[0], settings[1], quiet, ("http.listen", "\"127.0.0.1:1\"")]);
@@ -85,5 +85,5 @@ async fn a_store_that_is_away_is_asked_again_without_another_change() {
     drop(blocked);
     generation(&process, 2).await;
     let mut device = Device::connect(process.devices, "truck-1").await;
-    device.accepted(&[with_cargo(&layouts.catalog(), 1, 1_000)]).await;
+    device.accepted(&[with_cargo(&layouts.codecs(), 1, 1_000)]).await;
 }

@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value as Json;
+use surgetank::codec::Codecs;
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
 use surgetank::protocol::hello::{Credential, Goodbye, Hello, Pong, Refused, Welcome};
@@ -10,7 +11,7 @@ use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::package::{self, Builder, Duplicates, Entry, Message, Messages, PackageLimits};
 use surgetank::protocol::reason::{GoodbyeReason, RefusalReason, RejectReason};
 use surgetank::protocol::receipt::{Exception, Outcome, Receipt, Verdict};
-use surgetank::schema::{Catalog, Field, Kind, Value};
+use surgetank::schema::{Field, Kind, TypeVersion, Value};
 
 const MAX_FRAME: usize = 1 << 20;
 
@@ -251,13 +252,13 @@ fn group_of(fields: &[Field], json: &Json) -> Value {
 
 #[test]
 fn test_vectors_of_bodies_in_both_directions() {
-    let catalog = Catalog::builtin().unwrap();
+    let codecs = Codecs::builtin().unwrap();
     let all = vectors("bodies");
     for vector in list(&all, "bodies") {
         let name = format!("{} {}: {}", vector["type"], vector["version"], vector["name"]);
-        let message_type = catalog.by_name(text(vector, "type")).unwrap();
-        assert_eq!(message_type.id, number::<u16>(vector, "type_id"), "{name}");
-        let layout = message_type.layout(number(vector, "version")).unwrap();
+        let codec = codecs.by_name(text(vector, "type")).unwrap();
+        assert_eq!(codec.message_type.id, number::<u16>(vector, "type_id"), "{name}");
+        let layout = codec.layout(number(vector, "version")).unwrap();
         let bytes = hex(vector, "hex");
         let value = group_of(layout.fields(), &vector["values"]);
         assert_eq!(layout.decode(&bytes).unwrap(), value, "{name}");
@@ -265,22 +266,22 @@ fn test_vectors_of_bodies_in_both_directions() {
         layout.encode(&value, &mut encoded).unwrap();
         assert_eq!(encoded, bytes, "{name}");
     }
-    for message_type in catalog.types() {
-        for version in &message_type.versions {
+    for message_type in codecs.catalog().types() {
+        for TypeVersion { number, .. } in &message_type.versions {
             let covered = list(&all, "bodies").iter().any(|vector| {
-                vector["type"] == message_type.name.as_str() && vector["version"].as_u64() == Some((*version).into())
+                vector["type"] == message_type.name.as_str() && vector["version"].as_u64() == Some((*number).into())
             });
-            assert!(covered, "no vector for {} {version}", message_type.name);
+            assert!(covered, "no vector for {} {number}", message_type.name);
         }
     }
 }
 
 #[test]
 fn test_vectors_of_bodies_that_are_refused() {
-    let catalog = Catalog::builtin().unwrap();
+    let codecs = Codecs::builtin().unwrap();
     for vector in list(&vectors("bodies"), "refused") {
-        let message_type = catalog.by_name(text(vector, "type")).unwrap();
-        let layout = message_type.layout(number(vector, "version")).unwrap();
+        let codec = codecs.by_name(text(vector, "type")).unwrap();
+        let layout = codec.layout(number(vector, "version")).unwrap();
         let error = layout.decode(&hex(vector, "hex")).unwrap_err();
         assert_eq!(error.code(), text(vector, "error"), "{}: {error}", vector["name"]);
     }

@@ -7,7 +7,7 @@
 use crate::common;
 
 use common::certificates::Authority;
-use common::device::{CATALOG, Device, position};
+use common::device::{CODECS, Device, position};
 use common::site::{Running, Site};
 use common::{http, in_time, until, until_true};
 use surgetank::engine::Engine;
@@ -72,7 +72,7 @@ async fn deliver(site: &Site) {
 async fn num_rows(running: &Running) -> u64 {
     let mut num_rows = 0;
     let mut visit = |_: RowKey| num_rows += 1;
-    let table = &CATALOG.by_name("position").unwrap().table;
+    let table = &CODECS.by_name("position").unwrap().message_type.table;
     in_time("a scan", running.started.rooms.store.scan(table, &mut visit)).await.unwrap();
     num_rows
 }

@@ -24,12 +24,13 @@ use log_contract::{append, at, batch, outcome, spec};
 use rdkafka::admin::{AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
+use surgetank::codec::Codecs;
 use surgetank::codec::avro::{LetterParts, OwnedDeadLetter};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, Log, LogError, TopicSpec};
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::Outcome;
-use surgetank::schema::{Catalog, Value};
+use surgetank::schema::Value;
 
 /// A log that gives a broker of which much is asked more time.
 fn open(cluster: &Cluster) -> KafkaLog {
@@ -259,10 +260,10 @@ fn layouts() -> Layouts {
     layouts
 }
 
-fn message(catalog: &Catalog, sequence: u32, cargo: usize) -> Message {
+fn message(codecs: &Codecs, sequence: u32, cargo: usize) -> Message {
     let fix = [Value::Double(1.2), Value::Uint(9), Value::Symbol("rtk".into())];
     let rest = [Value::Null, Value::Null, Value::Text("x".repeat(cargo))];
-    position_of(catalog, NEXT_VERSION, (sequence, now_ms()), &fix, &rest)
+    position_of(codecs, NEXT_VERSION, (sequence, now_ms()), &fix, &rest)
 }
 
 fn event(device_id: &str, sequence: u32, cargo: usize) -> Json {
@@ -291,7 +292,7 @@ async fn small_topics_take_packages_and_requests_and_only_what_is_too_large_is_r
     cluster.create(&spec(&cluster.name, 1), &[("max.message.bytes", "16384")]).await;
     cluster.create(&spec(&cluster.dead(), 1), &[("max.message.bytes", "4096")]).await;
     let layouts = layouts();
-    let catalog = layouts.catalog();
+    let codecs = layouts.codecs();
     let site = cluster.site(&[("messages.directory", &layouts.quoted())]);
     let running = site.launch().await;
 
@@ -310,7 +311,7 @@ async fn small_topics_take_packages_and_requests_and_only_what_is_too_large_is_r
 
     let mut device = Device::connect(running.engine.devices_addr, "device").await;
     let messages: Vec<Message> =
-        (0..1000).map(|sequence| message(&catalog, sequence, if sequence == 500 { 30_000 } else { 20 })).collect();
+        (0..1000).map(|sequence| message(&codecs, sequence, if sequence == 500 { 30_000 } else { 20 })).collect();
     let outcomes = device.deliver(&messages).await;
     for (index, outcome) in outcomes.iter().enumerate() {
         let expected = if index == 500 { Outcome::Rejected(RejectReason::TooLarge) } else { Outcome::Accepted };

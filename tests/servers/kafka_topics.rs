@@ -19,7 +19,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use surgetank::actors::schemas::Schemas;
-use surgetank::engine::{Engine, EngineError, all_topics, load_catalog, open_log};
+use surgetank::engine::{Engine, EngineError, all_topics, load_codecs, open_log};
 use surgetank::flow::health::Condition;
 use surgetank::log::{Log, TopicSpec};
 
@@ -161,13 +161,13 @@ async fn schemas_that_vanish_are_seen_and_written_again() {
     let Some(installation) = Installation::new(&[]) else { return };
     let log = installation.open().await;
     let config = installation.site.config();
-    let catalog = Arc::new(load_catalog(&config).unwrap());
+    let codecs = Arc::new(load_codecs(&config).unwrap());
     // One that only an earlier pod knew: what is remembered is what was seen, not what is in force.
     let earlier = ([7; 8], r#"{"type":"record","name":"gone","fields":[]}"#.to_owned());
     log.put_schema(earlier.0, earlier.1.clone()).await.unwrap();
-    let schemas = Schemas::open(log.clone(), Arc::clone(&catalog), config.store.bucket).await.unwrap();
+    let schemas = Schemas::open(log.clone(), Arc::clone(&codecs), config.store.bucket).await.unwrap();
     let before = log.schemas().await.unwrap();
-    assert_eq!((before.len(), &before[0]), (catalog.types().len() + 1, &earlier));
+    assert_eq!((before.len(), &before[0]), (codecs.types().len() + 1, &earlier));
     assert_eq!(schemas.restore().await.unwrap().num_written, 0);
 
     // A compacted topic lets nobody delete records.

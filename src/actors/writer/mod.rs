@@ -19,14 +19,13 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 
+use super::batch_ack::BatchAck;
 use super::gate::Admission;
 use super::schemas::Schemas;
-use super::settle::Settle;
-use super::turns::Turn;
 use crate::flow::credit::Credit;
 use crate::flow::memory::MemoryBudget;
 use crate::intake::routes::TopicRoute;
-use crate::log::{RecordBatch, TopicPartition};
+use crate::log::TopicPartition;
 use crate::store::Store;
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
@@ -66,14 +65,10 @@ pub struct Writer {
 pub struct WriteBatch {
     /// Where the batch was read.
     pub partition: TopicPartition,
-    /// The records.
-    pub records: Arc<RecordBatch>,
     /// The partition's way through the gate.
     pub admission: Admission,
-    /// The partition's turn; it ends when every record is on its way into the store.
-    pub turn: Option<Turn>,
-    /// Settles the batch with its consumer.
-    pub settle: Settle,
+    /// The batch; tells its consumer what becomes of it.
+    pub ack: BatchAck,
     /// The writer's credit for this batch.
     pub credit: Credit,
 }
@@ -115,8 +110,8 @@ impl Handler<WriteBatch> for Writer {
         fail::fail_point!("writer");
         let work = Rc::clone(&self.work);
         ctx.spawn(wrap_future(async move {
-            work.write_all(&batch.partition, &batch.records, &batch.admission, batch.turn).await;
-            batch.settle.done();
+            work.write_all(&batch.partition, batch.ack.batch(), &batch.admission).await;
+            batch.ack.settled();
             drop(batch.credit);
         }));
     }

@@ -13,10 +13,11 @@ use super::grouping::{Grouped, PendingWrite, Reject, group};
 use super::rows::RowWriter;
 use super::tables::TableState;
 use super::{Recorders, WriterParts};
+use crate::actors::batch_builder::Batch;
 use crate::actors::gate::{Admission, WritePermit};
-use crate::actors::turns::Turn;
 use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
+use crate::schema::IdentityColumn;
 use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::Store;
 use crate::supervision::jitter;
@@ -44,24 +45,18 @@ impl Work {
     }
 
     /// Returns when every record is confirmed by the store or by the dead-letter topic, however long that takes.
-    pub(super) async fn write_all(
-        self: &Rc<Self>,
-        from: &TopicPartition,
-        batch: &Arc<RecordBatch>,
-        admission: &Admission,
-        turn: Option<Turn>,
-    ) {
-        let Grouped { writes, mut rejects, unknown_schemas } = self.group(batch).await;
+    pub(super) async fn write_all(self: &Rc<Self>, from: &TopicPartition, batch: &Arc<Batch>, admission: &Admission) {
+        let Grouped { writes, mut rejects, unknown_schemas } = self.group(&batch.records).await;
         let mut under_way = JoinSet::new();
         for write in writes {
             let asked = Instant::now();
             let permit = admission.enter().await;
             self.recorders.admission.record(asked.elapsed().as_micros() as u64);
             let (work, batch, admission) = (Rc::clone(self), Arc::clone(batch), admission.clone());
-            under_way.spawn_local(async move { work.write_one(write, &batch, permit, &admission).await });
+            under_way.spawn_local(async move { work.write_one(write, &batch.records, permit, &admission).await });
         }
         // A write that is tried again and again holds up its own partition, not the others.
-        drop(turn);
+        batch.release_slot();
         while let Some(refused) = under_way.join_next().await {
             match refused {
                 Ok(refused) => rejects.extend(refused),
@@ -75,7 +70,7 @@ impl Work {
             detail: format!("no layout reads writer schema {}", u64::from_le_bytes(fingerprint)),
         }));
         if !rejects.is_empty() {
-            DeadLetters::new(&self.parts).bury(from, batch, &rejects).await;
+            DeadLetters::new(&self.parts).bury(from, &batch.records, &rejects).await;
             let refused = rejects.iter().filter(|reject| reject.code == REFUSED).count();
             add(&self.counters().refused_rows, refused as u64);
         }
@@ -164,12 +159,10 @@ impl Work {
         self.recorders.store_write.record(now.saturating_duration_since(started).as_micros() as u64);
         self.recorders.write_rows.record(num_rows);
         let now_ms = (now_us() / 1000) as i64;
-        let since = |row: &[Cell], column: usize| match row.get(column) {
-            Some(Cell::Timestamp(at_ms)) => now_ms.saturating_sub(*at_ms).max(0) as u64 * 1000,
-            _ => 0,
-        };
-        self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, 2)));
-        self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, 4)));
+        let since =
+            |row: &[Cell], column: IdentityColumn| now_ms.saturating_sub(column.time_ms(row)).max(0) as u64 * 1000;
+        self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::EventTime)));
+        self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::ReceivedAt)));
     }
 
     pub(super) fn store(&self) -> &dyn Store {

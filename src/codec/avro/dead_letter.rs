@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use apache_avro::Schema;
 use thiserror::Error;
 
+use super::canonical::{earlier_fingerprint, fingerprint};
 use super::node::{Cursor, RowError};
-use super::single_object::{Fingerprint, NotSingleObject, fingerprint, header, split_single_object};
+use super::single_object::{Fingerprint, NotSingleObject, header, split_single_object};
 use super::varint::{write_bytes, write_long};
 use crate::schema::{TypeId, Version};
 
@@ -118,19 +119,42 @@ pub enum NotDeadLetter {
     Malformed(#[from] RowError),
 }
 
-/// The fingerprint of [`SCHEMA_JSON`], worked out once. Zeros if it were no schema, which a test rules out.
+/// The fingerprints that dead letters of a schema were written with.
+#[derive(Clone, Copy)]
+struct Fingerprints {
+    now: Fingerprint,
+    /// By builds before fingerprints were those of Avro's specification.
+    earlier: Fingerprint,
+}
+
+/// The fingerprint of [`SCHEMA_JSON`], worked out once.
 pub fn dead_letter_fingerprint() -> Fingerprint {
-    static FINGERPRINT: OnceLock<Fingerprint> = OnceLock::new();
-    *FINGERPRINT.get_or_init(|| fingerprint_of(SCHEMA_JSON))
+    fingerprints().now
 }
 
-fn first_fingerprint() -> Fingerprint {
-    static FINGERPRINT: OnceLock<Fingerprint> = OnceLock::new();
-    *FINGERPRINT.get_or_init(|| fingerprint_of(FIRST_SCHEMA_JSON))
+fn fingerprints() -> Fingerprints {
+    static FINGERPRINTS: OnceLock<Fingerprints> = OnceLock::new();
+    *FINGERPRINTS.get_or_init(|| Fingerprints::of(SCHEMA_JSON))
 }
 
-fn fingerprint_of(json: &str) -> Fingerprint {
-    Schema::parse_str(json).map(|schema| fingerprint(&schema)).unwrap_or_default()
+fn first_fingerprints() -> Fingerprints {
+    static FINGERPRINTS: OnceLock<Fingerprints> = OnceLock::new();
+    *FINGERPRINTS.get_or_init(|| Fingerprints::of(FIRST_SCHEMA_JSON))
+}
+
+// === impl Fingerprints ===
+
+impl Fingerprints {
+    fn of(json: &str) -> Self {
+        let (Some(now), Ok(schema)) = (fingerprint(json), Schema::parse_str(json)) else {
+            unreachable!("the schemas of dead letters are schemas")
+        };
+        Self { now, earlier: earlier_fingerprint(&schema) }
+    }
+
+    fn have(self, found: Fingerprint) -> bool {
+        found == self.now || found == self.earlier
+    }
 }
 
 // === impl DeadLetter ===
@@ -168,8 +192,8 @@ impl OwnedDeadLetter {
     pub fn decode(bytes: &[u8]) -> Result<OwnedDeadLetter, NotDeadLetter> {
         let (found, datum) = split_single_object(bytes)?;
         let has_parts = match found {
-            _ if found == dead_letter_fingerprint() => true,
-            _ if found == first_fingerprint() => false,
+            _ if fingerprints().have(found) => true,
+            _ if first_fingerprints().have(found) => false,
             _ => return Err(NotDeadLetter::OtherSchema),
         };
         let mut cursor = Cursor::new(datum);
@@ -231,6 +255,7 @@ fn as_long(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use apache_avro::reader::datum::GenericDatumReader;
     use apache_avro::types::Value;
 
     use super::*;
@@ -268,8 +293,8 @@ mod tests {
         let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
         let mut bytes = Vec::new();
         LETTER.encode(&mut bytes);
-        let reader = apache_avro::GenericSingleObjectReader::builder().schema(schema).build().unwrap();
-        let Value::Record(fields) = reader.read_value(&mut bytes.as_slice()).unwrap() else { panic!("no record") };
+        let reader = GenericDatumReader::builder(&schema).build().unwrap();
+        let Value::Record(fields) = reader.read_value(&mut &bytes[10..]).unwrap() else { panic!("no record") };
         assert_eq!(fields[4].1, Value::TimestampMicros(1_760_000_000_000_000));
         assert_eq!(fields[9].1, Value::Bytes(vec![0, 255, 1]));
     }
@@ -280,18 +305,29 @@ mod tests {
         LETTER.encode(&mut bytes);
         // The new fields are the last four: 1, 1, null, "".
         bytes.truncate(bytes.len() - 4);
-        bytes[..10].copy_from_slice(&header(first_fingerprint()));
+        bytes[..10].copy_from_slice(&header(first_fingerprints().earlier));
         let read = OwnedDeadLetter::decode(&bytes).unwrap();
         assert_eq!((read.part, read.num_parts, read.payload_bytes, read.payload.as_slice()), (1, 1, 3, LETTER.payload));
-        let schema = Schema::parse_str(FIRST_SCHEMA_JSON).unwrap();
-        let reader = apache_avro::GenericSingleObjectReader::builder().schema(schema).build().unwrap();
-        assert!(reader.read_value(&mut bytes.as_slice()).is_ok());
+    }
+
+    #[test]
+    fn test_letters_of_builds_with_other_fingerprints_are_read() {
+        let mut bytes = Vec::new();
+        LETTER.encode(&mut bytes);
+        let now = OwnedDeadLetter::decode(&bytes).unwrap();
+        // As those builds had it.
+        let earlier = 0x68df_9b5f_e132_09cc_u64.to_be_bytes();
+        assert_eq!(earlier, fingerprints().earlier);
+        // As fastavro 1.13.1 has it.
+        assert_eq!(bytes[2..10], 0x826b_3632_476b_173d_u64.to_be_bytes());
+        bytes[2..10].copy_from_slice(&earlier);
+        assert_eq!(OwnedDeadLetter::decode(&bytes), Ok(now));
     }
 
     #[test]
     fn test_the_schema_reads_what_the_first_one_wrote() {
         let [first, now] = [FIRST_SCHEMA_JSON, SCHEMA_JSON].map(|json| Schema::parse_str(json).unwrap());
         apache_avro::schema_compatibility::SchemaCompatibility::can_read(&first, &now).unwrap();
-        assert_ne!(first_fingerprint(), dead_letter_fingerprint());
+        assert_ne!(first_fingerprints().now, dead_letter_fingerprint());
     }
 }

@@ -36,18 +36,22 @@ impl RecordIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Codecs;
     use crate::protocol::message::{Identity, MessageHeader};
-    use crate::schema::Catalog;
 
     #[test]
     fn test_record_identity_is_what_the_record_was_written_with() {
-        let catalog = Catalog::builtin().unwrap();
-        let message_type = catalog.by_name("position").unwrap();
-        let layout = message_type.layout(1).unwrap();
+        let codecs = Codecs::builtin().unwrap();
+        let codec = codecs.by_name("position").unwrap();
+        let layout = codec.layout(1).unwrap();
         let body =
             (0..=layout.max_body_len()).map(|len| vec![0; len]).find(|body| layout.decode(body).is_ok()).unwrap();
-        let header =
-            MessageHeader { type_id: message_type.id, version: 1, sequence: 77, event_time_ms: 1_800_000_000_123 };
+        let header = MessageHeader {
+            type_id: codec.message_type.id,
+            version: 1,
+            sequence: 77,
+            event_time_ms: 1_800_000_000_123,
+        };
         let identity = Identity { device_id: "truck-7", header, received_at_us: 1 };
         let mut record = Vec::new();
         layout.transcode(&identity, &body, &mut record).unwrap();

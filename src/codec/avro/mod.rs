@@ -1,8 +1,9 @@
 //! Avro: the schema of a type's records, and records decoded into rows.
 //!
-//! Records are written by [`bits`](super::bits) and [`json`](super::json); `RowPlan` reads them, also those of a newer or
-//! older writer.
+//! [`bits`](super::bits) and [`json`](super::json) write records through `sink`; `RowPlan` reads them, also those of a newer
+//! or older writer.
 
+pub(crate) mod canonical;
 mod dead_letter;
 mod identity;
 mod json;
@@ -12,8 +13,10 @@ mod registered;
 mod row_plan;
 pub(crate) mod schema;
 pub(crate) mod single_object;
-pub(crate) mod varint;
+pub(crate) mod sink;
+mod varint;
 
+pub use canonical::{earlier_fingerprint, fingerprint};
 pub use dead_letter::{
     DeadLetter, NotDeadLetter, OwnedDeadLetter, SCHEMA_JSON as DEAD_LETTER_SCHEMA_JSON, dead_letter_fingerprint,
 };
@@ -21,6 +24,6 @@ pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;
 pub use registered::{Incompatible, check_reads};
-pub use row_plan::{Bucket, RowPlan, RowPlanError};
+pub use row_plan::{RowPlan, RowPlanError};
 pub use schema::NAMESPACE;
-pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, fingerprint, split_single_object};
+pub use single_object::{Fingerprint, HEADER_LEN, NotSingleObject, split_single_object};

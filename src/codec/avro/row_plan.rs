@@ -11,19 +11,7 @@ use thiserror::Error;
 use super::json;
 use super::node::{Cursor, Node, RowError, symbol};
 use crate::schema::row::{Cell, ColumnKind, ScalarKind, Span, Table};
-use crate::schema::table::IDENTITY_COLUMNS;
-
-const BUCKET_COLUMN: usize = 1;
-const EVENT_TIME_COLUMN: usize = 2;
-
-/// How long one database partition of a device lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bucket {
-    /// From one full hour to the next, UTC.
-    Hour,
-    /// From one midnight to the next, UTC.
-    Day,
-}
+use crate::schema::{Bucket, IdentityColumn};
 
 /// A plan that decodes records of one writer's schema into rows of one table.
 #[derive(Debug)]
@@ -83,19 +71,6 @@ enum Read {
     Fixed(usize),
 }
 
-// === impl Bucket ===
-
-impl Bucket {
-    /// The start of the bucket that a time in milliseconds falls into, in milliseconds.
-    pub fn start_of(self, time_ms: i64) -> i64 {
-        let length_ms = match self {
-            Bucket::Hour => 3_600_000,
-            Bucket::Day => 86_400_000,
-        };
-        time_ms.saturating_sub(time_ms.rem_euclid(length_ms))
-    }
-}
-
 // === impl RowPlan ===
 
 impl RowPlan {
@@ -104,11 +79,12 @@ impl RowPlan {
         let Node::Record(fields) = Node::of(writer_schema).map_err(RowPlanError::Foreign)? else {
             return Err(RowPlanError::Foreign("it is no record".to_owned()));
         };
-        for (name, _) in IDENTITY_COLUMNS {
+        for (position, identity) in IdentityColumn::ALL.into_iter().enumerate() {
+            let name = identity.name();
             let is_nullable = |node: &Node| matches!(node, Node::Union(_));
             let is_there = fields.iter().any(|(field, node)| field == name && !is_nullable(node));
-            let is_column = table.columns.iter().any(|column| column.name == name);
-            if !is_column || (!is_there && name != "bucket") {
+            let is_column = table.columns.get(position).is_some_and(|column| column.name == name);
+            if !is_column || (!is_there && identity != IdentityColumn::Bucket) {
                 return Err(RowPlanError::MissingIdentity(name));
             }
         }
@@ -152,10 +128,8 @@ impl RowPlan {
         if cursor.num_left() > 0 {
             return Err(RowError::TrailingBytes(cursor.num_left()));
         }
-        if let Some(Cell::Timestamp(event_time)) = row.get(EVENT_TIME_COLUMN) {
-            let start = self.bucket.start_of(*event_time);
-            set(row, BUCKET_COLUMN, Cell::Timestamp(start));
-        }
+        let start = self.bucket.start_of(IdentityColumn::EventTime.time_ms(row));
+        set(row, IdentityColumn::Bucket.index(), Cell::Timestamp(start));
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::schema::DefaultValue;
-use crate::schema::{EnumShape, FieldShape, RecordShape, Shape};
+use crate::schema::identity::RECORD_FIELDS;
+use crate::schema::{DefaultValue, EnumShape, FieldShape, RecordShape, Shape};
 
 /// The namespace of all schemas.
 pub const NAMESPACE: &str = "surgetank";
@@ -13,14 +13,9 @@ const UNSIGNED_DIGITS: u32 = 20;
 
 /// The schema of a type's records as JSON text: the identity fields, then the fields of `record`.
 pub(crate) fn record_schema_json(type_name: &str, doc: &str, record: &RecordShape) -> String {
-    let identity = [
-        ("device_id", json!("string"), "the device that sent the message"),
-        ("event_time", logical("long", "timestamp-millis"), "when the event happened, by the device's clock"),
-        ("sequence", json!("long"), "the device's own counter"),
-        ("received_at", logical("long", "timestamp-micros"), "when the engine read the message from its socket"),
-        ("version", json!("int"), "the version of the layout that the body followed"),
-    ];
-    let identity = identity.into_iter().map(|(name, schema, doc)| json!({"name": name, "type": schema, "doc": doc}));
+    let identity = RECORD_FIELDS.iter().map(
+        |field| json!({"name": field.name(), "type": shape_json(field.name(), &field.shape()), "doc": field.doc()}),
+    );
     let fields: Vec<Value> = identity.chain(record.fields.iter().map(|field| field_json(type_name, field))).collect();
     json!({"type": "record", "name": type_name, "namespace": NAMESPACE, "doc": doc, "fields": fields}).to_string()
 }

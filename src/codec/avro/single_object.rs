@@ -1,7 +1,5 @@
 //! Avro's single-object encoding: two marker bytes, the fingerprint of the writer's schema, the datum.
 
-use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 use thiserror::Error;
 
 /// CRC-64-AVRO of a schema's parsing canonical form, least significant byte first.
@@ -22,16 +20,6 @@ pub fn split_single_object(bytes: &[u8]) -> Result<(Fingerprint, &[u8]), NotSing
     let rest = bytes.strip_prefix(&MARKER).ok_or(NotSingleObject)?;
     let (fingerprint, datum) = rest.split_first_chunk::<8>().ok_or(NotSingleObject)?;
     Ok((*fingerprint, datum))
-}
-
-/// The fingerprint of a schema.
-pub fn fingerprint(schema: &Schema) -> Fingerprint {
-    let digest = schema.fingerprint::<Rabin>();
-    let mut fingerprint = Fingerprint::default();
-    for (to, from) in fingerprint.iter_mut().zip(&digest.bytes) {
-        *to = *from;
-    }
-    fingerprint
 }
 
 /// What comes before the datum of a record written with the schema of this fingerprint.

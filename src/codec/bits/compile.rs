@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use super::plan::{ArrayOp, FieldIndex, NumberType, Op, Piece, ReorderedOp, SymbolEntry, SymbolTable};
-use crate::codec::avro::varint;
-use crate::schema::{DefaultValue, Field, Kind};
-use crate::schema::{EnumShape, FieldShape, RecordShape, Shape};
-
-/// Branches of `["null", T]`.
-const BRANCH_NULL: i64 = 0;
-const BRANCH_VALUE: i64 = 1;
+use super::plan::{ArrayOp, FieldIndex, Op, Piece, ReorderedOp, SymbolEntry, SymbolTable};
+use crate::codec::avro::sink::{NumberType, VALUE, missing, symbol_index};
+use crate::codec::range::bounds;
+use crate::schema::{Field, FieldShape, Kind, RecordShape, Shape, Symbol};
 
 /// A plan with the paths of the fields that its steps refer to.
 #[derive(Debug, Default)]
@@ -20,7 +16,7 @@ pub(super) struct Compiled {
 
 /// The plan for a version's fields, within the shape that all versions share.
 ///
-/// `record` must come from versions that include this one: a field that it lacks would be passed over.
+/// `record` comes from versions that include this one, so that it has every field.
 pub(super) fn compile(fields: &[Field], record: &RecordShape) -> Compiled {
     let mut paths = Vec::new();
     let ops = compile_group("", fields, record, &mut paths);
@@ -28,8 +24,8 @@ pub(super) fn compile(fields: &[Field], record: &RecordShape) -> Compiled {
 }
 
 fn compile_group(prefix: &str, fields: &[Field], record: &RecordShape, paths: &mut Vec<Arc<str>>) -> Vec<Op> {
-    let positions: Vec<usize> = fields.iter().filter_map(|field| record.position(&field.name)).collect();
-    if !positions.is_sorted() {
+    let values = fields.iter().filter(|field| !field.kind.is_reserved());
+    if !values.map(|field| position_of(field, record)).is_sorted() {
         return vec![compile_reordered(prefix, fields, record, paths)];
     }
     let mut ops = Vec::new();
@@ -39,15 +35,20 @@ fn compile_group(prefix: &str, fields: &[Field], record: &RecordShape, paths: &m
             ops.push(Op::Reserved { field: last_index(paths), bits });
             continue;
         }
-        let Some(position) = record.position(&field.name) else { continue };
-        emit_missing(record.fields.get(next..position).unwrap_or_default(), &mut ops);
+        let position = position_of(field, record);
+        emit_missing(&record.fields[next..position], &mut ops);
         next = position + 1;
-        if let Some(shape) = record.fields.get(position) {
-            compile_field(prefix, field, shape, paths, &mut ops);
-        }
+        compile_field(prefix, field, &record.fields[position], paths, &mut ops);
     }
-    emit_missing(record.fields.get(next..).unwrap_or_default(), &mut ops);
+    emit_missing(&record.fields[next..], &mut ops);
     ops
+}
+
+fn position_of(field: &Field, record: &RecordShape) -> usize {
+    let Some(position) = record.position(&field.name) else {
+        unreachable!("{} is a field of a version, and the record has those of all", field.name)
+    };
+    position
 }
 
 fn compile_reordered(prefix: &str, fields: &[Field], record: &RecordShape, paths: &mut Vec<Arc<str>>) -> Op {
@@ -59,8 +60,7 @@ fn compile_reordered(prefix: &str, fields: &[Field], record: &RecordShape, paths
             ops.push(Op::Reserved { field: last_index(paths), bits });
             continue;
         }
-        let Some(shape) = record.fields.iter().find(|shape| shape.name == field.name) else { continue };
-        compile_field(prefix, field, shape, paths, &mut ops);
+        compile_field(prefix, field, &record.fields[position_of(field, record)], paths, &mut ops);
         ends.push(ops.len());
         names.push(field.name.as_str());
     }
@@ -83,7 +83,7 @@ fn compile_field(prefix: &str, field: &Field, shape: &FieldShape, paths: &mut Ve
     if field.optional {
         ops.push(Op::Optional { field: index, num_ops: inner.len() as u32 });
     } else if shape.nullable {
-        ops.push(Op::Emit(long_bytes(BRANCH_VALUE)));
+        ops.push(Op::Emit([VALUE].into()));
     }
     ops.append(&mut inner);
 }
@@ -96,12 +96,7 @@ fn compile_kind(
     paths: &mut Vec<Arc<str>>,
     ops: &mut Vec<Op>,
 ) {
-    let into = number_type(shape);
-    let bounds = |range: &Option<std::ops::RangeInclusive<f64>>| match range {
-        Some(range) => (*range.start(), *range.end()),
-        // Marks "no range": comparisons with it are never made, see `is_valid`.
-        None => (f64::NAN, f64::NAN),
-    };
+    let into = NumberType::of(shape);
     ops.push(match kind {
         Kind::Uint { bits, range } => Op::Uint { field, bits: *bits, min: *range.start(), max: *range.end(), into },
         Kind::Int { bits, range } => Op::Int { field, bits: *bits, min: *range.start(), max: *range.end(), into },
@@ -125,7 +120,7 @@ fn compile_kind(
         Kind::Text { length_bits, max } => Op::Text { field, length_bits: *length_bits, max: *max },
         Kind::Reserved { bits } => Op::Reserved { field, bits: *bits },
         Kind::Group { fields } => {
-            let Shape::Record(record) = shape else { return };
+            let Shape::Record(record) = shape else { misfit(kind, shape) };
             let mut inner = compile_group(&format!("{path}."), fields, record, paths);
             let num_values = fields.iter().filter(|field| !field.kind.is_reserved()).count() as u32;
             ops.push(Op::Group { field, num_ops: inner.len() as u32, num_values });
@@ -133,7 +128,7 @@ fn compile_kind(
             return;
         }
         Kind::Array { count, item } => {
-            let Shape::Array(item_shape) = shape else { return };
+            let Shape::Array(item_shape) = shape else { misfit(kind, shape) };
             let path = format!("{path}.item");
             let mut item_ops = Vec::new();
             let index = add_path(&path, paths);
@@ -154,33 +149,21 @@ fn last_index(paths: &[Arc<str>]) -> FieldIndex {
     paths.len().saturating_sub(1) as FieldIndex
 }
 
-/// What a number of this shape becomes.
-pub(crate) fn number_type(shape: &Shape) -> NumberType {
-    match shape {
-        Shape::Unsigned => NumberType::Unsigned,
-        Shape::Float => NumberType::Float,
-        Shape::Double => NumberType::Double,
-        _ => NumberType::Long,
-    }
+/// The shape was merged from kinds of which this is one.
+fn misfit(kind: &Kind, shape: &Shape) -> ! {
+    unreachable!("a {} in a record that has {} in its place", kind.name(), shape.name())
 }
 
 fn symbol_table(kind: &Kind, shape: &Shape) -> SymbolTable {
-    let (Kind::Enum { symbols, unknown, .. }, Shape::Enum(merged)) = (kind, shape) else {
-        return SymbolTable { entries: Vec::new(), unknown: None };
-    };
-    let entry = |symbol: &crate::schema::Symbol| SymbolEntry {
+    let (Kind::Enum { symbols, unknown, .. }, Shape::Enum(merged)) = (kind, shape) else { misfit(kind, shape) };
+    let entry = |symbol: &Symbol| SymbolEntry {
         number: symbol.number,
         name: symbol.name.clone(),
-        avro_index: avro_index(merged, &symbol.name),
+        avro_index: symbol_index(merged, &symbol.name),
     };
     let entries: Vec<SymbolEntry> = symbols.iter().map(entry).collect();
     let unknown = unknown.as_ref().and_then(|name| entries.iter().position(|entry| entry.name == *name));
     SymbolTable { entries, unknown }
-}
-
-/// The position of a symbol among those of all versions.
-pub(crate) fn avro_index(merged: &EnumShape, name: &str) -> i64 {
-    merged.symbols.iter().position(|symbol| &**symbol == name).unwrap_or(0) as i64
 }
 
 fn emit_missing(fields: &[FieldShape], ops: &mut Vec<Op>) {
@@ -189,26 +172,4 @@ fn emit_missing(fields: &[FieldShape], ops: &mut Vec<Op>) {
     }
     let bytes: Vec<u8> = fields.iter().flat_map(|field| missing(field).into_vec()).collect();
     ops.push(Op::Emit(bytes.into()));
-}
-
-/// What a record holds for a field that its version lacks: the default, otherwise null.
-pub(crate) fn missing(field: &FieldShape) -> Box<[u8]> {
-    let Some(default) = &field.default else { return long_bytes(BRANCH_NULL) };
-    let mut out = Vec::new();
-    match (default, &field.shape) {
-        (DefaultValue::Bool(bool), _) => out.push(u8::from(*bool)),
-        (DefaultValue::Int(int), Shape::Double) => out.extend_from_slice(&(*int as f64).to_le_bytes()),
-        (DefaultValue::Int(int), _) => varint::write_long(*int, &mut out),
-        (DefaultValue::Double(double), Shape::Float) => out.extend_from_slice(&(*double as f32).to_le_bytes()),
-        (DefaultValue::Double(double), _) => out.extend_from_slice(&double.to_le_bytes()),
-        (DefaultValue::Text(symbol), Shape::Enum(merged)) => varint::write_long(avro_index(merged, symbol), &mut out),
-        (DefaultValue::Text(text), _) => varint::write_bytes(text.as_bytes(), &mut out),
-    }
-    out.into()
-}
-
-fn long_bytes(value: i64) -> Box<[u8]> {
-    let mut out = Vec::new();
-    varint::write_long(value, &mut out);
-    out.into()
 }

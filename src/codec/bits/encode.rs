@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bits::BitWriter;
 use super::body_error::EncodeError;
 use super::plan::{ArrayOp, FieldIndex, Op};
-use super::unpack::is_valid;
+use crate::codec::range::is_valid;
 use crate::schema::Count;
 use crate::schema::Value;
 

@@ -8,17 +8,15 @@ use super::compile::{Compiled, compile};
 use super::encode::Encoder;
 use super::{decode, transcode};
 use crate::codec::avro::single_object::{Fingerprint, HEADER_LEN, header};
+use crate::codec::avro::sink::write_identity;
 use crate::protocol::message::Identity;
-use crate::schema::Field;
-use crate::schema::RecordShape;
-use crate::schema::Value;
-use crate::schema::Version;
+use crate::schema::{Field, RecordShape, TypeVersion, Value, Version};
 
 /// The layout of one version of a type.
 #[derive(Debug)]
 pub struct Layout {
     version: Version,
-    fields: Vec<Field>,
+    fields: Arc<[Field]>,
     plan: Compiled,
     avro_header: [u8; HEADER_LEN],
 }
@@ -26,10 +24,11 @@ pub struct Layout {
 // === impl Layout ===
 
 impl Layout {
-    /// Compiles `fields` for records of the shape that all versions share.
-    pub(crate) fn new(version: Version, fields: Vec<Field>, record: &RecordShape, fingerprint: Fingerprint) -> Layout {
-        let plan = compile(&fields, record);
-        Layout { version, fields, plan, avro_header: header(fingerprint) }
+    /// Compiles a version for records of the shape that all versions share.
+    pub(crate) fn new(version: &TypeVersion, record: &RecordShape, fingerprint: Fingerprint) -> Layout {
+        let plan = compile(&version.fields, record);
+        let fields = Arc::clone(&version.fields);
+        Layout { version: version.number, fields, plan, avro_header: header(fingerprint) }
     }
 
     /// The version.
@@ -51,7 +50,7 @@ impl Layout {
     pub fn transcode(&self, identity: &Identity<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
         let start = out.len();
         out.extend_from_slice(&self.avro_header);
-        transcode::write_identity(identity, out);
+        write_identity(identity, out);
         let mut reader = BitReader::new(body);
         let result = transcode::write_body(&self.plan.ops, &mut reader, out);
         let result = self.finish(result, &reader);

@@ -6,17 +6,17 @@
 
 mod bits;
 mod body_error;
-pub(crate) mod compile;
+mod compile;
 mod decode;
 mod encode;
 mod layout;
-pub(crate) mod plan;
+mod plan;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub(crate) mod transcode;
-pub(crate) mod unpack;
+mod transcode;
+mod unpack;
 
 pub use body_error::{BodyError, EncodeError};
 pub use layout::Layout;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::schema::Scale;
-use crate::schema::{Count, Resolution};
+use crate::codec::avro::sink::NumberType;
+use crate::schema::{Count, Resolution, Scale};
 
 /// Which field a step belongs to: an index into the layout's paths.
 pub(super) type FieldIndex = u16;
@@ -121,16 +121,6 @@ pub(super) enum Piece {
     Field(usize),
     /// Bytes for a field that this version lacks.
     Constant(Box<[u8]>),
-}
-
-/// What a number becomes in Avro; wider than its own kind if another version has it wider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NumberType {
-    /// An int or a long: the same bytes.
-    Long,
-    Unsigned,
-    Float,
-    Double,
 }
 
 /// The symbols of an enum by their numbers.

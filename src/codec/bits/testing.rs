@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::schema::{Catalog, Value};
-use crate::schema::{Count, Field, Kind, Resolution};
+use crate::codec::Codecs;
+use crate::schema::{Count, Field, Kind, Resolution, Value};
 
 /// A kind as TOML keys, and in an item of an array without a name.
 fn kind_toml() -> impl Strategy<Value = String> {
@@ -48,16 +48,16 @@ fn fields_toml(kind: impl Strategy<Value = String>) -> impl Strategy<Value = Str
     })
 }
 
-/// A catalog of one type `t` with id 7 and versions 1 and 2. Version 2 has the fields in another order, one more, and
+/// Codecs of one type `t` with id 7 and versions 1 and 2. Version 2 has the fields in another order, one more, and
 /// one with a default, so that version 1 lacks fields and version 2 is reordered.
-pub(crate) fn catalog() -> impl Strategy<Value = Catalog> {
+pub(crate) fn codecs() -> impl Strategy<Value = Codecs> {
     fields_toml(kind_toml()).prop_map(|fields| {
         let added = "{ name = 'added', kind = 'int', bits = 5 }, { name = 'defaulted', kind = 'text', length_bits = 4, default = 'none' }, ";
         let reordered = fields.replacen('[', &format!("[{added}"), 1);
         let text = format!(
             "type = 't'\nid = 7\ndoc = 'd'\n[[version]]\nversion = 1\nfields = {fields}\n[[version]]\nversion = 2\nfields = {reordered}\n"
         );
-        Catalog::from_sources([("t.toml", text)]).unwrap()
+        Codecs::from_sources([("t.toml", text)]).unwrap()
     })
 }
 

@@ -1,30 +1,30 @@
 //! Arbitrary layouts and bodies: what is packed is unpacked the same, Avro's own reader reads what the transcoder
 //! wrote, rows hold the same values, and no bytes whatever make any of it panic.
 
-use apache_avro::GenericSingleObjectReader;
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use proptest::prelude::*;
 
-use super::testing::{catalog, values_of};
+use super::testing::{codecs, values_of};
 use super::{BodyError, Layout};
-use crate::codec::avro::{Bucket, HEADER_LEN, RowPlan, split_single_object};
+use crate::codec::Codecs;
+use crate::codec::avro::{HEADER_LEN, RowPlan, split_single_object};
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::schema::Version;
 use crate::schema::row::{Cell, ColumnKind};
-use crate::schema::{Catalog, Value};
-use crate::schema::{Field, Kind};
+use crate::schema::{Bucket, Field, Kind, Value};
 
 fn identity(version: Version) -> Identity<'static> {
     let header = MessageHeader { type_id: 7, version, sequence: u32::MAX, event_time_ms: 1_700_000_000_123 };
     Identity { device_id: "truck-7", header, received_at_us: 1_700_000_000_999_999 }
 }
 
-/// A catalog, one of its versions, and values for that version.
-fn message() -> impl Strategy<Value = (std::sync::Arc<Catalog>, Version, Vec<Value>)> {
-    (catalog(), 1u8..=2).prop_flat_map(|(catalog, version)| {
-        let catalog = std::sync::Arc::new(catalog);
-        let values = values_of(catalog.layout(7, version).unwrap().fields());
-        (Just(catalog), Just(version), values)
+/// Codecs, one version, and values for that version.
+fn message() -> impl Strategy<Value = (std::sync::Arc<Codecs>, Version, Vec<Value>)> {
+    (codecs(), 1u8..=2).prop_flat_map(|(codecs, version)| {
+        let codecs = std::sync::Arc::new(codecs);
+        let values = values_of(codecs.layout(7, version).unwrap().fields());
+        (Just(codecs), Just(version), values)
     })
 }
 
@@ -71,8 +71,8 @@ fn assert_same_fields(fields: &[Field], values: &[Value], read: &[(String, Avro)
 }
 
 /// Whether the cells of the top-level scalar fields hold what was packed.
-fn assert_cells(layout: &Layout, values: &[Value], cells: &[Cell], catalog: &Catalog, data: &[u8]) {
-    let table = &catalog.by_name("t").unwrap().table;
+fn assert_cells(layout: &Layout, values: &[Value], cells: &[Cell], codecs: &Codecs, data: &[u8]) {
+    let table = &codecs.by_name("t").unwrap().message_type.table;
     let fields = layout.fields().iter().filter(|field| !field.kind.is_reserved());
     for (field, value) in fields.zip(values) {
         let Some(column) = table.columns.iter().position(|column| column.name == field.name) else { continue };
@@ -105,9 +105,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn test_arbitrary_messages_survive_every_way((catalog, version, values) in message()) {
-        let message_type = catalog.by_name("t").unwrap();
-        let layout = catalog.layout(7, version).unwrap();
+    fn test_arbitrary_messages_survive_every_way((codecs, version, values) in message()) {
+        let codec = codecs.by_name("t").unwrap();
+        let table = &codec.message_type.table;
+        let layout = codecs.layout(7, version).unwrap();
         let mut body = Vec::new();
         layout.encode_fields(&values, &mut body).unwrap();
         prop_assert!(body.len() <= layout.max_body_len());
@@ -115,8 +116,8 @@ proptest! {
 
         let mut record = vec![1, 2, 3];
         layout.transcode(&identity(version), &body, &mut record).unwrap();
-        let reader = GenericSingleObjectReader::builder().schema(message_type.schema.clone()).build().unwrap();
-        let mut rest = &record[3..];
+        let reader = GenericDatumReader::builder(&codec.schema).build().unwrap();
+        let mut rest = &record[3 + HEADER_LEN..];
         let Avro::Record(read) = reader.read_value(&mut rest).unwrap() else { panic!("no record") };
         prop_assert!(rest.is_empty());
         prop_assert_eq!(&read[0].1, &Avro::String("truck-7".into()));
@@ -130,14 +131,14 @@ proptest! {
         }
 
         let (fingerprint, datum) = split_single_object(&record[3..]).unwrap();
-        prop_assert_eq!(fingerprint, message_type.fingerprint);
-        let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Hour).unwrap();
+        prop_assert_eq!(fingerprint, codec.fingerprint);
+        let plan = RowPlan::compile(&codec.schema, table, Bucket::Hour).unwrap();
         let mut cells = vec![Cell::Null];
         plan.decode(datum, 3 + HEADER_LEN as u32, &mut cells).unwrap();
-        prop_assert_eq!(cells.len(), 1 + message_type.table.columns.len());
+        prop_assert_eq!(cells.len(), 1 + table.columns.len());
         prop_assert_eq!(&cells[2], &Cell::Timestamp(1_700_000_000_123 / 3_600_000 * 3_600_000));
         prop_assert_eq!(&cells[5], &Cell::Timestamp(1_700_000_000_999));
-        assert_cells(layout, &values, &cells[1..], &catalog, &record);
+        assert_cells(layout, &values, &cells[1..], &codecs, &record);
 
         // Cut off anywhere, nothing is read and nothing is left behind.
         for len in 0..body.len() {
@@ -149,19 +150,20 @@ proptest! {
         for len in 0..datum.len() {
             prop_assert!(plan.decode(&datum[..len], 0, &mut cells).is_err());
         }
-        prop_assert_eq!(cells.len(), 1 + message_type.table.columns.len());
+        prop_assert_eq!(cells.len(), 1 + table.columns.len());
         body.push(0);
         let trailing = matches!(layout.decode(&body), Err(BodyError::TrailingBytes { .. }));
         prop_assert!(trailing);
     }
 
     #[test]
-    fn test_arbitrary_bytes_never_panic(catalog in catalog(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let message_type = catalog.by_name("t").unwrap();
-        let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Day).unwrap();
+    fn test_arbitrary_bytes_never_panic(codecs in codecs(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let codec = codecs.by_name("t").unwrap();
+        let table = &codec.message_type.table;
+        let plan = RowPlan::compile(&codec.schema, table, Bucket::Day).unwrap();
         let _ = plan.decode(&bytes, u32::MAX, &mut Vec::new());
         for version in [1, 2] {
-            let layout = catalog.layout(7, version).unwrap();
+            let layout = codecs.layout(7, version).unwrap();
             let mut out = Vec::new();
             let decoded = layout.decode(&bytes);
             let transcoded = layout.transcode(&identity(version), &bytes, &mut out);

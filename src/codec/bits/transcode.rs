@@ -2,28 +2,14 @@
 
 use super::bits::BitReader;
 use super::body_error::{Fault, FieldFault};
-use super::plan::{ArrayOp, NumberType, Op, Piece, ReorderedOp};
+use super::plan::{ArrayOp, Op, Piece, ReorderedOp};
 use super::unpack;
-use crate::codec::avro::varint::{write_bytes, write_long, write_unsigned};
-use crate::protocol::message::Identity;
-
-/// Bytes of `["null", T]`'s branch, as zigzag.
-pub(crate) const NULL: u8 = 0;
-pub(crate) const VALUE: u8 = 2;
+use crate::codec::avro::sink::{self, NULL, VALUE, write_f32, write_f64, write_int, write_long, write_uint};
+use crate::schema::MAX_FIELDS;
 
 /// The ends of the fields of a reordered group while it is written. More fields than this do not occur, see
 /// `check::MAX_FIELDS`.
-type Ends = [u32; crate::schema::MAX_FIELDS];
-
-/// Appends the fields that every record starts with.
-#[inline]
-pub(crate) fn write_identity(identity: &Identity<'_>, out: &mut Vec<u8>) {
-    write_bytes(identity.device_id.as_bytes(), out);
-    write_long(as_long(identity.header.event_time_ms), out);
-    write_long(i64::from(identity.header.sequence), out);
-    write_long(as_long(identity.received_at_us), out);
-    write_long(i64::from(identity.header.version), out);
-}
+type Ends = [u32; MAX_FIELDS];
 
 /// Appends what `ops` read.
 pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u8>) -> Result<(), FieldFault> {
@@ -41,7 +27,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
             }
             Op::Fixed { field, bits, signed, min, max, scale } => {
                 let value = unpack::fixed(reader, *bits, *signed, (*min, *max), scale);
-                out.extend_from_slice(&value.map_err(|fault| (*field, fault))?.to_le_bytes());
+                write_f64(value.map_err(|fault| (*field, fault))?, out);
             }
             Op::F32 { field, min, max, into } => {
                 let value = unpack::f32(reader, *min, *max).map_err(|fault| (*field, fault))?;
@@ -49,7 +35,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
             }
             Op::F64 { field, min, max } => {
                 let value = unpack::f64(reader, *min, *max).map_err(|fault| (*field, fault))?;
-                out.extend_from_slice(&value.to_le_bytes());
+                write_f64(value, out);
             }
             Op::Bool { field } => out.push(unpack::bool(reader).map_err(|fault| (*field, fault))?.into()),
             Op::Enum { field, bits, symbols } => {
@@ -88,13 +74,11 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
 
 fn write_array(array: &ArrayOp, reader: &mut BitReader<'_>, out: &mut Vec<u8>) -> Result<(), FieldFault> {
     let count = unpack::count(reader, array).map_err(|fault| (array.field, fault))?;
-    if count > 0 {
-        write_long(i64::from(count), out);
-        for _ in 0..count {
-            write_body(&array.item_ops, reader, out)?;
-        }
+    sink::begin_array(count, out);
+    for _ in 0..count {
+        write_body(&array.item_ops, reader, out)?;
     }
-    out.push(0);
+    sink::end_array(out);
     Ok(())
 }
 
@@ -102,7 +86,7 @@ fn write_array(array: &ArrayOp, reader: &mut BitReader<'_>, out: &mut Vec<u8>) -
 #[inline(never)]
 fn write_reordered(group: &ReorderedOp, reader: &mut BitReader<'_>, out: &mut Vec<u8>) -> Result<(), FieldFault> {
     let start = out.len();
-    let mut ends: Ends = [0; crate::schema::MAX_FIELDS];
+    let mut ends: Ends = [0; MAX_FIELDS];
     let mut first_op = 0;
     for (end, end_op) in ends.iter_mut().zip(&group.ends) {
         write_body(group.ops.get(first_op..*end_op).unwrap_or_default(), reader, out)?;
@@ -124,36 +108,6 @@ fn write_reordered(group: &ReorderedOp, reader: &mut BitReader<'_>, out: &mut Ve
     Ok(())
 }
 
-/// Appends an unsigned integer as what it becomes in Avro.
-#[inline]
-pub(crate) fn write_uint(value: u64, into: NumberType, out: &mut Vec<u8>) {
-    match into {
-        NumberType::Long => write_long(value as i64, out),
-        NumberType::Unsigned => write_unsigned(value, out),
-        NumberType::Float => out.extend_from_slice(&(value as f32).to_le_bytes()),
-        NumberType::Double => out.extend_from_slice(&(value as f64).to_le_bytes()),
-    }
-}
-
-/// Appends a signed integer as what it becomes in Avro.
-#[inline]
-pub(crate) fn write_int(value: i64, into: NumberType, out: &mut Vec<u8>) {
-    match into {
-        NumberType::Float => out.extend_from_slice(&(value as f32).to_le_bytes()),
-        NumberType::Double => out.extend_from_slice(&(value as f64).to_le_bytes()),
-        NumberType::Long | NumberType::Unsigned => write_long(value, out),
-    }
-}
-
-/// Appends a single as what it becomes in Avro.
-#[inline]
-pub(crate) fn write_f32(value: f32, into: NumberType, out: &mut Vec<u8>) {
-    match into {
-        NumberType::Double => out.extend_from_slice(&f64::from(value).to_le_bytes()),
-        _ => out.extend_from_slice(&value.to_le_bytes()),
-    }
-}
-
 /// Copies what follows a length; where the copy starts in `out`.
 fn copy_bytes(reader: &mut BitReader<'_>, length_bits: u32, max: u32, out: &mut Vec<u8>) -> Result<usize, Fault> {
     let length = unpack::length(reader, length_bits, max)?;
@@ -161,9 +115,4 @@ fn copy_bytes(reader: &mut BitReader<'_>, length_bits: u32, max: u32, out: &mut 
     let start = out.len();
     reader.read_bytes(length, out)?;
     Ok(start)
-}
-
-/// Saturates: a clock beyond the year 292,000 is wrong in any case.
-fn as_long(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 use super::bits::{BitReader, OutOfBits};
 use super::body_error::Fault;
 use super::plan::ArrayOp;
+use crate::codec::range::is_valid;
 use crate::schema::Scale;
 use crate::schema::{Count, Resolution};
 
@@ -41,12 +42,6 @@ pub(super) fn f32(reader: &mut BitReader<'_>, min: f64, max: f64) -> Result<f32,
 pub(super) fn f64(reader: &mut BitReader<'_>, min: f64, max: f64) -> Result<f64, Fault> {
     let value = f64::from_bits(reader.read(64)?);
     if is_valid(value, min, max) { Ok(value) } else { Err(Fault::OutOfRange(value)) }
-}
-
-/// Whether a float is in range. A bound that is not a number means that no range is declared.
-#[inline]
-pub(crate) fn is_valid(value: f64, min: f64, max: f64) -> bool {
-    min.is_nan() || (min..=max).contains(&value)
 }
 
 #[inline]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::codec::avro::single_object::{Fingerprint, HEADER_LEN, header};
-use crate::codec::bits::compile::{avro_index, missing, number_type};
-use crate::codec::bits::plan::NumberType;
+use crate::codec::avro::sink::{NumberType, missing, symbol_index};
+use crate::codec::range::bounds;
 use crate::schema::{Count, Field, Kind, Resolution, Scale};
 use crate::schema::{RecordShape, Shape};
-use crate::schema::{TypeId, Version};
+use crate::schema::{TypeId, TypeVersion, Version};
 
 /// How events of one type become records.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(super) enum Node {
         max: i64,
         scale: Scale,
     },
-    /// Bounds that are not numbers stand for no range, see [`is_valid`](crate::codec::bits::unpack::is_valid).
+    /// Bounds that are not numbers stand for no range, see [`is_valid`](crate::codec::range::is_valid).
     F32 {
         min: f64,
         max: f64,
@@ -104,11 +104,12 @@ impl JsonPlan {
     /// The plan for a version's fields, within the shape that all versions share.
     pub(crate) fn compile(
         type_id: TypeId,
-        (version, fields): (Version, &[Field]),
+        version: &TypeVersion,
         record: &RecordShape,
         fingerprint: Fingerprint,
     ) -> Self {
-        Self { type_id, version, avro_header: header(fingerprint), root: Group::compile(fields, record) }
+        let root = Group::compile(&version.fields, record);
+        Self { type_id, version: version.number, avro_header: header(fingerprint), root }
     }
 
     /// The version that events are taken for.
@@ -151,11 +152,7 @@ impl Group {
 impl Node {
     /// `None` for what is no value. The shape comes from fields that include this one, so that it fits the kind.
     fn compile(kind: &Kind, shape: &Shape) -> Option<Self> {
-        let into = number_type(shape);
-        let bounds = |range: &Option<std::ops::RangeInclusive<f64>>| match range {
-            Some(range) => (*range.start(), *range.end()),
-            None => (f64::NAN, f64::NAN),
-        };
+        let into = NumberType::of(shape);
         Some(match kind {
             Kind::Uint { range, .. } => Self::Uint { min: *range.start(), max: *range.end(), into },
             Kind::Int { range, .. } => Self::Int { min: *range.start(), max: *range.end(), into },
@@ -171,7 +168,7 @@ impl Node {
             Kind::Bool => Self::Bool,
             Kind::Enum { symbols, .. } => {
                 let Shape::Enum(merged) = shape else { return None };
-                let index = |name: &Arc<str>| (Arc::clone(name), avro_index(merged, name));
+                let index = |name: &Arc<str>| (Arc::clone(name), symbol_index(merged, name));
                 Self::Enum(symbols.iter().map(|symbol| index(&symbol.name)).collect())
             }
             Kind::Timestamp { bits, resolution, epoch } => {

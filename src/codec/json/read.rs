@@ -11,15 +11,16 @@ use serde_json::error::Category;
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
 use super::plan::{Group, JsonPlan, Piece};
 use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
-use crate::codec::bits::transcode::{NULL, VALUE, write_identity};
+use crate::codec::avro::sink::{NULL, VALUE, write_identity};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::EVENT_TIME_END_MS;
+use crate::schema::IdentityColumn;
 
 /// The members that every event has, whatever its type.
-pub(super) const DEVICE_ID: &str = "device_id";
-pub(super) const EVENT_TIME: &str = "event_time";
-pub(super) const SEQUENCE: &str = "sequence";
+pub(super) const DEVICE_ID: &str = IdentityColumn::DeviceId.name();
+pub(super) const EVENT_TIME: &str = IdentityColumn::EventTime.name();
+pub(super) const SEQUENCE: &str = IdentityColumn::Sequence.name();
 
 /// Enough for the numbers of an identity as Avro has them.
 const MAX_NUMBERS_LEN: usize = 64;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::plan::Node;
+use super::plan::{JsonPlan, Node};
 use super::read::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::protocol::device_id::MAX_DEVICE_ID_LEN;
 use crate::protocol::package::EVENT_TIME_END_MS;
@@ -11,11 +11,10 @@ use crate::schema::{Field, Kind, MessageType};
 /// RFC 3339 in UTC.
 const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$";
 
-/// The schema of an event of this type, for its newest version.
-pub fn event_schema(message_type: &MessageType) -> Value {
-    let fields = message_type.versions.last().and_then(|version| message_type.layout(*version));
-    let fields = fields.map(|layout| layout.fields()).unwrap_or_default();
-    let mut schema = object(&message_type.json.root.members, fields);
+/// The schema of an event of this type, for the version of the plan, which is of this type.
+pub fn event_schema(message_type: &MessageType, plan: &JsonPlan) -> Value {
+    let Some(newest) = message_type.version(plan.version) else { unreachable!("the plan is of a version of the type") };
+    let mut schema = object(&plan.root.members, &newest.fields);
     let time = json!({
         "description": "when the event happened: milliseconds since 1970, or RFC 3339 ending in Z",
         "anyOf": [

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::Codecs;
 use crate::codec::bits::Layout;
-use crate::codec::bits::testing::{catalog, values_of};
+use crate::codec::bits::testing::{codecs, values_of};
 use crate::protocol::message::{Identity, MessageHeader};
-use crate::schema::{Catalog, Field, Kind, Value};
+use crate::schema::{Field, Kind, Value};
 
 const RECEIVED_AT_US: u64 = 1_700_000_000_999_000;
 
@@ -56,8 +57,8 @@ fn event(layout: &Layout, values: &[Value], with_nulls: bool) -> Vec<String> {
     own.iter().map(|text| text.to_string()).chain(fields).collect()
 }
 
-fn record_of(catalog: &Catalog, json: &[u8]) -> Result<Vec<u8>, EventFault> {
-    let plan = &catalog.types()[0].json;
+fn record_of(codecs: &Codecs, json: &[u8]) -> Result<Vec<u8>, EventFault> {
+    let plan = &codecs.types()[0].json;
     let mut reader = EventReader::default();
     let event = reader.read(plan, json)?;
     let mut record = Vec::new();
@@ -65,10 +66,10 @@ fn record_of(catalog: &Catalog, json: &[u8]) -> Result<Vec<u8>, EventFault> {
     Ok(record)
 }
 
-fn message() -> impl Strategy<Value = (Arc<Catalog>, Vec<Value>)> {
-    catalog().prop_flat_map(|catalog| {
-        let values = values_of(catalog.layout(7, 2).unwrap().fields());
-        (Just(Arc::new(catalog)), values)
+fn message() -> impl Strategy<Value = (Arc<Codecs>, Vec<Value>)> {
+    codecs().prop_flat_map(|codecs| {
+        let values = values_of(codecs.layout(7, 2).unwrap().fields());
+        (Just(Arc::new(codecs)), values)
     })
 }
 
@@ -77,31 +78,31 @@ proptest! {
 
     #[test]
     fn test_json_makes_the_record_that_the_bits_make(
-        (catalog, values) in message(),
+        (codecs, values) in message(),
         with_nulls in any::<bool>(),
         order in any::<u64>(),
     ) {
-        let layout = catalog.layout(7, 2).unwrap();
+        let layout = codecs.layout(7, 2).unwrap();
         let (mut body, mut expected) = (Vec::new(), Vec::new());
         layout.encode_fields(&values, &mut body).unwrap();
         layout.transcode(&identity(2), &body, &mut expected).unwrap();
 
         let mut members = event(layout, &values, with_nulls);
         let in_order = format!("{{{}}}", members.join(","));
-        prop_assert_eq!(record_of(&catalog, in_order.as_bytes()).map_err(|fault| fault.to_string()), Ok(expected.clone()));
+        prop_assert_eq!(record_of(&codecs, in_order.as_bytes()).map_err(|fault| fault.to_string()), Ok(expected.clone()));
         let len = members.len() as u64;
         for step in 0..len {
             members.swap(step as usize, (order.rotate_left(step as u32) % len) as usize);
         }
         let shuffled = format!(" {{{}}}", members.join(" , "));
-        prop_assert_eq!(record_of(&catalog, shuffled.as_bytes()).map_err(|fault| fault.to_string()), Ok(expected));
+        prop_assert_eq!(record_of(&codecs, shuffled.as_bytes()).map_err(|fault| fault.to_string()), Ok(expected));
 
         // Without any one of its members it is refused by that name, unless the field is optional.
         for (left_out, member) in members.iter().enumerate() {
             let rest: Vec<_> = members.iter().enumerate().filter(|(index, _)| *index != left_out).collect();
             let rest = rest.iter().map(|(_, member)| member.as_str()).collect::<Vec<_>>().join(",");
             let name = member.split('"').nth(1).unwrap();
-            match record_of(&catalog, format!("{{{rest}}}").as_bytes()) {
+            match record_of(&codecs, format!("{{{rest}}}").as_bytes()) {
                 Ok(_) => {
                     let is_optional = layout.fields().iter().any(|field| field.name == name && field.optional);
                     prop_assert!(is_optional || name == "sequence", "{}", name);
@@ -116,23 +117,23 @@ proptest! {
 
     #[test]
     fn test_damaged_events_never_panic(
-        (catalog, values) in message(),
+        (codecs, values) in message(),
         at in any::<prop::sample::Index>(),
         byte in prop::sample::select(b"{}[],:\"\\ 019.eE-+ntf\x00\xff".to_vec()),
     ) {
-        let layout = catalog.layout(7, 2).unwrap();
+        let layout = codecs.layout(7, 2).unwrap();
         let mut json = format!("{{{}}}", event(layout, &values, true).join(",")).into_bytes();
         let at = at.index(json.len());
         json[at] = byte;
-        if let Ok(record) = record_of(&catalog, &json) {
+        if let Ok(record) = record_of(&codecs, &json) {
             prop_assert!(crate::codec::avro::RecordIdentity::peek(&record).is_some());
         }
-        prop_assert!(record_of(&catalog, &json[..at]).is_err());
+        prop_assert!(record_of(&codecs, &json[..at]).is_err());
     }
 
     #[test]
-    fn test_arbitrary_bytes_never_panic(catalog in catalog(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = record_of(&catalog, &bytes);
+    fn test_arbitrary_bytes_never_panic(codecs in codecs(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = record_of(&codecs, &bytes);
     }
 }
 
@@ -143,8 +144,8 @@ fn position(members: &str) -> String {
 }
 
 fn fault(type_name: &str, json: &str) -> (String, FaultReason, String) {
-    let catalog = Catalog::builtin().unwrap();
-    let plan = &catalog.by_name(type_name).unwrap().json;
+    let codecs = Codecs::builtin().unwrap();
+    let plan = &codecs.by_name(type_name).unwrap().json;
     let fault = EventReader::default().read(plan, json.as_bytes()).unwrap_err();
     (fault.path, fault.reason, fault.detail)
 }
@@ -193,7 +194,7 @@ fn test_text_that_is_not_utf8_is_told_by_its_first_byte() {
     let place = json.find("\"rtk\"").unwrap() + 2;
     let mut bytes = json.into_bytes();
     bytes[place] = 0xff;
-    let EventFault { reason, path, detail } = record_of(&Catalog::builtin().unwrap(), &bytes).unwrap_err();
+    let EventFault { reason, path, detail } = record_of(&Codecs::builtin().unwrap(), &bytes).unwrap_err();
     assert_eq!((reason, path.as_str()), (FaultReason::Malformed, "$"));
     assert_eq!(detail, format!("not UTF-8 from its byte {place} on"));
 }
@@ -218,8 +219,8 @@ fn test_faults_within_arrays_and_groups_have_the_whole_path() {
 
 #[test]
 fn test_times_may_be_texts_and_integers_may_have_a_zero_fraction() {
-    let catalog = Catalog::builtin().unwrap();
-    let plan = &catalog.by_name("position").unwrap().json;
+    let codecs = Codecs::builtin().unwrap();
+    let plan = &codecs.by_name("position").unwrap().json;
     let mut reader = EventReader::default();
     let mut record = |json: &str| {
         let event = reader.read(plan, json.as_bytes()).unwrap();
@@ -253,8 +254,9 @@ fn test_long_texts_of_clients_are_quoted_in_part() {
 
 #[test]
 fn test_schema_has_every_field_with_its_bounds() {
-    let catalog = Catalog::builtin().unwrap();
-    let schema = event_schema(catalog.by_name("engine_health").unwrap());
+    let codecs = Codecs::builtin().unwrap();
+    let codec = codecs.by_name("engine_health").unwrap();
+    let schema = event_schema(&codec.message_type, &codec.json);
     let properties = &schema["properties"];
     assert_eq!(properties["engine_load"]["maximum"], 100);
     assert_eq!(properties["rpm"]["maximum"], 12000.0);

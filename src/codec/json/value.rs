@@ -9,9 +9,8 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use super::fault::{FaultReason, Step};
 use super::plan::Node;
 use super::read::Context;
-use crate::codec::avro::varint::{write_bytes, write_long};
-use crate::codec::bits::transcode::{NULL, write_f32, write_int, write_uint};
-use crate::codec::bits::unpack::is_valid;
+use crate::codec::avro::sink::{self, NULL, write_bytes, write_f32, write_f64, write_int, write_long, write_uint};
+use crate::codec::range::is_valid;
 
 /// From here on a double does not hold every integer.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
@@ -191,13 +190,13 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         if count > 0 {
             // Avro has the count before the items, and JSON tells it after them.
             let end = context.out.len();
-            write_long(i64::from(count), &mut context.out);
+            sink::begin_array(count, &mut context.out);
             let count_len = context.out.len() - end;
             if let Some(array) = context.out.get_mut(start..) {
                 array.rotate_right(count_len);
             }
         }
-        context.out.push(0);
+        sink::end_array(&mut context.out);
         Ok(())
     }
 }
@@ -229,7 +228,7 @@ impl NodeSeed<'_> {
                 }
                 // What a device could have sent: the closest step, within the range in spite of rounding.
                 let raw = scale.raw(value).clamp(*min, *max);
-                self.context.out.extend_from_slice(&scale.physical(raw).to_le_bytes());
+                write_f64(scale.physical(raw), &mut self.context.out);
                 Ok(())
             }
             Node::F32 { min, max, into } => {
@@ -244,7 +243,7 @@ impl NodeSeed<'_> {
                 if !is_valid(value, *min, *max) {
                     return Err(self.out_of_range(value, min, max));
                 }
-                self.context.out.extend_from_slice(&value.to_le_bytes());
+                write_f64(value, &mut self.context.out);
                 Ok(())
             }
             _ => Err(E::invalid_type(serde::de::Unexpected::Float(value), &self)),

@@ -6,12 +6,13 @@ use futures_util::future::BoxFuture;
 use tracing::info;
 
 use super::super::awaited_store::StoreSlot;
-use super::super::rooms::{check_topics, load_catalog, tables};
+use super::super::rooms::{check_topics, load_codecs, tables};
 use super::super::{EngineError, admission, gate};
 use super::{Prepared, ReloadError, Reloadable};
 use crate::actors::connection::{Edge, EdgeLimits};
 use crate::actors::gate::GateControl;
 use crate::actors::schemas::Schemas;
+use crate::codec::Codecs;
 use crate::config::Config;
 use crate::flow::memory::MemoryBudget;
 use crate::intake::admission::AdmissionControl;
@@ -65,24 +66,24 @@ impl Reloadable for Limits {
 
 impl Layouts {
     async fn prepare_for(&self, config: &Config) -> Result<Prepared, ReloadError> {
-        let in_force = Arc::clone(&self.rules.load().catalog);
-        let catalog = Arc::new(load_catalog(config).map_err(EngineError::from)?);
-        let changes = catalog.changes_since(&in_force)?;
-        check_topics(config, &catalog).map_err(|problem| {
+        let in_force = Arc::clone(&self.rules.load().codecs);
+        let codecs = Arc::new(load_codecs(config).map_err(EngineError::from)?);
+        let changes = codecs.catalog().changes_since(in_force.catalog())?;
+        check_topics(config, codecs.catalog()).map_err(|problem| {
             ReloadError::Refused(format!("{problem} (topics as they are: another needs a restart)"))
         })?;
         // So that a store that is away does not keep other changes back.
-        let (catalog, plans) = match changes.is_empty() {
+        let (codecs, plans) = match changes.is_empty() {
             true => (in_force, None),
             false => {
                 // Everything that may say no comes before the first change.
-                self.schemas.check(&catalog).await.map_err(EngineError::from)?;
-                self.widen_store(config, &catalog).await?;
-                let plans = self.schemas.prepare(Arc::clone(&catalog)).await.map_err(EngineError::from)?;
-                (catalog, Some(plans))
+                self.schemas.check(&codecs).await.map_err(EngineError::from)?;
+                self.widen_store(config, codecs.catalog()).await?;
+                let plans = self.schemas.prepare(Arc::clone(&codecs)).await.map_err(EngineError::from)?;
+                (codecs, Some(plans))
             }
         };
-        let rules = Arc::new(intake_rules(config, catalog, &self.topics));
+        let rules = Arc::new(intake_rules(config, codecs, &self.topics));
         let (schemas, live) = (Arc::clone(&self.schemas), Arc::clone(&self.rules));
         let commit = move || {
             // In this order: writers know what decoders make before they make it.
@@ -141,14 +142,14 @@ pub(in crate::engine) fn intake_limits(config: &Config) -> IntakeLimits {
 }
 
 /// How messages are taken in, with these topics in the order of the routes. A type that no topic takes is unknown.
-pub(in crate::engine) fn intake_rules(config: &Config, catalog: Arc<Catalog>, topics: &[TopicSpec]) -> IntakeRules {
+pub(in crate::engine) fn intake_rules(config: &Config, codecs: Arc<Codecs>, topics: &[TopicSpec]) -> IntakeRules {
     let topic_of = |name: &str| {
         let topic = config.topic_of(name)?;
         topics.iter().position(|spec| *spec.name == *topic.name)
     };
-    let types = catalog.types().iter();
+    let types = codecs.catalog().types().iter();
     let topic_of = types.filter_map(|message_type| Some((message_type.id, topic_of(&message_type.name)?))).collect();
     let devices = &config.devices;
     let (max_event_time_ahead, max_event_time_behind) = (devices.max_event_time_ahead, devices.max_event_time_behind);
-    IntakeRules { catalog, topic_of, max_event_time_ahead, max_event_time_behind }
+    IntakeRules { codecs, topic_of, max_event_time_ahead, max_event_time_behind }
 }

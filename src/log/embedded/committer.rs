@@ -24,6 +24,9 @@ const MAX_GROUP_BYTES: usize = 4 << 20;
 /// The disk is looked at this often, and sooner when much is written: free space, and whether all files are there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Every table is looked for this often: there may be hundreds.
+const TABLES_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Something is written this often, so that a disk that fails is known before a record comes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -54,6 +57,7 @@ pub(super) struct Committer {
     max_memtable_bytes: u64,
     num_memtable_bytes: u64,
     looked_at: Instant,
+    looked_at_tables: Instant,
     wrote_at: Instant,
     num_bytes_since_look: u64,
     max_bytes_to_look: u64,
@@ -105,6 +109,7 @@ impl Committer {
             max_memtable_bytes,
             num_memtable_bytes,
             looked_at: Instant::now(),
+            looked_at_tables: Instant::now(),
             wrote_at: Instant::now(),
             num_bytes_since_look: 0,
             max_bytes_to_look: 0,
@@ -166,6 +171,12 @@ impl Committer {
         // Nothing is written by this; it says whether a write in the background, of records to tables, has failed.
         if let Err(error) = self.database.persist(PersistMode::Buffer) {
             return self.state.break_down_by(&error.into(), "writing to the log");
+        }
+        if self.looked_at_tables.elapsed() >= TABLES_INTERVAL {
+            self.looked_at_tables = Instant::now();
+            if let Err(failure) = LogPlace::look_at_tables(&self.topics.keyspaces()) {
+                return self.state.break_down_by(&failure, "looking after the log");
+            }
         }
         let looked = self.place.look().and_then(|()| self.place.look_at(tables)).and_then(|()| self.place.space());
         match looked {

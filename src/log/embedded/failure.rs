@@ -74,13 +74,24 @@ impl Failure {
     }
 }
 
+/// What to do about files that cannot be made good.
+const REMEDY: &str = "put them back, or restore the whole directory from a copy; without one, move the directory away: the next \
+                      start begins with an empty log, and acknowledged records that have no row yet are lost";
+
 /// The engine's errors are made for developers; what the system said is in there.
 fn told(error: &fjall::Error) -> String {
     match error {
         fjall::Error::Io(error) => explain(error),
         fjall::Error::Storage(fjall::LsmError::Io(error)) => explain(error),
         fjall::Error::Poisoned => "an earlier write in the background failed".to_owned(),
-        other => other.to_string(),
+        fjall::Error::Storage(fjall::LsmError::Unrecoverable) | fjall::Error::Unrecoverable => {
+            format!("files of its tables (below keyspaces in that directory) are missing; {REMEDY}")
+        }
+        fjall::Error::Storage(error) => {
+            format!("a table (below keyspaces in that directory) is damaged: {error:?}; {REMEDY}")
+        }
+        fjall::Error::KeyspaceDeleted | fjall::Error::Locked => error.to_string(),
+        error => format!("a file in that directory is damaged: {error:?}; {REMEDY}"),
     }
 }
 

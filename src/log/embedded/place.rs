@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use fjall::{AbstractTree, Keyspace};
+
 use super::failure::Failure;
 use super::journal;
 use crate::disk::{FileIdentity, Space};
@@ -106,6 +108,22 @@ impl LogPlace {
             Some(missing) => gone(missing, "cannot be found any more"),
             None => Ok(()),
         }
+    }
+
+    /// Looks whether every table is there. Open tables can be read without their names, and the next start fails.
+    pub(super) fn look_at_tables(keyspaces: &[Keyspace]) -> Result<(), Failure> {
+        for keyspace in keyspaces {
+            // As long as this is held, the storage engine removes none of its tables.
+            let version = keyspace.tree.current_version();
+            if let Some(table) = version.iter_tables().find(|table| !table.path.exists()) {
+                return Err(Failure::Gone(format!(
+                    "{} cannot be found any more: a table of the log was removed under the running engine, and its records are in \
+                     no other file; put it back before the next start, which fails without it",
+                    table.path.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The room of the disk; an error if nothing can be written to it.

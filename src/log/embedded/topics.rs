@@ -61,6 +61,12 @@ impl Topics {
         self.partitions.load().values().cloned().collect()
     }
 
+    /// Everything that has tables on disk.
+    pub(super) fn keyspaces(&self) -> Vec<Keyspace> {
+        let own = [&self.topics, &self.commits, &self.schemas].map(Clone::clone);
+        own.into_iter().chain(self.partitions.load().values().map(|partition| partition.entries.clone())).collect()
+    }
+
     /// Bytes of entries in memory. Those in the tails are shared with the memtables for as long as they are in those, so
     /// the larger of the two is about what there is.
     pub(super) fn buffered_bytes(&self) -> u64 {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::acked::{Acked, End};
 use super::brokers::PartitionStatistics;
 use super::losses::Losses;
 use super::progress::{Gone, Next, Progress};
@@ -34,11 +35,14 @@ pub(super) struct Assigned {
     is_revoked: AtomicBool,
     /// Its offsets began anew: nothing is read or committed with this assignment any more.
     is_anew: AtomicBool,
+    /// Its topic has another id than before.
+    is_recreated: AtomicBool,
     /// The end of the log may be below what was read: to be asked of the broker.
     is_suspect: AtomicBool,
     is_paused: AtomicBool,
     state: Mutex<State>,
     losses: Arc<Mutex<Losses>>,
+    acked: Arc<Acked>,
 }
 
 struct State {
@@ -91,12 +95,13 @@ pub(super) struct Standing {
 
 impl Assigned {
     /// The group gives us this partition now.
-    pub(super) fn new(id: TopicPartition, losses: Arc<Mutex<Losses>>) -> Self {
+    pub(super) fn new(id: TopicPartition, losses: Arc<Mutex<Losses>>, acked: Arc<Acked>) -> Self {
         Self {
             id,
             wake: Notify::new(),
             is_revoked: AtomicBool::new(false),
             is_anew: AtomicBool::new(false),
+            is_recreated: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -115,6 +120,7 @@ impl Assigned {
                 has_leader: true,
             }),
             losses,
+            acked,
         }
     }
 
@@ -145,9 +151,10 @@ impl Assigned {
         self.state.lock().has_no_commit = true;
     }
 
-    /// Everything below is done. Ignored after the partition was taken away.
+    /// Everything below is done. Ignored after the partition was taken away. Where offsets began anew the group is not told,
+    /// but it tells what was not lost.
     pub(super) fn note_commit(&self, next_offset: u64) {
-        if !self.is_revoked() {
+        if !self.is_revoked.load(Ordering::Acquire) {
             self.state.lock().progress.on_commit(next_offset);
         }
     }
@@ -202,7 +209,8 @@ impl Assigned {
         }
     }
 
-    /// The queue is at the end of the log, and the client has read up to `passed`, be it without a record.
+    /// The queue is empty behind the end of the log, and the client has read up to `passed`, be it without a record. The
+    /// watermarks are older than the moment when it was found empty, so that nothing below them is still to come.
     pub(super) fn on_end(&self, passed: Option<u64>, Watermarks { low, high }: Watermarks) {
         let mut state = self.state.lock();
         if state.progress.position().is_some_and(|position| high < position) {
@@ -211,7 +219,8 @@ impl Assigned {
         }
         state.progress.on_report(low as i64, high as i64, -1);
         let is_start_unknown = std::mem::take(&mut state.has_no_commit);
-        let gone = state.progress.on_low(low);
+        let is_behind = state.progress.position().is_some_and(|position| position < low);
+        let gone = if is_behind { state.progress.on_gap(low, Some(low)) } else { None };
         if let Some(passed) = passed.filter(|passed| state.progress.position().is_none_or(|known| known < *passed)) {
             state.progress.on_gap(passed, None);
         }
@@ -222,15 +231,27 @@ impl Assigned {
         }
     }
 
-    /// The broker was asked where the log begins and ends. Only while nothing of it is fetched: then what is below its
-    /// beginning and not read is lost.
-    pub(super) fn on_asked(&self, Watermarks { low, high }: Watermarks) {
+    /// The broker was asked where the log begins and ends. While its reader is paused the client holds nothing: then what
+    /// is below its beginning and not read is lost. Otherwise the next reports tell what the client holds.
+    pub(super) fn on_asked(&self, Watermarks { low, high }: Watermarks, now: Instant) {
         let mut state = self.state.lock();
         if state.progress.position().is_some_and(|position| high < position) {
             self.is_anew.store(true, Ordering::Release);
             return;
         }
         state.progress.on_asked(low, high);
+        drop(state);
+        self.on_start(low, now);
+    }
+
+    /// The log began at `low` when that was asked at `now`.
+    pub(super) fn on_start(&self, low: u64, now: Instant) {
+        let mut state = self.state.lock();
+        if now < state.assigned_at {
+            // The answer may be of the topic before this one.
+            return;
+        }
+        state.progress.on_start(low, now);
         let gone = if self.is_paused() { state.progress.on_low(low) } else { None };
         drop(state);
         self.note_loss(gone);
@@ -253,21 +274,34 @@ impl Assigned {
             return;
         };
         state.gone_since = None;
+        if state.topic_id.is_none() {
+            self.acked.begin(&self.id);
+        }
         if *state.topic_id.get_or_insert(id) == id {
-            state.sure_end = state.end_before;
+            state.sure_end = state.sure_end.max(state.end_before);
+            if let Some(end) = state.sure_end {
+                self.acked.confirm(&self.id, end);
+            }
+            self.losses.lock().note_topic(&self.id, id);
         } else {
+            self.is_recreated.store(true, Ordering::Release);
             self.is_anew.store(true, Ordering::Release);
         }
     }
 
-    /// What was not read of a log that began anew is lost with it, as far as its end was known.
-    pub(super) fn give_up_the_rest(&self) {
-        let (position, end) = {
+    /// What was not done of a log that began anew is lost with it, as far as its end was known: to this process by what
+    /// it appended (`acked`), or from the broker. The new one ends at `new_end`, if that is known.
+    pub(super) fn give_up_the_rest(&self, acked: Option<End>, new_end: Option<u64>) {
+        let rest = {
             let state = self.state.lock();
-            (state.progress.position(), state.sure_end)
+            let known = [state.sure_end, state.progress.position(), acked.and_then(|end| end.of_old(new_end))];
+            // A log that was cut off still has what is below, and is read once more.
+            let is_cut = state.topic_id.is_some() && !self.is_recreated.load(Ordering::Acquire);
+            let kept = new_end.filter(|_| is_cut && state.gone_since.is_none()).unwrap_or(0);
+            state.progress.settled().map(|settled| settled.max(kept)).zip(known.into_iter().flatten().max())
         };
-        let rest = position.zip(end).filter(|(position, end)| position < end);
-        self.note_loss(rest.map(|(from, to)| Gone { from, to }));
+        self.note_loss(rest.filter(|(from, to)| from < to).map(|(from, to)| Gone { from, to }));
+        self.losses.lock().begin_anew(&self.id);
     }
 
     /// Reading has begun without a commit, at the start of the log.
@@ -360,6 +394,9 @@ impl Assigned {
         }
         state.fetch_state.clone_from(&partition.fetch_state);
         state.has_leader = partition.leader >= 0;
+        let gone = state.progress.on_fetched(partition.next_offset, now);
+        drop(state);
+        self.note_loss(gone);
     }
 
     /// How it stands now.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::acked::Acked;
 use super::assigned::{Assigned, Standing};
 use super::brokers::Statistics;
 use super::losses::Losses;
@@ -21,14 +22,25 @@ pub(super) struct Assignments {
     /// How far partitions were done that are not ours any more.
     settled: Mutex<HashMap<TopicPartition, u64>>,
     losses: Arc<Mutex<Losses>>,
+    acked: Arc<Acked>,
 }
 
 // === impl Assignments ===
 
 impl Assignments {
+    /// Those of a process that appends too; `acked` tells what it was confirmed.
+    pub(super) fn new(acked: Arc<Acked>) -> Self {
+        Self { acked, ..Self::default() }
+    }
+
+    /// What this process's own appends tell of the ends of partitions.
+    pub(super) fn acked(&self) -> &Acked {
+        &self.acked
+    }
+
     /// Takes a partition up. An earlier assignment of it, if any, ends.
     pub(super) fn assign(&self, id: TopicPartition) -> Arc<Assigned> {
-        let assigned = Arc::new(Assigned::new(id.clone(), Arc::clone(&self.losses)));
+        let assigned = Arc::new(Assigned::new(id.clone(), Arc::clone(&self.losses), Arc::clone(&self.acked)));
         if let Some(earlier) = self.current.lock().insert(id, assigned.clone()) {
             earlier.revoke();
         }
@@ -113,6 +125,13 @@ impl Assignments {
     pub(super) fn on_commit_failed(&self, topic: &str, partition: i32) {
         if let Some(assigned) = self.get(&id_of(topic, partition)) {
             assigned.on_commit_failed();
+        }
+    }
+
+    /// The log of a partition began at `low` when that was asked at `now`; it need not be ours.
+    pub(super) fn on_start(&self, id: &TopicPartition, low: u64, now: Instant) {
+        if let Some(assigned) = self.get(id) {
+            assigned.on_start(low, now);
         }
     }
 
@@ -203,12 +222,12 @@ mod tests {
         assigned.on_end(Some(0), Watermarks { low: 0, high: 0 });
         assert!(assigned.wants_to_ask(Instant::now()) && !assigned.is_revoked());
         assigned.is_asking(Instant::now());
-        assigned.on_asked(Watermarks { low: 0, high: 100 });
+        assigned.on_asked(Watermarks { low: 0, high: 100 }, Instant::now());
         assert!(
             !assigned.wants_to_ask(Instant::now()) && !assigned.is_revoked(),
             "a new leader may know less for a moment"
         );
-        assigned.on_asked(Watermarks { low: 0, high: 5 });
+        assigned.on_asked(Watermarks { low: 0, high: 5 }, Instant::now());
         assert_eq!(assignments.begun_anew().len(), 1);
     }
 
@@ -223,7 +242,7 @@ mod tests {
         assert!(!assigned.wants_to_ask(start) && assigned.wants_to_ask(later));
         assigned.is_asking(later);
         assert!(!assigned.wants_to_ask(later));
-        assigned.on_asked(Watermarks { low: 0, high: 150 });
+        assigned.on_asked(Watermarks { low: 0, high: 150 }, Instant::now());
         let repeated = r#"{"brokers":{},"topics":{"t":{"partitions":{"0":{"partition":0,"leader":1,"lo_offset":0,
             "hi_offset":100,"ls_offset":100,"committed_offset":100}}}}}"#;
         let repeated = Statistics::parse(repeated.as_bytes()).unwrap();
@@ -237,6 +256,7 @@ mod tests {
         let assigned = assignments.assign(id_of("t", 0));
         assigned.begin(0);
         assigned.on_records(0, 70);
+        assigned.note_commit(70);
         let ask = |number| {
             assignments.before_asking();
             assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into(), Instant::now());
@@ -247,7 +267,7 @@ mod tests {
         assigned.on_end(None, Watermarks { low: 0, high: 5000 });
         ask(2);
         assert_eq!(assignments.begun_anew().len(), 1);
-        assigned.give_up_the_rest();
+        assigned.give_up_the_rest(None, None);
         assert_eq!(assignments.losses().lock().count(), 30);
         let next = assignments.assign(id_of("t", 0));
         ask(2);
@@ -259,13 +279,107 @@ mod tests {
         let assignments = Assignments::default();
         let assigned = assignments.assign(id_of("t", 0));
         assigned.begin(100);
-        assigned.on_asked(Watermarks { low: 150, high: 200 });
+        assigned.on_asked(Watermarks { low: 150, high: 200 }, Instant::now());
         assert_eq!(assignments.losses().lock().count(), 0, "it may have been fetched before it was removed");
         assigned.set_paused(true);
-        assigned.on_asked(Watermarks { low: 150, high: 200 });
+        assigned.on_asked(Watermarks { low: 150, high: 200 }, Instant::now());
         assert_eq!((assignments.losses().lock().count(), assigned.num_behind()), (50, Some(50)));
+        assigned.on_asked(Watermarks { low: 150, high: 200 }, Instant::now());
+        assert_eq!(assignments.losses().lock().count(), 50, "it is counted once");
         assigned.set_paused(false);
         assigned.on_jump(160, || Some(Watermarks { low: 160, high: 200 }));
         assert_eq!(assignments.losses().lock().count(), 60);
+    }
+
+    #[test]
+    fn test_a_record_that_was_fetched_before_it_was_removed_is_of_the_same_log() {
+        let assignments = Assignments::default();
+        let assigned = assignments.assign(id_of("t", 0));
+        assigned.begin(100);
+        assigned.set_paused(true);
+        assigned.on_asked(Watermarks { low: 150, high: 200 }, Instant::now());
+        assigned.set_paused(false);
+        assert!(assigned.on_jump(140, || Some(Watermarks { low: 150, high: 200 })));
+        assigned.on_records(140, 150);
+        assert!(assigned.on_jump(150, || Some(Watermarks { low: 150, high: 200 })));
+        assert!(!assigned.has_begun_anew());
+        assert_eq!(assignments.losses().lock().count(), 50);
+    }
+
+    #[test]
+    fn test_a_loss_behind_what_the_client_holds_is_told_though_nothing_is_read() {
+        let (assignments, start) = (Assignments::default(), Instant::now());
+        let assigned = assignments.assign(id_of("t", 0));
+        let report = |next: i64, seconds| {
+            let json = format!(
+                r#"{{"topics":{{"t":{{"partitions":{{"0":{{"lo_offset":0,"hi_offset":90,"next_offset":{next}}}}}}}}}}}"#
+            );
+            let at = start + std::time::Duration::from_secs(seconds);
+            assignments.on_statistics(&Statistics::parse(json.as_bytes()).unwrap(), at);
+            assignments.losses().lock().count()
+        };
+        assigned.begin(40);
+        assert_eq!(report(80, 0), 0);
+        assignments.on_start(&id_of("t", 0), 150, Instant::now());
+        assert_eq!((report(80, 1), report(80, 20), report(80, 21)), (0, 70, 70));
+        // Another member gets it, or the same one again.
+        assignments.revoke_all();
+        let assigned = assignments.assign(id_of("t", 0));
+        assigned.begin(40);
+        assigned.on_jump(150, || Some(Watermarks { low: 150, high: 200 }));
+        assert_eq!(assignments.losses().lock().count(), 110);
+    }
+
+    #[test]
+    fn test_an_answer_from_before_the_assignment_counts_as_nothing() {
+        let (assignments, asked_at) = (Assignments::default(), Instant::now());
+        let assigned = assignments.assign(id_of("t", 0));
+        assigned.begin(0);
+        assigned.set_paused(true);
+        assignments.on_start(&id_of("t", 0), 150, asked_at);
+        assert_eq!(assignments.losses().lock().count(), 0);
+    }
+
+    #[test]
+    fn test_what_was_confirmed_and_not_done_is_lost_with_its_topic() {
+        let assignments = Assignments::default();
+        let id = id_of("t", 0);
+        let assigned = assignments.assign(id.clone());
+        let ask = |number| {
+            assignments.before_asking();
+            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into(), Instant::now());
+        };
+        assigned.begin(0);
+        ask(1);
+        assigned.on_records(0, 70);
+        assigned.note_commit(50);
+        assignments.acked().note(&id, 100);
+        ask(2);
+        // Its writes are awaited before it is given up.
+        assigned.note_commit(60);
+        assignments.revoke_all();
+        assigned.note_commit(65);
+        assigned.give_up_the_rest(assignments.acked().take(&id), Some(3));
+        assert_eq!(assignments.losses().lock().count(), 40);
+    }
+
+    #[test]
+    fn test_of_a_log_that_was_cut_off_the_rest_is_read_again() {
+        let assignments = Assignments::default();
+        let id = id_of("t", 0);
+        let assigned = assignments.assign(id.clone());
+        assigned.begin(0);
+        assigned.on_records(0, 100);
+        assigned.note_commit(50);
+        let ask = || {
+            assignments.before_asking();
+            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(1))].into(), Instant::now());
+        };
+        ask();
+        assigned.on_asked(Watermarks { low: 0, high: 80 }, Instant::now());
+        assert!(assigned.has_begun_anew());
+        ask();
+        assigned.give_up_the_rest(None, Some(80));
+        assert_eq!(assignments.losses().lock().count(), 20);
     }
 }

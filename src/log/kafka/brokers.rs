@@ -2,13 +2,14 @@
 //! statistics, so that nobody has to ask a server.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 
+use super::acked::Acked;
 use super::own_log::OwnLog;
 
 /// What a fetched message takes beside its key and value. The producer's messages take as much, but of those the senders
@@ -30,6 +31,8 @@ pub(super) struct Brokers {
     fetched_bytes: AtomicU64,
     /// What a record takes in a topic, in bytes as it is stored, by what was last appended.
     record_bytes: RwLock<HashMap<String, f64>>,
+    /// Where partitions end, by what was confirmed.
+    pub(super) acked: Arc<Acked>,
     /// What all clients of the log say by themselves.
     pub(super) own_log: OwnLog,
 }
@@ -105,6 +108,9 @@ pub(super) struct PartitionStatistics {
     /// Where the first open transaction begins, or the end.
     #[serde(default = "unknown")]
     pub ls_offset: i64,
+    /// Where the client goes on to fetch: it holds what is below and not read.
+    #[serde(default = "unknown")]
+    pub next_offset: i64,
     /// The broker that has it.
     #[serde(default)]
     pub leader: i32,
@@ -130,7 +136,7 @@ impl Brokers {
             tracing::warn!(reason, "no kafka broker can be reached");
         }
         if !is_of_a_connection(error) {
-            tracing::warn!(%error, reason, "kafka producer error");
+            self.own_log.error("producer", error, reason);
         }
     }
 

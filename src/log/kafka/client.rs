@@ -30,6 +30,7 @@ struct DeliveryContext {
     bootstrap: Bootstrap,
     regrouper: Weak<Regrouper>,
     batch_bytes: usize,
+    single_bytes: usize,
     forgive_after: Duration,
     failed_at: Mutex<Option<Instant>>,
     /// As of the last report.
@@ -41,6 +42,8 @@ pub(super) struct BatchTracker {
     lane: Arc<Lane>,
     partition: u32,
     num_remaining: AtomicU32,
+    /// The offset after the last record that is confirmed; 0 if none is.
+    end: AtomicU64,
     outcome: Mutex<BatchOutcome>,
 }
 
@@ -65,6 +68,7 @@ impl Client {
             bootstrap: Bootstrap::new(settings),
             regrouper,
             batch_bytes: KafkaLogSettings::batch_size(sizes),
+            single_bytes: sizes.single,
             forgive_after: settings.delivery_timeout,
             failed_at: Mutex::new(None),
             queued_bytes: AtomicU64::new(0),
@@ -88,6 +92,7 @@ impl Client {
             lane: Arc::clone(lane),
             partition,
             num_remaining: AtomicU32::new(num_records),
+            end: AtomicU64::new(0),
             outcome: Mutex::new(BatchOutcome { first_error: None, done: Some(done) }),
         });
         for (num_sent, (key, value)) in (0u32..).zip(batch.iter()) {
@@ -140,6 +145,10 @@ impl BatchTracker {
             self.outcome.lock().first_error.get_or_insert(error);
         }
         if self.num_remaining.fetch_sub(num_records, Ordering::AcqRel) == num_records {
+            let end = self.end.load(Ordering::Acquire);
+            if end > 0 {
+                self.lane.note_end(self.partition, end);
+            }
             let mut outcome = self.outcome.lock();
             let (done, first_error) = (outcome.done.take(), outcome.first_error.take());
             drop(outcome);
@@ -195,7 +204,9 @@ impl ProducerContext for DeliveryContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tracker: Arc<BatchTracker>) {
         let error = match result {
-            Ok(_) => {
+            Ok(message) => {
+                // The records of a partition are confirmed in order. Unknown is negative.
+                tracker.end.store(u64::try_from(message.offset() + 1).unwrap_or(0), Ordering::Release);
                 self.brokers.on_delivery(true);
                 tracker.lane.note_confirmed();
                 return tracker.settle(1, None);
@@ -223,7 +234,8 @@ impl DeliveryContext {
         match self.regrouper.upgrade() {
             Some(regrouper) => {
                 let (key, value) = (key.to_vec(), value.to_vec());
-                regrouper.take(Refused { tracker, key, value, batch_bytes: self.batch_bytes });
+                let (batch_bytes, single_bytes) = (self.batch_bytes, self.single_bytes);
+                regrouper.take(Refused { tracker, key, value, batch_bytes, single_bytes });
             }
             None => tracker.settle(1, Some(AppendError::Unavailable("the log is closed".to_owned()))),
         }

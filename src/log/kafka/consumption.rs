@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::acked::Acked;
 use super::assigned::Standing;
 use super::assignment::Assignments;
 use super::brokers::Statistics;
@@ -29,6 +30,11 @@ pub(super) struct Consumption {
 // === impl Consumption ===
 
 impl Consumption {
+    /// Of a process whose own appends tell this of the ends of partitions.
+    pub(super) fn new(acked: Arc<Acked>) -> Self {
+        Self { assignments: Arc::new(Assignments::new(acked)), group: Mutex::default() }
+    }
+
     /// A membership begins.
     pub(super) fn begin(&self, group: GroupHealth) {
         *self.group.lock() = Some(group);
@@ -208,7 +214,7 @@ mod tests {
         let condition = consumption.conditions(Instant::now() + PATIENCE).remove(0);
         assert_eq!(condition.code, "lag_unknown");
         assert!(condition.detail.contains("not authorized"), "{}", condition.detail);
-        assigned.on_asked(Watermarks { low: 0, high: 9 });
+        assigned.on_asked(Watermarks { low: 0, high: 9 }, Instant::now());
         assert!(codes(&consumption, Instant::now() + PATIENCE).is_empty());
     }
 }

@@ -235,7 +235,7 @@ impl ClientContext for ControlContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if !is_of_a_connection(&error) {
-            tracing::warn!(%error, reason, "kafka control channel error");
+            self.brokers.own_log.error("control channel", &error, reason);
         }
     }
 }

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
+use super::assigned::Assigned;
 use super::assignment::{Assignments, id_of};
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, Statistics, is_of_a_connection};
@@ -155,19 +156,25 @@ impl GroupContext {
     }
 
     /// The offsets of these partitions began anew: whoever reads has to end, and reading begins at the start.
-    pub(super) fn begin_anew(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) {
+    pub(super) fn begin_anew(&self, consumer: &BaseConsumer<Self>, anew: &[Arc<Assigned>]) {
+        let partitions: Vec<TopicPartition> = anew.iter().map(|assigned| assigned.id.clone()).collect();
         // What was not told of them concerns records that are not there any more.
         drop(self.take_back(partitions.clone()));
-        self.split(partitions.clone());
+        self.split(partitions);
         let mut commits = TopicPartitionList::new();
-        for id in &partitions {
+        for earlier in anew {
+            let id = &earlier.id;
             let number = id.partition as i32;
             // If it fails, the next record shows it again.
             if let Err(error) = consumer.seek(&id.topic, number, Offset::Beginning, ANEW_TIMEOUT) {
                 tracing::warn!(partition = %id, %error, "cannot go to the start yet");
             }
-            let start = consumer.fetch_watermarks(&id.topic, number, ANEW_TIMEOUT).ok();
-            let Some(low) = start.and_then(|(low, _)| u64::try_from(low).ok()) else { continue };
+            // In this order: what was confirmed before the new log is asked for its end, and lies beyond it, is not in it.
+            let acked = self.assignments().acked().take(id);
+            let bounds = consumer.fetch_watermarks(&id.topic, number, ANEW_TIMEOUT).ok();
+            let bounds = bounds.and_then(|(low, high)| Some((u64::try_from(low).ok()?, u64::try_from(high).ok()?)));
+            earlier.give_up_the_rest(acked, bounds.map(|(_, high)| high));
+            let Some((low, _)) = bounds else { continue };
             if let Some(assigned) = self.assignments().get(id) {
                 assigned.begin(low);
             }

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaResult;
 
 use super::assignment::id_of;
-use super::named::MAX_NAMED;
+use super::named::{MAX_NAMED, named};
+use super::settings::CLIENT_ID;
+use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;
 
 /// Who is in the group, as it says itself.
@@ -76,9 +79,30 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+/// Another program has partitions that are ours to read.
+pub(super) fn foreign_member(group: &str, who: &str, partitions: &[TopicPartition]) -> Condition {
+    let detail = format!(
+        "{who} is in the group {group} too and has {}: what it reads and commits there never becomes a row; end it, or give \
+         it a group of its own",
+        named(partitions)
+    );
+    Condition::failing(Part::Consume, "foreign_member", "", detail)
+}
+
 // === impl GroupView ===
 
 impl GroupView {
+    /// Partitions of these topics that another program has: what it reads never becomes a row.
+    pub(super) fn foreign(&self, group: &str, topics: &[Arc<str>]) -> Option<Condition> {
+        let others = self.members.iter().filter(|member| member.client_id != CLIENT_ID);
+        let mut taken = others.filter_map(|member| {
+            let mut held: Vec<_> = member.held.iter().filter(|id| topics.contains(&id.topic)).cloned().collect();
+            held.sort();
+            (!held.is_empty()).then(|| foreign_member(group, &member.to_string(), &held))
+        });
+        taken.next()
+    }
+
     /// Who they are.
     pub(super) fn members(&self) -> String {
         let names: Vec<_> = self.members.iter().take(MAX_NAMED).map(ToString::to_string).collect();

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::acked::Acked;
 use super::client::Client;
 use super::handover::Handover;
 use super::limits::{DEFAULT_BATCH_BYTES, Sizes, TopicLimit};
 use crate::flow::health::{Condition, Part};
-use crate::log::{AppendBatch, Completion, RecordLimit};
+use crate::log::{AppendBatch, Completion, RecordLimit, TopicPartition};
 
 /// For so long after the last refusal a topic counts as refusing, unless it has confirmed something since.
 const REFUSAL_STANDS: Duration = Duration::from_secs(30);
@@ -28,6 +29,7 @@ pub(super) struct Lane {
     /// Why the brokers refused a record last, for a reason other than its size.
     refusal: Mutex<Option<(String, Instant)>>,
     is_refusing: AtomicBool,
+    acked: Arc<Acked>,
 }
 
 /// A batch to be sent.
@@ -41,7 +43,7 @@ pub(super) struct Pending {
 
 impl Lane {
     /// A topic of which nothing is known yet; its batches go to `client`.
-    pub(super) fn new(topic: Arc<str>, client: Arc<Client>) -> Self {
+    pub(super) fn new(topic: Arc<str>, client: Arc<Client>, acked: Arc<Acked>) -> Self {
         let limit = TopicLimit::default();
         Self {
             topic,
@@ -50,6 +52,7 @@ impl Lane {
             handover: Mutex::new(Handover::new(client)),
             refusal: Mutex::new(None),
             is_refusing: AtomicBool::new(false),
+            acked,
         }
     }
 
@@ -129,6 +132,11 @@ impl Lane {
             self.is_refusing.store(false, Ordering::Release);
             *self.refusal.lock() = None;
         }
+    }
+
+    /// Records of this partition are confirmed up to below `end`.
+    pub(super) fn note_end(&self, partition: u32, end: u64) {
+        self.acked.note(&TopicPartition { topic: Arc::clone(&self.topic), partition }, end);
     }
 
     /// What is wrong with appends to this topic.

@@ -77,6 +77,12 @@ impl TopicLimit {
         self.assumed.is_some()
     }
 
+    /// Whether a refusal is out of date: the producer was made for a topic that took less, and did not send what the topic
+    /// takes by now. Then it is to be tried again.
+    pub(super) fn is_outdated(&self, single_bytes: usize) -> bool {
+        single_bytes < self.sizes().single
+    }
+
     /// A record was refused that was alone in its batch.
     pub(super) fn record_refused(&mut self, num_bytes: usize, now: Instant) {
         let smallest = self.refused.map_or(num_bytes, |(known, _)| known.min(num_bytes));
@@ -152,6 +158,18 @@ mod tests {
         assert_eq!(limit.record_bytes(), 59_999);
         limit.describe(100_000, now + BELIEF);
         assert_eq!(limit.record_bytes(), 100_000 - RECORD_OVERHEAD);
+    }
+
+    #[test]
+    fn test_a_refusal_from_before_the_limit_was_raised_is_out_of_date() {
+        let (mut limit, now) = (TopicLimit::default(), Instant::now());
+        limit.describe(16_384, now);
+        let before = limit.sizes();
+        assert!(!limit.is_outdated(before.single));
+        limit.describe(1_000_000, now);
+        assert!(limit.is_outdated(before.single));
+        limit.describe(10_000, now);
+        assert!(!limit.is_outdated(before.single), "lowered, it is the brokers' last word");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Records that were gone from the log before they were read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use super::named::named;
 use super::progress::Gone;
+use super::ranges::Ranges;
+use super::topic_ids::TopicId;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;
 
@@ -20,6 +22,8 @@ pub(super) struct Losses {
     num_offsets: u64,
     /// Offsets that others have committed and that were no rows here.
     num_foreign: u64,
+    /// What of each partition was counted, over all of its assignments.
+    counted: HashMap<TopicPartition, Counted>,
     ranges: VecDeque<(TopicPartition, Gone)>,
     last_at: Option<Instant>,
     /// Partitions that the group has no commit for, though their logs do not begin at 0, with where they begin.
@@ -28,6 +32,13 @@ pub(super) struct Losses {
     /// Partitions whose commits others made.
     foreign: BTreeMap<TopicPartition, Foreign>,
     foreign_at: Option<Instant>,
+}
+
+/// What was counted of a partition, and of which topic that was.
+#[derive(Debug, Default)]
+struct Counted {
+    topic: Option<TopicId>,
+    ranges: Ranges,
 }
 
 /// A commit that another client made.
@@ -40,8 +51,27 @@ struct Foreign {
 }
 
 impl Losses {
-    /// Takes in a range, and says so.
+    /// Takes in a range, and says what is new of it: a loss may be seen more than once.
     pub(super) fn add(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
+        for part in self.counted.entry(partition.clone()).or_default().ranges.add(gone) {
+            self.add_part(partition, part, now);
+        }
+    }
+
+    /// The partition is of this topic.
+    pub(super) fn note_topic(&mut self, partition: &TopicPartition, id: TopicId) {
+        let counted = self.counted.entry(partition.clone()).or_default();
+        if counted.topic.replace(id).is_some_and(|known| known != id) {
+            counted.ranges = Ranges::default();
+        }
+    }
+
+    /// The offsets of the partition began anew: what has the same offset as something that was counted is something else.
+    pub(super) fn begin_anew(&mut self, partition: &TopicPartition) {
+        self.counted.remove(partition);
+    }
+
+    fn add_part(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
         let Gone { from, to } = gone;
         tracing::error!(
             topic = %partition.topic,

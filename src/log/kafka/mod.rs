@@ -5,6 +5,7 @@
 //! librdkafka calls back inside its poll calls, so each client has a thread of its own here and never borrows one of
 //! the runtime's. Nothing outside of this folder sees a Kafka type.
 
+mod acked;
 mod admin;
 mod assigned;
 mod assignment;
@@ -28,6 +29,7 @@ mod ownership;
 mod producer;
 mod progress;
 mod quiet;
+mod ranges;
 mod reader;
 mod regroup;
 mod scan;
@@ -77,8 +79,10 @@ impl KafkaLog {
     pub fn open(settings: KafkaLogSettings) -> Result<Self, LogError> {
         let brokers = Arc::new(Brokers::default());
         let producer = Arc::new(BatchProducer::start(&settings, brokers.clone())?);
-        let inspector = Arc::new(Inspector::new(settings.clone(), Arc::clone(&brokers)));
-        let (consumption, is_subscribed) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let consumption = Arc::new(Consumption::new(Arc::clone(&brokers.acked)));
+        let known = (Arc::clone(&brokers), Arc::clone(&consumption));
+        let inspector = Arc::new(Inspector::new(settings.clone(), known));
+        let is_subscribed = Arc::new(AtomicBool::new(false));
         let clock = BrokerClock::default();
         Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed, clock })
     }
@@ -188,11 +192,12 @@ impl Log for KafkaLog {
     }
 
     fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
-        let topics = topics.to_vec();
-        let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).chain([self.schema_topic().name]).collect();
+        let topics = admin::with_own_topics(&self.settings, topics.to_vec());
         async move {
-            self.learn(&names.iter().map(|name| &**name).collect::<Vec<_>>()).await?;
-            Arc::clone(&self.inspector).inspect(topics).await
+            let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+            let configs = describe::topic_configs(&self.settings, &names).await?;
+            self.producer.learn(&configs)?;
+            Arc::clone(&self.inspector).inspect(topics, configs).await
         }
         .boxed()
     }

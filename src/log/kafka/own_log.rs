@@ -6,15 +6,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// An error of the same facility is passed on again after this long.
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What was repeated within this time still lasts.
+const LASTS: Duration = Duration::from_secs(60);
 
 /// Passes on what the clients of one log say.
 #[derive(Debug, Default)]
 pub(super) struct OwnLog {
     errors: Mutex<Errors>,
+    lasting: Mutex<Lasting>,
 }
+
+/// The errors that clients report over and over while they last, by who has it and what it is, and when each came last.
+#[derive(Debug, Default)]
+struct Lasting(HashMap<(&'static str, Option<i32>), Instant>);
 
 /// Which errors were passed on, by facility: one of librdkafka's dozen words for what the client was doing.
 #[derive(Debug, Default)]
@@ -43,6 +52,27 @@ impl OwnLog {
     }
 }
 
+impl OwnLog {
+    /// An error that a client reports by itself. Logged when it begins; while it lasts it is there at debug level.
+    pub(super) fn error(&self, whose: &'static str, error: &KafkaError, reason: &str) {
+        if self.lasting.lock().is_new((whose, error.rdkafka_error_code()), Instant::now()) {
+            tracing::warn!(%error, reason, "kafka {whose} error");
+        } else {
+            tracing::debug!(%error, reason, "kafka {whose} error");
+        }
+    }
+}
+
+// === impl Lasting ===
+
+impl Lasting {
+    /// Takes in an error at `now`; whether it has not come for a while.
+    fn is_new(&mut self, (whose, code): (&'static str, Option<RDKafkaErrorCode>), now: Instant) -> bool {
+        let before = self.0.insert((whose, code.map(|code| code as i32)), now);
+        before.is_none_or(|before| now.saturating_duration_since(before) >= LASTS)
+    }
+}
+
 // === impl Errors ===
 
 impl Errors {
@@ -64,6 +94,18 @@ impl Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_an_error_that_lasts_is_logged_when_it_begins() {
+        let (mut lasting, start) = (Lasting::default(), Instant::now());
+        let denied = ("producer", Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+        assert!(lasting.is_new(denied, start));
+        assert!((1..200).all(|seconds| !lasting.is_new(denied, start + Duration::from_secs(seconds))));
+        let at = start + Duration::from_secs(199);
+        assert!(lasting.is_new(("control channel", denied.1), at), "another client");
+        assert!(lasting.is_new(("producer", Some(RDKafkaErrorCode::ClusterAuthorizationFailed)), at), "another error");
+        assert!(lasting.is_new(denied, at + LASTS), "it was over");
+    }
 
     #[test]
     fn test_an_error_is_passed_on_once_for_each_facility_and_minute_with_the_count_of_the_others() {

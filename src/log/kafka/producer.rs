@@ -121,7 +121,7 @@ impl Producers {
             return Ok(Arc::clone(lane));
         }
         let client = self.client_for(TopicLimit::default().sizes())?;
-        let new = || Arc::new(Lane::new(Arc::clone(topic), client));
+        let new = || Arc::new(Lane::new(Arc::clone(topic), client, Arc::clone(&self.brokers.acked)));
         Ok(Arc::clone(self.lanes.write().entry(Arc::clone(topic)).or_insert_with(new)))
     }
 
@@ -159,7 +159,8 @@ impl Producers {
 
     fn take_in(&self, configs: &HashMap<String, TopicConfig>) -> Result<(), LogError> {
         let now = Instant::now();
-        for (name, config) in configs {
+        // What is said on the control channel has a producer of its own.
+        for (name, config) in configs.iter().filter(|(name, _)| **name != self.settings.control_topic) {
             if let Some(max_bytes) = batch_bytes_of(config) {
                 let lane = self.lane(&name.as_str().into())?;
                 self.learn(&lane, |limit| limit.describe(max_bytes, now))?;

@@ -5,8 +5,17 @@
 //! record has a higher offset than was expected. They are told apart by the start of the log (its low watermark) at that
 //! moment: what lies below it is gone, what lies above it never was a record for us.
 //!
+//! What the log removes while nothing below its new start is held by the client is lost at once, though reading has not
+//! passed it yet. Where reading goes on is moved by what is read alone, so that a record which was fetched before it was
+//! removed is never taken for one of another log.
+//!
 //! The commit is where everything that was handed out below is settled. It moves over offsets without a record once every
 //! record before them is settled, and never over one that is not.
+
+use std::time::{Duration, Instant};
+
+/// An answer that was under way when the start of the log was asked for has arrived by then, and is in the statistics.
+const SURE_AFTER: Duration = Duration::from_secs(4);
 
 /// Offsets that were expected and are gone from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +51,10 @@ pub(super) struct Progress {
     done: u64,
     /// What of it the group has been told.
     told: Option<u64>,
+    /// What lies between `position` and this is lost.
+    lost_to: u64,
+    /// Where the log begins as the broker has said, and when it first said so.
+    start: Option<(u64, Instant)>,
     /// The start of the log, and the offset after its last record, as far as is known.
     low: Option<u64>,
     high: Option<u64>,
@@ -63,6 +76,7 @@ impl Progress {
         self.done = offset;
         self.told = Some(offset);
         self.has_read = false;
+        self.lost_to = 0;
     }
 
     /// What a record with this offset is.
@@ -96,10 +110,27 @@ impl Progress {
         gone.map(|to| Gone { from: position, to })
     }
 
-    /// The log begins at `low`, and nothing of what was fetched before is still to be read. Returns what is lost.
+    /// The log begins at `low`, and the client holds nothing that is not read. Returns what is lost, each time.
     pub(super) fn on_low(&mut self, low: u64) -> Option<Gone> {
-        self.position.filter(|position| *position < low)?;
-        self.on_gap(low, Some(low))
+        let from = self.position.filter(|position| *position < low)?;
+        self.lost_to = self.lost_to.max(low);
+        Some(Gone { from, to: low })
+    }
+
+    /// The broker has said at `now` that the log begins at `low`.
+    pub(super) fn on_start(&mut self, low: u64, now: Instant) {
+        if self.start.is_none_or(|(known, _)| known < low) {
+            self.start = Some((low, now));
+        }
+    }
+
+    /// The client says that it goes on to fetch at `fetched`; negative is not known. What lies between that and a start
+    /// of the log that was known long enough can be fetched no more. Returns it, each time.
+    pub(super) fn on_fetched(&self, fetched: i64, now: Instant) -> Option<Gone> {
+        let (low, since) = self.start?;
+        let from = u64::try_from(fetched).ok()?.max(self.position?);
+        let is_sure = now.saturating_duration_since(since) >= SURE_AFTER;
+        (is_sure && from < low).then_some(Gone { from, to: low })
     }
 
     /// Everything handed out below `next` is settled.
@@ -112,13 +143,14 @@ impl Progress {
         let back_to = self.settled().filter(|_| self.has_read)?;
         self.position = Some(back_to);
         self.handed = back_to;
+        self.lost_to = 0;
         Some(back_to)
     }
 
     /// Everything below is settled or holds no record.
     pub(super) fn settled(&self) -> Option<u64> {
         let position = self.position?;
-        Some(if self.done >= self.handed { position.max(self.done) } else { self.done })
+        Some(if self.done >= self.handed { position.max(self.done).max(self.lost_to) } else { self.done })
     }
 
     /// What the group is to be told, once.
@@ -186,7 +218,7 @@ impl Progress {
 
     /// How many offsets wait to be read.
     pub(super) fn unread(&self) -> u64 {
-        let from = self.position.or(self.low);
+        let from = self.position.map(|position| position.max(self.lost_to)).or(self.low);
         from.zip(self.high).map_or(0, |(from, high)| high.saturating_sub(from))
     }
 }
@@ -248,7 +280,25 @@ mod tests {
         progress.on_records(900, 1000);
         progress.on_commit(1000);
         assert_eq!(progress.on_low(1200), Some(Gone { from: 1000, to: 1200 }));
-        assert_eq!((progress.on_low(1200), progress.take_untold()), (None, Some(1200)));
+        assert_eq!(progress.take_untold(), Some(1200));
+        assert_eq!(progress.look_at(1100), Next::Ahead, "it was fetched before it was removed");
+        progress.on_records(1100, 1300);
+        assert_eq!((progress.settled(), progress.rewind()), (Some(1000), Some(1000)));
+        assert_eq!(progress.settled(), Some(1000), "what was handed out is to be read again");
+    }
+
+    #[test]
+    fn test_what_can_be_fetched_no_more_is_lost_once_that_is_sure() {
+        let (mut progress, start) = (at(40), Instant::now());
+        assert_eq!(progress.on_fetched(80, start), None);
+        progress.on_start(150, start);
+        progress.on_start(150, start + SURE_AFTER / 2);
+        assert_eq!(progress.on_fetched(80, start + SURE_AFTER / 2), None, "an answer may be under way");
+        let sure = start + SURE_AFTER;
+        assert_eq!(progress.on_fetched(80, sure), Some(Gone { from: 80, to: 150 }), "the client holds what is below");
+        assert_eq!((progress.on_fetched(-1001, sure), progress.on_fetched(150, sure)), (None, None));
+        progress.on_records(40, 160);
+        assert_eq!(progress.on_fetched(80, sure), None, "a report may be older than what was read");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rdkafka::{Message, TopicPartitionList};
 
 use super::assigned::Assigned;
 use super::group::GroupContext;
-use super::watermarks;
+use super::watermarks::{self, Watermarks};
 use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
@@ -61,10 +61,18 @@ impl KafkaReader {
         // What was taken and is not noted yet, and what comes next if no offset is left out.
         let mut from = None;
         let mut expected = self.assigned.position();
+        // What the client knew when the end of the log was taken from the queue, unless something came behind it.
+        let mut at_end = None;
         while batch.records.len() < limit.max_records && (batch.records.is_empty() || data.len() < limit.max_bytes) {
             match self.queue.poll(Duration::ZERO) {
-                None => break,
+                None => {
+                    if let Some((passed, known)) = at_end {
+                        self.assigned.on_end(passed, known);
+                    }
+                    break;
+                }
                 Some(Ok(message)) => {
+                    at_end = None;
                     let offset = message.offset() as u64;
                     if expected != Some(offset) {
                         self.note(&mut from, batch.next_offset);
@@ -84,8 +92,7 @@ impl KafkaReader {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     self.note(&mut from, batch.next_offset);
-                    self.on_end();
-                    expected = self.assigned.position();
+                    at_end = self.end();
                 }
                 // What has been read is handed out first. The client says an error that lasts once, or over and over: it is
                 // kept for the health.
@@ -112,11 +119,9 @@ impl KafkaReader {
 
     /// The queue has come to the end of the log. Where the last record is not the last offset, the client tells how far
     /// it has read: it counts what holds no record for us, and is asked only then.
-    fn on_end(&self) {
-        let Some(known) = watermarks::known(self.consumer.client(), &self.assigned.id) else { return };
-        if self.assigned.position() != Some(known.high) {
-            self.assigned.on_end(self.passed(), known);
-        }
+    fn end(&self) -> Option<(Option<u64>, Watermarks)> {
+        let known = watermarks::known(self.consumer.client(), &self.assigned.id)?;
+        (self.assigned.position() != Some(known.high)).then(|| (self.passed(), known))
     }
 
     /// The offset after the last one that was taken from the queue, be it a record or the marker of a transaction.

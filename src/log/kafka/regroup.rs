@@ -23,6 +23,8 @@ pub(super) struct Refused {
     pub value: Vec<u8>,
     /// The most bytes that the batches of its producer have.
     pub batch_bytes: usize,
+    /// The most bytes that the brokers took for its topic when that producer was made.
+    pub single_bytes: usize,
 }
 
 /// Collects what was refused.
@@ -116,6 +118,11 @@ fn send_again(producers: &Producers, refused: Vec<Refused>) {
     for refused in refused {
         let lane = Arc::clone(refused.tracker.lane());
         let (num_bytes, batch_bytes, now) = (refused.num_bytes(), refused.batch_bytes, Instant::now());
+        let is_outdated = producers.learn(&lane, |limit| limit.is_outdated(refused.single_bytes));
+        if matches!(is_outdated, Ok(true)) {
+            lane.newest().append_again(refused);
+            continue;
+        }
         if refused.was_alone() {
             let learnt = producers.learn(&lane, |limit| limit.record_refused(num_bytes, now));
             let error = match learnt {

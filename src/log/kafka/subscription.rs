@@ -250,8 +250,10 @@ impl Driver {
             partitions = named(&ids),
             "offsets begin anew: the topic was deleted and made again, or its log was cut off; reading it from its start"
         );
-        anew.iter().for_each(|assigned| assigned.give_up_the_rest());
-        self.consumer.context().begin_anew(&self.consumer, ids);
+        // Tells which of the two it was.
+        self.ids_at = Instant::now();
+        self.ask_for_ids();
+        self.consumer.context().begin_anew(&self.consumer, &anew);
         // It may be made again once more, at once.
         self.ids_at = Instant::now();
         self.ask_for_ids();
@@ -313,8 +315,9 @@ impl Driver {
             let bounds = asked.map(|(low, high)| (u64::try_from(low), u64::try_from(high)));
             match bounds {
                 Ok((Ok(low), Ok(high))) => {
-                    assigned.is_asking(Instant::now());
-                    assigned.on_asked(Watermarks { low, high });
+                    let now = Instant::now();
+                    assigned.is_asking(now);
+                    assigned.on_asked(Watermarks { low, high }, now);
                 }
                 other => tracing::debug!(partition = %assigned.id, ?other, "cannot ask where its log ends"),
             }

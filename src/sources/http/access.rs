@@ -94,7 +94,7 @@ impl Ingest {
             });
         };
         let rules = path.rules.load();
-        if !rules.catalog.types().iter().all(|message_type| grant.may_send(&message_type.name)) {
+        if !rules.codecs.catalog().types().iter().all(|message_type| grant.may_send(&message_type.name)) {
             let detail = "a package needs a token for all types, or its device's own";
             return Err(Problem::new(Kind::Forbidden, detail).into());
         }

@@ -78,11 +78,11 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
     let rules = path.rules.load_full();
     let meter = ingest.admit_events(request, type_name).await?;
     let unknown = || {
-        let known: Vec<&str> = rules.catalog.types().iter().map(|known| known.name.as_str()).collect();
+        let known: Vec<&str> = rules.codecs.types().iter().map(|known| known.message_type.name.as_str()).collect();
         Problem::new(Kind::UnknownType, format!("known are {}", known.join(", ")))
     };
-    let message_type = rules.catalog.by_name(type_name).ok_or_else(unknown)?;
-    let index = rules.topic_of.get(&message_type.id);
+    let codec = rules.codecs.by_name(type_name).ok_or_else(unknown)?;
+    let index = rules.topic_of.get(&codec.message_type.id);
     let route = index.and_then(|index| path.routes.topics.get(*index)).ok_or_else(unknown)?;
     let framing = framing(request)?;
     let idempotency_key = idempotency_key(request)?;
@@ -93,7 +93,7 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
     let received_at_us = now_us();
     let trust = ingest.trust(received_at_us, since)?;
     let times = (received_at_us, rules.window(received_at_us, trust));
-    let mut under_way = Request::new(ingest, &message_type.json, (path, route), framing, idempotency_key, times);
+    let mut under_way = Request::new(ingest, &codec.json, (path, route), framing, idempotency_key, times);
     let outcome = under_way.take_in(&mut body).await;
     let answer = under_way.finish(outcome).await;
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);

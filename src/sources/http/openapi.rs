@@ -12,26 +12,28 @@ use utoipa::openapi::{
 
 use super::packages::{PACKAGE, RECEIPT};
 use super::{DEVICE_HEADER, IDEMPOTENCY_HEADER, Ingest};
+use crate::codec::Codecs;
 use crate::codec::json::event_schema;
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
-use crate::schema::{Catalog, MessageType};
+use crate::schema::MessageType;
 
 const BEARER: &str = "bearer";
 
 /// Describes the service.
 pub(super) async fn get(ingest: web::Data<Ingest>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(document(&ingest.path().await?.rules.load().catalog)))
+    Ok(HttpResponse::Ok().json(document(&ingest.path().await?.rules.load().codecs)))
 }
 
 /// The document for these types.
-fn document(catalog: &Catalog) -> OpenApi {
+fn document(codecs: &Codecs) -> OpenApi {
     let mut components = ComponentsBuilder::new()
         .schema("Problem", schema(problem_schema()))
         .schema("Tally", schema(tally_schema()))
         .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     let mut paths = PathsBuilder::new();
-    for message_type in catalog.types() {
-        components = components.schema(event_name(message_type), schema(event_schema(message_type)));
+    for codec in codecs.types() {
+        let message_type = &*codec.message_type;
+        components = components.schema(event_name(message_type), schema(event_schema(message_type, &codec.json)));
         paths = paths.path(format!("/v1/events/{}", message_type.name), events(message_type));
     }
     paths = paths.path("/v1/packages", packages());
@@ -178,11 +180,12 @@ mod tests {
 
     #[test]
     fn test_document_has_the_schemas_whole() {
-        let catalog = Catalog::builtin().unwrap();
-        let document = serde_json::to_value(document(&catalog)).unwrap();
+        let codecs = Codecs::builtin().unwrap();
+        let document = serde_json::to_value(document(&codecs)).unwrap();
         let schemas = &document["components"]["schemas"];
-        for message_type in catalog.types() {
-            let (expected, found) = (event_schema(message_type), &schemas[event_name(message_type)]);
+        for codec in codecs.types() {
+            let message_type = &*codec.message_type;
+            let (expected, found) = (event_schema(message_type, &codec.json), &schemas[event_name(message_type)]);
             for (name, property) in expected["properties"].as_object().unwrap() {
                 for keyword in ["minimum", "maximum", "maxLength", "pattern", "enum", "description", "maxItems", "type"]
                 {

@@ -5,7 +5,7 @@ use scylla::serialize::batch::{BatchValues, BatchValuesIterator};
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::{CellOverflowError, CellWriter, RowWriter};
 
-use super::schema::NUM_KEY_COLUMNS;
+use crate::schema::identity::{NUM_KEY_COLUMNS, write_timestamp_us};
 use crate::schema::row::{Cell, ColumnKind, RowGroup, ScalarKind};
 
 /// Why a row cannot be bound. It never can be: the row is at fault.
@@ -76,7 +76,7 @@ impl SerializeRow for BoundRow<'_> {
                 })
             })?;
         }
-        let timestamp_us = RowGroup::write_timestamp_us(self.row);
+        let timestamp_us = write_timestamp_us(self.row);
         writer.make_cell_writer().set_value(&timestamp_us.to_be_bytes()).map_err(SerializationError::new)?;
         Ok(())
     }

@@ -9,14 +9,9 @@ use scylla::statement::unprepared::Statement;
 
 use super::failed;
 use super::settings::CassandraSettings;
+use crate::schema::identity::{NUM_KEY_COLUMNS, PARTITION_KEY};
 use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
-
-/// Columns of the primary key: the first four of every table.
-pub(super) const NUM_KEY_COLUMNS: usize = 4;
-
-/// Of these, how many make the partition key.
-const NUM_PARTITION_KEY_COLUMNS: usize = 2;
 
 /// Changes of the schema go through the whole cluster, so they get longer than a write.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,7 +124,7 @@ fn create_cql(settings: &CassandraSettings, table: &Table) -> String {
     let columns: Vec<String> =
         table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), cql_type(column.kind))).collect();
     let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
-    let (partition, clustering) = keys.split_at(NUM_PARTITION_KEY_COLUMNS.min(keys.len()));
+    let (partition, clustering) = keys.split_at(PARTITION_KEY.len());
     // Newest first: the usual question is for a device's latest rows, and then it is the head of the partition.
     let order: Vec<String> = clustering.iter().map(|name| format!("{name} DESC")).collect();
     format!(
@@ -202,7 +197,7 @@ fn check_key(keyspace: &str, table: &Table, existing: &HashMap<String, ExistingC
     found.sort_unstable();
     let needed = table.columns.iter().take(NUM_KEY_COLUMNS).enumerate();
     let needed: Vec<(bool, &str)> =
-        needed.map(|(position, column)| (position >= NUM_PARTITION_KEY_COLUMNS, column.name.as_str())).collect();
+        needed.map(|(position, column)| (position >= PARTITION_KEY.len(), column.name.as_str())).collect();
     let found: Vec<(bool, &str)> = found.into_iter().map(|(is_late, _, name)| (is_late, name)).collect();
     if found == needed {
         return Ok(());

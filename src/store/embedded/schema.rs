@@ -10,11 +10,9 @@ use rusqlite::Connection;
 
 use super::failed;
 use crate::flow::health::{Condition, Part};
+use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
-
-/// Columns of the primary key: the first four of every table.
-pub(super) const NUM_KEY_COLUMNS: usize = 4;
 
 /// A column as the database describes it.
 struct ExistingColumn {

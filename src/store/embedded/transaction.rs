@@ -12,7 +12,8 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::bind::BoundCell;
-use super::schema::{self, NUM_KEY_COLUMNS, upsert_sql};
+use super::schema::{self, upsert_sql};
+use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::WriteError;
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use surgetank::log::embedded::EmbeddedLog;
 use surgetank::log::{AppendError, Log};
 use surgetank::store::{Store, WriteError};
 
@@ -11,7 +12,7 @@ use super::common::process::Process;
 use super::common::site::Site;
 use super::common::until_true;
 use super::store_contract::{group, simple_table};
-use super::{append, open_log, open_store};
+use super::{append, open_log, open_store, settings, topic};
 
 /// Copies a directory with everything in it.
 fn copy(from: &Path, to: &Path) {
@@ -69,6 +70,42 @@ async fn a_log_without_work_sees_that_its_files_are_gone() {
         until_true("the log to look", async || log.broken().is_some()).await;
         assert!(log.broken().unwrap().contains(&format!("/{name}")), "{:?}", log.broken());
     }
+}
+
+/// The storage engine reads an open table without its name, and does not start without it.
+#[tokio::test]
+async fn a_table_that_is_removed_is_seen_while_the_log_works_and_named_at_the_next_start() {
+    let room = tempfile::tempdir().unwrap();
+    let log = open_log(room.path()).await;
+    // Those of the storage engine itself are nobody's to look at.
+    let tables = || {
+        let listed = std::process::Command::new("find")
+            .arg(room.path())
+            .args(["-path", "*/keyspaces/[1-9]*/tables/*"])
+            .output()
+            .unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().map(PathBuf::from).collect::<Vec<_>>()
+    };
+    let value = vec![b'x'; 1 << 20];
+    until_true("a table", async || {
+        append(&log, &value).await.unwrap();
+        !tables().is_empty()
+    })
+    .await;
+    let table = tables().remove(0);
+    std::fs::remove_file(&table).unwrap();
+    until_true("the log to look", async || log.broken().is_some()).await;
+    let reason = log.broken().unwrap();
+    assert!(reason.contains(table.to_str().unwrap()) && reason.contains("put it back"), "{reason}");
+    assert_eq!(log.conditions()[0].code, "data_dir_gone");
+    drop(log);
+
+    let error = EmbeddedLog::open(settings(room.path()), &[topic()]).err().expect("no start without it").to_string();
+    assert!(error.contains(room.path().to_str().unwrap()), "{error}");
+    assert!(
+        error.contains("files of its tables (below keyspaces in that directory) are missing; put them back"),
+        "{error}"
+    );
 }
 
 /// Journals come and go while the log works: that is no harm.

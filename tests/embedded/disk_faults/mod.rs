@@ -22,16 +22,19 @@ fn topic() -> TopicSpec {
     log_contract::spec("telemetry", 1)
 }
 
-async fn open_log(directory: &Path) -> EmbeddedLog {
-    let settings = EmbeddedLogSettings {
+fn settings(directory: &Path) -> EmbeddedLogSettings {
+    EmbeddedLogSettings {
         directory: directory.to_owned(),
         retention: Duration::from_secs(86_400),
         retention_bytes: 1 << 30,
         disk_budget: 1 << 30,
         write_buffer: 2 << 20,
         tail_cache: 1 << 20,
-    };
-    let log = EmbeddedLog::open(settings, &[topic()]).unwrap();
+    }
+}
+
+async fn open_log(directory: &Path) -> EmbeddedLog {
+    let log = EmbeddedLog::open(settings(directory), &[topic()]).unwrap();
     log.apply(&[topic()]).await.unwrap();
     log
 }

@@ -68,6 +68,10 @@ async fn foreign_member() {
     let topic = cluster.topic(&*log, 2).await;
     let foreign = cluster.foreign_member("cooperative-sticky");
     until("the other one to be in the group", || cluster.group_is_stable()).await;
+    // As `check --online` asks, which joins no group.
+    let found = log.inspect(std::slice::from_ref(&topic)).await.unwrap();
+    let told = found.iter().find(|condition| condition.code == "foreign_member").expect("the other one");
+    assert!(told.detail.contains("report-job") && told.detail.contains("/0"), "{}", told.detail);
     let follower = Follower::start(&*log, &topic);
     let failing = seen(&*log, "foreign_member").await;
     assert!(failing.detail.contains("report-job"), "{}", failing.detail);

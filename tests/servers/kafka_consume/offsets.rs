@@ -1,16 +1,17 @@
 //! Offsets that are skipped: removed before they were read, begun anew, or taken by the markers of transactions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 use surgetank::flow::health::Verdict;
-use surgetank::log::{Log, TopicPartition, TopicSpec};
+use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
+use surgetank::log::{AssignmentEvent, Log, TopicPartition, TopicSpec};
 
 use super::follower::Follower;
 use super::others::send;
-use super::{fill, seen};
+use super::{SEEN_WITHIN, fill, seen};
 use crate::cluster::cluster;
 use crate::log_contract::{self, PATIENCE, append, at, batch, outcome, until};
 
@@ -114,6 +115,73 @@ async fn a_range_that_was_removed_from_a_paused_partition_is_named_while_it_is_p
     log.close().await;
 }
 
+/// The reader neither reads nor is paused, as while the store is slow: the client holds some records and fetches no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_that_was_removed_from_a_partition_that_is_not_read_is_counted_at_once_and_exactly() {
+    let Some(cluster) = cluster() else { return };
+    let settings =
+        KafkaLogSettings { fetch_buffer_bytes: 64 << 10, compression: "none".to_owned(), ..cluster.settings("pod-0") };
+    let log = KafkaLog::open(settings).unwrap();
+    let topic = cluster.topic(&log, 1).await;
+    let id = at(&topic, 0);
+    for _ in 0..20 {
+        outcome(append(&log, &id, batch("device", &vec![[b'x'; 1000]; 50]))).await.unwrap();
+    }
+    let mut consumption = log_contract::Consumption::start(&log, &topic).await;
+    let reader = consumption.readers.get_mut(&0).unwrap();
+    log_contract::read(&mut **reader, 10).await;
+    cluster.delete_records_before(&id, 900).await;
+    let started = Instant::now();
+    while log.lost_records() == 0 {
+        assert!(started.elapsed() < SEEN_WITHIN);
+        // As the engine does, which does so less often.
+        log.inspect(std::slice::from_ref(&topic)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    seen(&log, "records_lost").await;
+    let (num_lost, mut num_read, mut last) = (log.lost_records(), 10, 0);
+    assert!((500..900).contains(&num_lost), "{num_lost}: the client held some");
+    while last < 999 {
+        last = log_contract::read(&mut **reader, 1).await[0].0;
+        num_read += 1;
+    }
+    assert_eq!((log.lost_records(), num_read + num_lost), (num_lost, 1000));
+    consumption.close().await;
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_confirmed_and_not_done_is_lost_with_a_topic_that_is_made_again_at_once() {
+    let Some(cluster) = cluster() else { return };
+    let log = cluster.open();
+    let topic = cluster.topic(&*log, 1).await;
+    let id = at(&topic, 0);
+    let mut consumption = log_contract::Consumption::start(&*log, &topic).await;
+    let reader = consumption.readers.get_mut(&0).unwrap();
+    fill(&*log, &id, 100).await;
+    log_contract::read(&mut **reader, 40).await;
+    reader.offsets().commit(30);
+    // Its id is asked for every two seconds.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fill(&*log, &id, 50).await;
+    cluster.delete_topic(&topic).await;
+    cluster.is_gone(&topic).await;
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let Some(AssignmentEvent::Revoked { done, .. }) = consumption.events.recv().await else {
+        panic!("it is another topic")
+    };
+    // A write that was under way.
+    reader.offsets().commit(35);
+    consumption.readers.clear();
+    drop(done);
+    until("what is lost to be counted", || log.lost_records() > 0).await;
+    assert_eq!(log.lost_records(), 115);
+    let lost = seen(&*log, "records_lost").await;
+    assert!(lost.detail.contains("35 to 149 (115 records)"), "{}", lost.detail);
+    consumption.close().await;
+    log.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_without_a_commit_on_a_log_that_has_lost_its_beginning_is_told() {
     let Some(cluster) = cluster() else { return };
@@ -144,11 +212,7 @@ async fn a_topic_that_is_made_again_is_read_and_committed_from_its_start() {
     // The second time the new topic has as many records as the old one had: offsets alone show nothing.
     for round in 1..=2 {
         cluster.delete_topic(&topic).await;
-        until("the topic to be gone", || {
-            let known = cluster.admin().inner().fetch_metadata(None, PATIENCE).unwrap();
-            known.topics().iter().all(|known| known.name() != &*topic.name)
-        })
-        .await;
+        cluster.is_gone(&topic).await;
         // A commit may be under way just now.
         if let Some(offsets) = follower.offsets.lock().get(&id) {
             offsets.commit(500);

@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use surgetank::log::{Log, TopicPartition, TopicSpec};
 
 use crate::cluster::Cluster;
-use crate::log_contract::{PATIENCE, spec};
+use crate::log_contract::{PATIENCE, spec, until};
 
 impl Cluster {
     pub async fn topic(&self, log: &dyn Log, num_partitions: u32) -> TopicSpec {
@@ -32,6 +32,15 @@ impl Cluster {
         for deleted in self.admin().delete_topics(&[&topic.name], &AdminOptions::new()).await.unwrap() {
             deleted.unwrap();
         }
+    }
+
+    /// Waits until the brokers do not know the topic any more.
+    pub async fn is_gone(&self, topic: &TopicSpec) {
+        until("the topic to be gone", || {
+            let known = self.admin().inner().fetch_metadata(None, PATIENCE).unwrap();
+            known.topics().iter().all(|known| known.name() != &*topic.name)
+        })
+        .await;
     }
 
     /// Another application in our group.

@@ -6,6 +6,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::{GroupHealth, PATIENCE};
 use crate::flow::health::{Condition, Part};
+use crate::log::kafka::group_view::foreign_member;
 use crate::log::kafka::named::named;
 
 // === impl GroupHealth ===
@@ -46,13 +47,7 @@ impl GroupHealth {
         if let Some((partitions, who, since)) = &self.foreign
             && lasting(Some(*since)).is_some()
         {
-            let detail = format!(
-                "{who} is in the group {} too and has {}: what it reads and commits there never becomes a row; end it, or \
-                 give it a group of its own",
-                self.group,
-                named(partitions)
-            );
-            conditions.push(Condition::failing(Part::Consume, "foreign_member", "", detail));
+            conditions.push(foreign_member(&self.group, who, partitions));
         }
         if let Some((reason, since)) = &self.commits_fail
             && lasting(Some(*since)).is_some()

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::log::kafka::describe::TopicConfig;
 use crate::log::kafka::failed;
+use crate::log::kafka::group_view::{self, GroupView};
 use crate::log::kafka::quiet::Quiet;
 use crate::log::kafka::settings::KafkaLogSettings;
 use crate::log::{LogError, TopicSpec};
@@ -135,6 +136,12 @@ impl Asker {
             num_in_sync: partition.isr().len(),
         });
         Ok(Ok(facts.collect()))
+    }
+
+    /// Who is in the group; `None` if nobody knows it, or it cannot be asked.
+    pub(super) fn group(&self, group: &str) -> Option<GroupView> {
+        let asked = group_view::ask(self.consumer.client(), group, TIMEOUT);
+        asked.inspect_err(|error| tracing::debug!(%error, "cannot ask who is in the group")).ok().flatten()
     }
 
     /// All partitions of the cluster that this login may see and that have a leader.

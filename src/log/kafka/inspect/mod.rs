@@ -15,7 +15,7 @@ mod unread;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rdkafka::Offset;
@@ -25,18 +25,20 @@ use self::facts::{Asker, Extent, PartitionFacts, Place, Role, TopicFacts};
 use self::recreated::Memory;
 use self::replicas::Wanted;
 use self::unread::{Retention, Unread};
-use super::admin::with_own_topics;
 use super::brokers::Brokers;
-use super::describe::{TopicConfig, topic_configs};
+use super::consumption::Consumption;
+use super::describe::TopicConfig;
 use super::failed;
 use super::settings::KafkaLogSettings;
 use crate::flow::health::{Condition, Part};
-use crate::log::{LogError, TopicSpec};
+use crate::log::{LogError, TopicPartition, TopicSpec};
 
 /// Looks at the topics of one log.
 pub(super) struct Inspector {
     settings: KafkaLogSettings,
     brokers: Arc<Brokers>,
+    /// Told where logs begin, so that a loss is seen though nothing is read.
+    consumption: Arc<Consumption>,
     /// The topics that this process reads; empty until it subscribes.
     consumed: Mutex<HashSet<Arc<str>>>,
     /// The topics that were there once: what was never there is told by a check before a start.
@@ -52,10 +54,11 @@ pub(super) struct Inspector {
 
 impl Inspector {
     /// One that has seen nothing yet.
-    pub(super) fn new(settings: KafkaLogSettings, brokers: Arc<Brokers>) -> Self {
+    pub(super) fn new(settings: KafkaLogSettings, (brokers, consumption): (Arc<Brokers>, Arc<Consumption>)) -> Self {
         Self {
             settings,
             brokers,
+            consumption,
             consumed: Mutex::default(),
             seen: Mutex::default(),
             memory: Mutex::default(),
@@ -69,11 +72,12 @@ impl Inspector {
         *self.consumed.lock() = topics.iter().map(|topic| topic.name.clone()).collect();
     }
 
-    /// Everything that is wrong with these topics and with the log's own.
-    pub(super) async fn inspect(self: Arc<Self>, topics: Vec<TopicSpec>) -> Result<Vec<Condition>, LogError> {
-        let topics = with_own_topics(&self.settings, topics);
-        let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
-        let configs = topic_configs(&self.settings, &names).await?;
+    /// Everything that is wrong with these topics, whose settings are these; the log's own are among them.
+    pub(super) async fn inspect(
+        self: Arc<Self>,
+        topics: Vec<TopicSpec>,
+        configs: HashMap<String, TopicConfig>,
+    ) -> Result<Vec<Condition>, LogError> {
         // The client is dropped there, too, which may block.
         let asking = tokio::task::spawn_blocking(move || self.ask(topics, configs));
         asking.await.unwrap_or_else(|error| Err(failed("asking kafka about its topics", &error)))
@@ -107,6 +111,13 @@ impl Inspector {
             Err(error) => tracing::debug!(%error, "cannot ask for offsets"),
         }
         conditions.extend(self.of_offsets.lock().iter().cloned());
+        // Once this process is a member, it follows the group by itself.
+        if self.consumed.lock().is_empty()
+            && let Some(view) = asker.group(&self.settings.group)
+        {
+            let names: Vec<_> = facts.iter().map(|topic| topic.spec.name.clone()).collect();
+            conditions.extend(view.foreign(&self.settings.group, &names));
+        }
         Ok(conditions)
     }
 
@@ -136,7 +147,14 @@ impl Inspector {
         let places: Vec<Place> = of_records.clone().flat_map(led_partitions).collect();
         let mut conditions = Vec::new();
         let commits = asker.committed(&places)?;
+        let asked_at = Instant::now();
         let mut extents = asker.extents(&places)?;
+        for ((topic, partition), extent) in &extents {
+            let id = TopicPartition { topic: topic.clone(), partition: *partition };
+            if let Ok(start) = u64::try_from(extent.start) {
+                self.consumption.assignments.on_start(&id, start, asked_at);
+            }
+        }
         match &commits {
             Ok(commits) => {
                 for (place, extent) in &mut extents {

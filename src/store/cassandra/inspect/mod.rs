@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use scylla::client::session::Session;
 use scylla::cluster::Node;
 use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
@@ -19,7 +20,7 @@ use scylla::statement::unprepared::Statement;
 
 use self::keyspace::Keyspace;
 use self::replicas::{Member, Placement, Wish};
-use self::server::{NAMES, Server, Settings};
+use self::server::{Answer, Known, NAMES, Server, Settings};
 use super::settings::CassandraSettings;
 use super::{clock, failed, schema};
 use crate::flow::health::{Condition, Part};
@@ -38,6 +39,8 @@ const MAX_NODES: usize = 24;
 pub(super) struct Inspector {
     /// It was told that settings cannot be read.
     has_told: AtomicBool,
+    /// What each node said last of its settings.
+    known: Mutex<Known>,
 }
 
 // === impl Inspector ===
@@ -100,19 +103,21 @@ impl Inspector {
         let state = session.get_cluster_state();
         let asked = state.get_nodes_info().iter().take(MAX_NODES).filter(|node| node.is_connected());
         let servers = asked.map(|node| async move {
+            let address = node.address.ip().to_string();
             // Only ScyllaDB has shards. It has no such settings.
             let is_scylla = node.sharder().is_some();
-            let settings = if is_scylla { None } else { self.settings_of(session, node).await };
-            Server { node: node.address.ip().to_string(), is_scylla, settings }
+            let answer = if is_scylla { Answer::Nothing } else { self.settings_of(session, node).await };
+            let settings = self.known.lock().with(&address, answer)?;
+            Some(Server { node: address, is_scylla, settings })
         });
-        let servers = join_all(servers).await;
+        let servers: Vec<Server> = join_all(servers).await.into_iter().flatten().collect();
         if servers.iter().any(|server| server.is_scylla) {
             self.tell_unchecked("ScyllaDB has none that can be read");
         }
         servers
     }
 
-    async fn settings_of(&self, session: &Session, node: &Arc<Node>) -> Option<Settings> {
+    async fn settings_of(&self, session: &Session, node: &Arc<Node>) -> Answer {
         let names: Vec<String> = NAMES.iter().map(|name| format!("'{name}'")).collect();
         let cql = format!("SELECT name, value FROM system_views.settings WHERE name IN ({})", names.join(", "));
         let mut question = Statement::new(cql);
@@ -125,17 +130,24 @@ impl Inspector {
             Err(error) => {
                 let reason = error.to_string();
                 tracing::debug!(reason, "a node does not tell its settings");
-                if server::tells_none(&error) {
-                    self.tell_unchecked(&reason);
+                if !server::tells_none(&error) {
+                    return Answer::Silence;
                 }
-                return None;
+                self.tell_unchecked(&reason);
+                return Answer::Nothing;
             }
         };
         let read = || -> Result<Settings, Box<dyn std::error::Error>> {
             let rows = answer.into_rows_result()?;
             Ok(rows.rows::<(String, Option<String>)>()?.collect::<Result<_, _>>()?)
         };
-        read().inspect_err(|error| self.tell_unchecked(&error.to_string())).ok()
+        match read() {
+            Ok(settings) => Answer::Settings(settings),
+            Err(error) => {
+                self.tell_unchecked(&error.to_string());
+                Answer::Nothing
+            }
+        }
     }
 
     /// Once for each process: it stays as it is.

@@ -37,6 +37,33 @@ pub(super) struct Server {
     pub(super) settings: Option<Settings>,
 }
 
+/// What a node answers when it is asked for its settings.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// These.
+    Settings(Settings),
+    /// It has none, or none for this login.
+    Nothing,
+    /// It has not answered: frozen, overloaded, just starting.
+    Silence,
+}
+
+/// What each node said last, by its address: one that is silent is taken for what it was.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<String, Option<Settings>>);
+
+impl Known {
+    /// A node's settings with its newest answer; `None` while nothing is known of it.
+    pub(super) fn with(&mut self, node: &str, answer: Answer) -> Option<Option<Settings>> {
+        match answer {
+            Answer::Settings(settings) => _ = self.0.insert(node.to_owned(), Some(settings)),
+            Answer::Nothing => _ = self.0.insert(node.to_owned(), None),
+            Answer::Silence => {}
+        }
+        self.0.get(node).cloned()
+    }
+}
+
 /// Whether the error is a server's answer that there is nothing to read, or not for this login. One that is frozen or away
 /// says nothing of the kind, and tells its settings when it is back.
 pub(super) fn tells_none(error: &ExecutionError) -> bool {
@@ -192,6 +219,20 @@ mod tests {
         let scylla = Server { is_scylla: true, settings: None, ..free };
         assert_eq!(code(DAY * 7300, &[scylla], NOW_S), None);
         assert_eq!(code(DAY * 7300, &[], NOW_S), None);
+    }
+
+    #[test]
+    fn test_a_node_that_is_silent_is_what_it_was_and_nothing_if_it_never_spoke() {
+        let free = server(&[("storage_compatibility_mode", Some("NONE"))]).settings.unwrap();
+        let mut known = Known::default();
+        assert_eq!(known.with("a", Answer::Silence), None, "no reason to think that it keeps only 31 bits");
+        assert_eq!(known.with("a", Answer::Settings(free.clone())), Some(Some(free.clone())));
+        assert_eq!(known.with("a", Answer::Silence), Some(Some(free.clone())));
+        assert_eq!(known.with("b", Answer::Silence), None);
+        assert_eq!(known.with("a", Answer::Nothing), Some(None), "it is older now");
+        let silent =
+            Server { node: "a".to_owned(), is_scylla: false, settings: known.with("a", Answer::Silence).unwrap() };
+        assert!(code(DAY * 7300, &[silent], NOW_S).is_some());
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! The shipped layouts, what layout files are refused for, and what may change between versions.
 
-use super::{Catalog, UnknownLayout, Value};
-use crate::codec::avro::{Bucket, HEADER_LEN, RowPlan, check_reads};
-use crate::codec::bits::BodyError;
+use super::avro::{HEADER_LEN, RowPlan, check_reads};
+use super::bits::BodyError;
+use super::{Codecs, UnknownLayout};
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::schema::row::{Cell, ColumnKind, ScalarKind};
+use crate::schema::{Bucket, Value};
 
-fn with_fields(versions: &[&str]) -> Result<Catalog, String> {
+fn with_fields(versions: &[&str]) -> Result<Codecs, String> {
     let mut text = "type = 't'\nid = 7\ndoc = 'd'\n".to_owned();
     for (position, fields) in versions.iter().enumerate() {
         text += &format!("[[version]]\nversion = {}\nfields = [{fields}]\n", position + 1);
     }
-    Catalog::from_sources([("t.toml", text)]).map_err(|error| error.to_string())
+    Codecs::from_sources([("t.toml", text)]).map_err(|error| error.to_string())
 }
 
 fn assert_refused(versions: &[&str], words: &[&str]) {
@@ -21,10 +22,10 @@ fn assert_refused(versions: &[&str], words: &[&str]) {
     }
 }
 
-fn transcode(catalog: &Catalog, version: u8, values: &[Value]) -> Vec<u8> {
+fn transcode(codecs: &Codecs, version: u8, values: &[Value]) -> Vec<u8> {
     let header = MessageHeader { type_id: 7, version, sequence: 1, event_time_ms: 0 };
     let (mut body, mut record) = (Vec::new(), Vec::new());
-    let layout = catalog.layout(7, version).unwrap();
+    let layout = codecs.layout(7, version).unwrap();
     layout.encode_fields(values, &mut body).unwrap();
     layout.transcode(&Identity { device_id: "d", header, received_at_us: 0 }, &body, &mut record).unwrap();
     record
@@ -32,15 +33,15 @@ fn transcode(catalog: &Catalog, version: u8, values: &[Value]) -> Vec<u8> {
 
 #[test]
 fn test_builtin_fleet_is_found_by_number_and_by_name() {
-    let catalog = Catalog::builtin().unwrap();
-    assert_eq!(catalog.types().len(), 4);
-    assert_eq!(catalog.message_type(1).unwrap().name, "position");
-    assert_eq!(catalog.by_name("harsh_event").unwrap().id, 2);
-    assert_eq!(catalog.layout(1, 2).unwrap().version(), 2);
-    assert_eq!(catalog.layout(9, 1).unwrap_err(), UnknownLayout::Type(9));
-    assert_eq!(catalog.layout(1, 3).unwrap_err(), UnknownLayout::Version(1, 3));
+    let codecs = Codecs::builtin().unwrap();
+    assert_eq!(codecs.types().len(), 4);
+    assert_eq!(codecs.by_id(1).unwrap().message_type.name, "position");
+    assert_eq!(codecs.by_name("harsh_event").unwrap().message_type.id, 2);
+    assert_eq!(codecs.layout(1, 2).unwrap().version(), 2);
+    assert_eq!(codecs.layout(9, 1).unwrap_err(), UnknownLayout::Type(9));
+    assert_eq!(codecs.layout(1, 3).unwrap_err(), UnknownLayout::Version(1, 3));
     let kind = |table: &str, column: &str| {
-        let table = &catalog.by_name(table).unwrap().table;
+        let table = &codecs.by_name(table).unwrap().message_type.table;
         table.columns.iter().find(|found| found.name == column).unwrap().kind
     };
     assert_eq!(kind("engine_health", "battery_voltage"), ColumnKind::Scalar(ScalarKind::Double));
@@ -79,19 +80,19 @@ fn test_types_share_neither_name_nor_id() {
             "type = '{name}'\nid = {id}\ndoc = ''\n[[version]]\nversion = 1\nfields = [{{ name = 'a', kind = 'bool' }}]"
         )
     };
-    let error = |first: String, second: String| Catalog::from_sources([("1", first), ("2", second)]).unwrap_err();
+    let error = |first: String, second: String| Codecs::from_sources([("1", first), ("2", second)]).unwrap_err();
     assert!(error(text("a", 1), text("b", 1)).to_string().contains("id"));
     assert!(error(text("a", 1), text("a", 2)).to_string().contains("name"));
 }
 
 #[test]
 fn test_values_outside_the_declaration_are_refused_with_their_field() {
-    let catalog = with_fields(&[
+    let codecs = with_fields(&[
         "{ name = 'a', kind = 'fixed', bits = 8, scale = 0.1, max = 20 }, { name = 'e', kind = 'enum', bits = 4, symbols = ['x'] }, \
          { name = 't', kind = 'text', length_bits = 4, max = 3 }",
     ])
     .unwrap();
-    let layout = catalog.layout(7, 1).unwrap();
+    let layout = codecs.layout(7, 1).unwrap();
     assert_eq!(layout.decode(&[201, 0]), Err(BodyError::OutOfRange { field: "a".into(), value: 20.1 }));
     assert_eq!(layout.decode(&[200, 0x50]), Err(BodyError::UnknownSymbol { field: "e".into(), number: 5 }));
     assert_eq!(layout.decode(&[200, 0x04]), Err(BodyError::TooLong { field: "t".into(), length: 4, max: 3 }));
@@ -102,17 +103,17 @@ fn test_values_outside_the_declaration_are_refused_with_their_field() {
 
 #[test]
 fn test_versions_may_add_leave_out_and_widen() {
-    let catalog = with_fields(&[
+    let codecs = with_fields(&[
         "{ name = 'a', kind = 'uint', bits = 8 }, { name = 'e', kind = 'enum', bits = 2, symbols = ['x', 'y'] }",
         "{ name = 'a', kind = 'int', bits = 40 }, { name = 'b', kind = 'bool' }, { name = 'e', kind = 'enum', bits = 3, symbols = ['x', 'y', 'z'] }",
         "{ name = 'a', kind = 'fixed', bits = 8, scale = 0.5 }",
     ])
     .unwrap();
-    let message_type = catalog.by_name("t").unwrap();
-    let plan = RowPlan::compile(&message_type.schema, &message_type.table, Bucket::Day).unwrap();
+    let codec = codecs.by_name("t").unwrap();
+    let plan = RowPlan::compile(&codec.schema, &codec.message_type.table, Bucket::Day).unwrap();
     let row = |version, values: &[Value]| {
         let mut cells = Vec::new();
-        plan.decode(&transcode(&catalog, version, values)[HEADER_LEN..], 0, &mut cells).unwrap();
+        plan.decode(&transcode(&codecs, version, values)[HEADER_LEN..], 0, &mut cells).unwrap();
         cells.split_off(6)
     };
     let symbol = |name: &str| Value::Symbol(name.into());
@@ -146,9 +147,9 @@ fn test_versions_may_not_change_what_a_field_means() {
 #[test]
 fn test_registered_schemas_must_stay_readable() {
     let schema = |fields: &str| {
-        let catalog = with_fields(&[fields]).unwrap();
-        let message_type = catalog.by_name("t").unwrap();
-        (message_type.schema.clone(), message_type.schema_json.clone())
+        let codecs = with_fields(&[fields]).unwrap();
+        let codec = codecs.by_name("t").unwrap();
+        (codec.schema.clone(), codec.schema_json.clone())
     };
     let (_, old) = schema("{ name = 'a', kind = 'uint', bits = 8, unit = 'm' }");
     let reads = |fields: &str| check_reads(&schema(fields).0, &old).is_ok();
@@ -170,7 +171,7 @@ fn test_rows_of_a_newer_and_an_older_writer_are_read() {
     let (old_type, new_type) = (old.by_name("t").unwrap(), new.by_name("t").unwrap());
     let group = Value::Group(vec![Value::Text("hi".into())]);
 
-    let plan = RowPlan::compile(&new_type.schema, &old_type.table, Bucket::Day).unwrap();
+    let plan = RowPlan::compile(&new_type.schema, &old_type.message_type.table, Bucket::Day).unwrap();
     let mut cells = Vec::new();
     let record = transcode(&new, 2, &[group.clone(), Value::Uint(9)]);
     plan.decode(&record[HEADER_LEN..], 0, &mut cells).unwrap();
@@ -179,7 +180,7 @@ fn test_rows_of_a_newer_and_an_older_writer_are_read() {
     assert!(plan.decode(&too_wide[HEADER_LEN..], 0, &mut cells).is_err());
     assert_eq!(cells.len(), 7);
 
-    let plan = RowPlan::compile(&old_type.schema, &new_type.table, Bucket::Day).unwrap();
+    let plan = RowPlan::compile(&old_type.schema, &new_type.message_type.table, Bucket::Day).unwrap();
     cells.clear();
     plan.decode(&transcode(&old, 1, &[Value::Uint(9)])[HEADER_LEN..], 0, &mut cells).unwrap();
     assert_eq!(cells[6..], [Cell::Long(9), Cell::Null]);
