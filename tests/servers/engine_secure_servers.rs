@@ -167,7 +167,7 @@ async fn cassandra_by_tls_with_a_client_certificate_and_a_password() {
         )
     };
     deliver(&site("\"cassandra\"")).await;
-    is_away_with(&site("\"wrong\""), "credentials").await;
+    is_away_with(&site("\"wrong\""), "store_login_refused").await;
     // Without a certificate the node ends the handshake; without a login it lets nobody go on.
     is_away_with(&on_cassandra(&node, &[("store.cassandra.tls.ca", &ca)]), "connect").await;
 }
