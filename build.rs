@@ -8,8 +8,10 @@ use std::process::Command;
 const NEWEST_KNOWN: u64 = 1_793_491_200;
 
 fn main() {
-    // HEAD itself names a branch and does not change with a commit; its log does.
-    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    // HEAD itself names a branch and does not change with a commit; its log does. In a work tree it is elsewhere, and a file
+    // that is not there would have cargo build anew each time.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|path| std::path::Path::new(path).exists());
+    println!("cargo:rerun-if-changed={}", log.as_deref().unwrap_or("build.rs"));
     for variable in ["SURGETANK_COMMIT", "SURGETANK_COMMIT_TIME", "SOURCE_DATE_EPOCH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }

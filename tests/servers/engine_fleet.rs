@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::ledger::{Load, assert_nothing_lost, fleet};
+use common::ledger::{Load, assert_nothing_lost, compare, fleet};
 use common::process::Process;
 use common::servers::{NUM_PARTITIONS, Servers};
 use common::{http, until, until_true};
@@ -122,7 +122,11 @@ async fn pods_share_one_budget_and_survive_their_leader() {
     report.ledger.devices.extend(other.ledger.devices);
     running.catch_up().await;
     // The lag is told from what is known; the store itself has the last word.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_nothing_lost(report.ledger, &sites[dead].config(), &running.started.backends).await;
+    let config = sites[dead].config();
+    until_true("the store to have everything", async || {
+        compare(report.ledger.clone(), &config, &running.started.backends).await.lost == 0
+    })
+    .await;
+    assert_nothing_lost(report.ledger, &config, &running.started.backends).await;
     running.stop().await;
 }

@@ -157,9 +157,13 @@ async fn reader_that_is_behind_reads_from_disk() {
 
 /// Appends about `num_mib` MiB.
 async fn fill(log: &EmbeddedLog, num_mib: usize) -> Result<(), AppendError> {
+    fill_topic(log, &topic(), num_mib).await
+}
+
+async fn fill_topic(log: &EmbeddedLog, topic: &TopicSpec, num_mib: usize) -> Result<(), AppendError> {
     let values = vec![vec![b'x'; 1_024]; 64];
     for _ in 0..num_mib * 16 {
-        outcome(append(log, &at(&topic(), 0), batch("device", &values))).await?;
+        outcome(append(log, &at(topic, 0), batch("device", &values))).await?;
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use surgetank::log::Log;
 use surgetank::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 
-use super::{fill, open_with_topic, settings, topic};
+use super::{fill, fill_topic, open_with_topic, settings, topic};
 #[cfg(feature = "failpoints")]
 use crate::CLOCK;
-use crate::log_contract::{Consumption, read, until};
+use crate::log_contract::{Consumption, read, spec, until};
 
 fn first_offset(log: &EmbeddedLog) -> u64 {
     let mut first = None;
@@ -25,11 +25,15 @@ async fn retention_removes_only_what_is_committed() {
     let directory = tempfile::tempdir().unwrap();
     let settings =
         EmbeddedLogSettings { retention: Duration::ZERO, write_buffer: 2 << 20, ..settings(directory.path()) };
-    let log = open_with_topic(settings).await;
+    // What nobody reads goes at once, which shows that retention has looked at the log.
+    let unread = spec("unread", 1);
+    let log = EmbeddedLog::open(settings, &[topic(), unread.clone()]).unwrap();
+    log.apply(&[topic(), unread.clone()]).await.unwrap();
     let mut consumption = Consumption::start(&log, &topic()).await;
     let reader = consumption.readers.get_mut(&0).unwrap();
     fill(&log, 12).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    fill_topic(&log, &unread, 12).await.unwrap();
+    until("retention acts", || log.num_removed() > 0).await;
     assert_eq!(first_offset(&log), 0, "nothing is committed, so nothing goes");
 
     let num_records = 12 * 16 * 64;

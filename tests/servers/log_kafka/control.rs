@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{Control, Log};
 
@@ -45,9 +46,13 @@ async fn control_channel_has_one_leader_and_everybody_hears_everybody() {
 
     // Another installation on the same topic by mistake is not heard.
     let settings = KafkaLogSettings { group: format!("{}-other", cluster.name), ..cluster.settings("x") };
-    let stranger = KafkaLog::open(settings).unwrap().control("x").unwrap().unwrap();
+    let stranger = KafkaLog::open(settings.clone()).unwrap().control("x").unwrap().unwrap();
+    let topic = settings.control_topic.clone();
+    let consumer: BaseConsumer = cluster.client().create().unwrap();
+    let end = || consumer.fetch_watermarks(&topic, 0, PATIENCE).unwrap().1;
+    let before = end();
     stranger.publish("from a stranger".into());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("the stranger's word to be in the topic", || end() > before).await;
     first.publish("the end".into());
     assert_eq!(hear(&mut *second, "the end").await, ["from b", "the end"]);
 
