@@ -14,6 +14,7 @@ mod health;
 mod memory;
 mod opening;
 mod pipeline;
+mod reading;
 pub mod reload;
 mod rooms;
 mod run;
@@ -37,6 +38,7 @@ use crate::observe::View;
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
+pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
 pub use reload::Reloader;
 pub use rooms::{
     Rooms, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store, record_topics,
