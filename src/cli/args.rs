@@ -1,9 +1,12 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use super::ranges::{Place, place};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SURGETANK_COMMIT"), ")");
 
@@ -33,7 +36,7 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Read the embedded store with SQL, also while the engine runs
     Query(QueryArgs),
-    /// Print what could never be written, and why; an embedded engine must not be running
+    /// Print what could never be written, and why, also while the engine runs
     DeadLetters(DeadLettersArgs),
     /// Make tokens for the file that credentials.file names
     #[command(subcommand)]
@@ -163,7 +166,7 @@ pub(super) enum LimiterKind {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct VerifyArgs {
-    /// The config of the engine that the ledger's messages were sent to; an embedded one must not be running
+    /// The config of the engine that the ledger's messages were sent to
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The ledger
@@ -194,6 +197,18 @@ pub(super) struct DeadLettersArgs {
     /// The engine's config
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Those of this partition of the dead-letter topic only
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// From this offset of the partition on, or from this time on, by the log's timestamps, such as 2026-11-30T06:15:00Z
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = place)]
+    pub from: Option<Place>,
+    /// Up to this offset or time, without it; what comes while the command runs is not printed in any case
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = place)]
+    pub to: Option<Place>,
+    /// Those of this time until now, such as 2h or "3 days"
+    #[arg(long, value_name = "DURATION", conflicts_with = "from", value_parser = humantime::parse_duration)]
+    pub since: Option<Duration>,
     /// How to print them: for people without their bytes, or one JSON object a line with them
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,

@@ -1,14 +1,17 @@
 //! `surgetank dead-letters`: what could never be written, and why. A letter that was written in parts is shown as one.
 
+use std::ops::ControlFlow;
+
 use serde_json::{Value, json};
 
 use super::args::{DeadLettersArgs, Format};
 use super::listing::Listing;
 use super::output::Results;
-use super::{Failure, Outcome, end, load, runtime};
+use super::ranges::{Place, Selection, ago, read_topic};
+use super::{Failure, Outcome, load, runtime};
 use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
-use crate::engine::{dead_letter_topic, open_log};
-use crate::log::TopicPartition;
+use crate::engine::{ReadableLog, dead_letter_topic};
+use crate::log::{RangeEnd, RangeStart, TopicPartition};
 
 /// Payloads of letters of which parts are still to come, in bytes: parts lie side by side, so that few are open.
 const MAX_OPEN_BYTES: usize = 64 << 20;
@@ -18,37 +21,59 @@ const HEADER: [&str; 10] =
     ["at", "device", "reason", "detail", "origin", "type", "version", "sequence", "event time", "bytes"];
 
 pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
+    let selection = selection(args)?;
     let config = load(Some(&args.config))?;
     let topic = dead_letter_topic(&config);
     runtime(1)?.block_on(async {
-        let log = open_log(&config).map_err(Failure::job)?;
+        let log = ReadableLog::open(&config).await.map_err(Failure::job)?;
         let mut parts = LetterParts::new(MAX_OPEN_BYTES);
         let mut table = Listing::new(HEADER);
-        let (mut results, mut is_full) = (Results::new(), false);
+        let (mut results, mut written) = (Results::new(), Ok(()));
         let mut show = |place: Option<(&TopicPartition, u64)>, letter: &Joined| match args.format {
-            // The scan takes no for an answer only this way, and would go on for as long as the topic is.
-            Format::Json => results.line(to_json(place, letter)).unwrap_or_else(|failure| end(failure)),
-            Format::Table if is_full => {}
-            Format::Table => is_full = table.add(to_row(letter)).is_break(),
+            Format::Json => {
+                written = results.line(to_json(place, letter));
+                if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            }
+            Format::Table => table.add(to_row(letter)),
         };
-        let mut visit = |from: &TopicPartition, offset: u64, _: &[u8], value: &[u8]| {
+        let mut visit = |from: &TopicPartition, offset: u64, value: &[u8]| {
             let letters = match OwnedDeadLetter::decode(value) {
                 Ok(letter) => parts.add(letter),
                 Err(error) => vec![not_a_letter(error, value)],
             };
-            letters.iter().for_each(|letter| show(Some((from, offset)), letter));
+            letters.iter().try_for_each(|letter| show(Some((from, offset)), letter))
         };
-        let scanned = log.scan(&topic, &mut visit).map_err(Failure::job);
-        // What was found goes out, however far the scan came.
-        parts.finish().iter().for_each(|letter| show(None, letter));
-        results.finish()?;
-        scanned?;
+        let read = read_topic(log.ranges(), &topic, selection, &mut visit).await.map_err(Failure::job);
+        // What was found goes out, however far the reading came. A table that is full takes no more, and knows.
+        let _ = parts.finish().iter().try_for_each(|letter| show(None, letter));
         log.close().await;
-        match args.format {
-            Format::Json => Ok(()),
-            Format::Table => table.print(),
+        written?;
+        results.finish()?;
+        if let Format::Table = args.format {
+            table.print()?;
         }
+        read
     })
+}
+
+/// What the options ask for.
+fn selection(args: &DeadLettersArgs) -> Result<Selection, Failure> {
+    let is_offset = |place| matches!(place, Some(Place::Offset(_)));
+    if args.partition.is_none() && (is_offset(args.from) || is_offset(args.to)) {
+        return Err(Failure::usage("an offset is one of a partition: say which with --partition"));
+    }
+    let from = match (args.from, args.since) {
+        (Some(Place::Offset(offset)), _) => RangeStart::Offset(offset),
+        (Some(Place::TimeMs(at_ms)), _) => RangeStart::TimeMs(at_ms),
+        (None, Some(age)) => RangeStart::TimeMs(ago(age).map_err(|error| Failure::usage(format!("--since: {error}")))?),
+        (None, None) => RangeStart::Earliest,
+    };
+    let to = match args.to {
+        Some(Place::Offset(offset)) => RangeEnd::Offset(offset),
+        Some(Place::TimeMs(at_ms)) => RangeEnd::TimeMs(at_ms),
+        None => RangeEnd::Now,
+    };
+    Ok(Selection { partition: args.partition, from, to })
 }
 
 /// Something else in the topic, shown as far as that goes.

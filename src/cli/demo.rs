@@ -1,6 +1,7 @@
 //! `surgetank demo`: the whole path in one process, with simulated devices and a ledger at the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use super::report::{RunReport, StoreSide};
 use super::simulate::drive;
 use super::{Failure, Outcome, load_for_engine, run, runtime, signals, simulate};
 use crate::config::{LoadedConfig, StoreKind};
-use crate::engine::{Engine, Started, dead_letter_topic};
+use crate::engine::{Engine, ReadableStore, Started, dead_letter_topic};
 use crate::simulate::{SimulateOptions, SimulateReport};
 
 /// Where the demo keeps its data unless a config says otherwise; replaced by the next demo.
@@ -98,9 +99,9 @@ async fn run_demo(args: &DemoArgs, loaded: LoadedConfig) -> Result<(SimulateRepo
     let device_to_row_us = started.view.telemetry.device_to_row.histogram();
 
     let ledger = std::mem::take(&mut report.ledger);
-    let (log, store) = (&*started.backends.log, &*started.backends.store);
+    let (log, store) = (&*started.backends.log, ReadableStore::Own(Arc::clone(&started.backends.store)));
     let comparison =
-        reconcile(ledger, started.codecs.catalog(), log, &dead_letters, store).await.map_err(Failure::Job)?;
+        reconcile(ledger, started.codecs.catalog(), log, &dead_letters, &store).await.map_err(Failure::Job)?;
     engine.stop();
     engine.ended().await.map_err(run::failure)?;
     if !caught_up {

@@ -12,6 +12,7 @@ mod demo;
 mod listing;
 mod output;
 mod query;
+mod ranges;
 mod reconcile;
 mod reload;
 mod report;
@@ -75,11 +76,6 @@ fn exit_code(outcome: Outcome) -> u8 {
             2
         }
     }
-}
-
-/// Ends the process where a failure cannot be returned, because whoever calls back takes none.
-fn end(failure: Failure) -> ! {
-    std::process::exit(i32::from(exit_code(Err(failure))))
 }
 
 fn dispatch(command: Command) -> Outcome {

@@ -6,7 +6,7 @@ use super::args::VerifyArgs;
 use super::output::{print, tell};
 use super::reconcile::reconcile;
 use super::{Failure, Outcome, load, runtime};
-use crate::engine::{dead_letter_topic, load_codecs, open_log, open_store, tables};
+use crate::engine::{ReadableLog, ReadableStore, dead_letter_topic, load_codecs};
 use crate::simulate::Ledger;
 
 pub(super) fn verify(args: &VerifyArgs) -> Outcome {
@@ -16,10 +16,10 @@ pub(super) fn verify(args: &VerifyArgs) -> Outcome {
         .map_err(|error| Failure::Usage(format!("cannot read the ledger {}: {error}", args.ledger.display())))?;
     let runtime = runtime(2)?;
     let found = runtime.block_on(async {
-        let log = open_log(&config).map_err(Failure::job)?;
-        let store = open_store(&config, runtime.handle().clone()).await.map_err(Failure::job)?;
-        store.prepare(&tables(codecs.catalog())).await.map_err(Failure::job)?;
-        let found = reconcile(ledger, codecs.catalog(), &*log, &dead_letter_topic(&config), &*store)
+        let log = ReadableLog::open(&config).await.map_err(Failure::job)?;
+        let store = ReadableStore::open(&config, codecs.catalog(), runtime.handle().clone());
+        let store = store.await.map_err(Failure::job)?;
+        let found = reconcile(ledger, codecs.catalog(), log.ranges(), &dead_letter_topic(&config), &store)
             .await
             .map_err(Failure::Job)?;
         store.close().await;

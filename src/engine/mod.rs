@@ -15,6 +15,7 @@ mod health;
 mod memory;
 mod opening;
 mod pipeline;
+mod reading;
 pub mod reload;
 mod run;
 mod secrets;
@@ -41,6 +42,7 @@ pub use backends::{
     Backends, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store,
     record_topics, tables,
 };
+pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
 pub use reload::Reloader;
 pub use secrets::{Secrets, SecretsError};
 

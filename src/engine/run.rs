@@ -23,10 +23,11 @@ use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
 use crate::codec::Codecs;
-use crate::config::LoadedConfig;
+use crate::config::{Config, LoadedConfig, LogKind};
 use crate::flow::memory::MemoryBudget;
 use crate::intake::admission::AdmissionControl;
 use crate::log::Log;
+use crate::log::local::{LocalRanges, SOCKET_FILE};
 use crate::observe::{self, Phase, Reloads, Status, View};
 use crate::supervision::{RestartPolicy, Supervisor};
 use crate::telemetry::{Telemetry, lines};
@@ -57,6 +58,8 @@ struct Ground {
     schemas: Arc<Schemas>,
     /// Perhaps there already.
     store: AwaitedStore,
+    /// For commands that read the log while this process has it.
+    local_ranges: Option<LocalRanges>,
 }
 
 // === impl Run ===
@@ -98,7 +101,7 @@ impl Run {
             ground = self.open(&view, driver) => ground.map(Some),
             _ = &mut stop => Ok(None),
         };
-        let Ok(Some(Ground { log, schemas, store })) = ground else {
+        let Ok(Some(Ground { log, schemas, store, local_ranges })) = ground else {
             sources.cut_off().await;
             background_tasks.abort();
             http.stop(false).await;
@@ -154,6 +157,7 @@ impl Run {
                 pipeline.delivery.abort();
             }
         }
+        drop(local_ranges);
         background_tasks.abort();
         inspection.abort();
         clock.abort();
@@ -180,6 +184,7 @@ impl Run {
     async fn open(&self, view: &View, driver: Handle) -> Result<Ground, EngineError> {
         let config = Arc::new(self.loaded.config.clone());
         let log = open_ready_log(&config, view).await?;
+        let local_ranges = serve_ranges(&config, &log);
         let mut store = AwaitedStore::new(Arc::clone(&config), driver, tables(self.codecs.catalog()), view.clone());
         store.first_answer().await?;
         let place = "the schemas in the log";
@@ -195,7 +200,20 @@ impl Run {
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
-        Ok(Ground { log, schemas, store })
+        Ok(Ground { log, schemas, store, local_ranges })
+    }
+}
+
+/// Lets commands read a log that this process alone can open. The engine does its work without that, too.
+fn serve_ranges(config: &Config, log: &Arc<dyn Log>) -> Option<LocalRanges> {
+    match config.log.kind {
+        LogKind::Kafka(_) => None,
+        LogKind::Embedded(_) => LocalRanges::serve(&config.data_dir, Arc::clone(log))
+            .inspect_err(|error| {
+                let path = config.data_dir.join(SOCKET_FILE);
+                warn!(path = %path.display(), %error, "dead-letters and verify have to wait until the engine has stopped");
+            })
+            .ok(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::ReadLimit;
+
 /// Records of one partition that are appended together: one buffer for all values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendBatch {
@@ -73,6 +75,23 @@ pub struct RecordBatch {
     pub records: Vec<RecordRef>,
     /// The offset that follows the last record. Equal to the last record's offset + 1 or more (logs may skip offsets).
     pub next_offset: u64,
+}
+
+// === impl RecordBatch ===
+
+impl RecordBatch {
+    /// Keeps the first records up to the limit, at least one, and returns the others. Both share the buffer.
+    pub(super) fn split_beyond(&mut self, limit: ReadLimit) -> Option<Self> {
+        let start = self.records.first()?.key_start;
+        let is_within = |(index, record): &(usize, &RecordRef)| {
+            *index < limit.max_records && (record.value_end - start) as usize <= limit.max_bytes
+        };
+        let num_kept = self.records.iter().enumerate().take_while(is_within).count().max(1);
+        let records = self.records.split_off(num_kept);
+        let first = records.first()?.offset;
+        let next_offset = std::mem::replace(&mut self.next_offset, first);
+        Some(Self { data: self.data.clone(), records, next_offset })
+    }
 }
 
 /// Where one record lies in [`RecordBatch::data`].

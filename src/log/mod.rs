@@ -9,7 +9,9 @@ mod control;
 mod cut;
 pub mod embedded;
 pub mod kafka;
+pub mod local;
 pub mod partitioner;
+mod range;
 mod record_limit;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use batch::{AppendBatch, Keys, RecordBatch, RecordRef};
 pub use control::Control;
+pub use range::{RangeEnd, RangeError, RangeReader, RangeStart, Ranges};
 pub use record_limit::RecordLimit;
 
 use crate::flow::clock::Reading;
@@ -234,11 +237,9 @@ pub enum LogError {
 /// A writer schema: its fingerprint and its Avro JSON.
 pub type WriterSchema = ([u8; 8], String);
 
-/// Takes the records of a scan: partition, offset, key, value.
-pub type RecordVisitor<'a> = dyn FnMut(&TopicPartition, u64, &[u8], &[u8]) + Send + 'a;
-
-/// The log: appends with durable receipts, consumption with commits, and the writer schemas kept beside the records.
-pub trait Log: Send + Sync {
+/// The log: appends with durable receipts, consumption with commits, ranges read beside it, and the writer schemas kept
+/// beside the records.
+pub trait Log: Ranges {
     /// Appends a batch. Never blocks and never waits for a batch to fill; batches of one partition are stored in call
     /// order. `done` gets `Ok` only when every record is durable (Kafka: acks=all; embedded: flushed to disk). The
     /// caller bounds what is in flight.
@@ -321,9 +322,6 @@ pub trait Log: Send + Sync {
     /// Why this process can never append again, if that is so: a flush failed, or the client gave up for good. Only a
     /// new start finds out what is durable, so the engine ends then.
     fn broken(&self) -> Option<String>;
-
-    /// Reads a whole topic from its start to its present end, once, outside of any group: for ledgers and checks.
-    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError>;
 
     /// Joins the channel on which the processes that share this log agree, under this name. `None` if nobody shares it.
     fn control(&self, _pod: &str) -> Result<Option<Box<dyn Control>>, LogError> {

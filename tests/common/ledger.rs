@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::device::CODECS;
 use super::layouts::Layouts;
+use super::scan::scan;
 use super::site::{Running, Site};
 use super::{PATIENCE, in_time, until_true};
 
@@ -99,8 +100,7 @@ pub async fn assert_nothing_lost(ledger: Ledger, config: &Config, backends: &Bac
 /// All dead letters.
 pub fn dead_letters(config: &Config, log: &dyn Log) -> Vec<OwnedDeadLetter> {
     let mut letters = Vec::new();
-    log.scan(&dead_letter_topic(config), &mut |_, _, _, value| letters.push(OwnedDeadLetter::decode(value).unwrap()))
-        .unwrap();
+    scan(log, &dead_letter_topic(config), |_, _, _, value| letters.push(OwnedDeadLetter::decode(value).unwrap()));
     letters
 }
 
@@ -108,12 +108,11 @@ pub fn dead_letters(config: &Config, log: &dyn Log) -> Vec<OwnedDeadLetter> {
 pub fn identities_in_log(config: &Config, log: &dyn Log) -> HashSet<(String, u64, u32)> {
     let mut identities = HashSet::new();
     for topic in record_topics(config) {
-        let mut visit = |_: &surgetank::log::TopicPartition, _: u64, key: &[u8], value: &[u8]| {
+        scan(log, &topic, |_, _, key, value| {
             let identity = RecordIdentity::peek(value).expect("every record has an identity");
             let device = String::from_utf8(key.to_vec()).unwrap();
             identities.insert((device, identity.event_time_ms, identity.sequence));
-        };
-        log.scan(&topic, &mut visit).unwrap();
+        });
     }
     identities
 }

@@ -3,13 +3,18 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unused_macros, unused_imports)]
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[path = "scan.rs"]
+mod scan;
 
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use scan::scan;
 use surgetank::log::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Keys, Log, LogError, PartitionReader, ReadLimit,
-    Subscription, TopicPartition, TopicSpec,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Keys, Log, LogError, PartitionReader, RangeEnd, RangeError,
+    RangeReader, RangeStart, Ranges, ReadLimit, Subscription, TopicPartition, TopicSpec,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -127,6 +132,8 @@ macro_rules! contract {
             lag_falls_to_zero,
             a_paused_reader_goes_on_where_it_was,
             scan_sees_everything_once,
+            ranges_lie_between_offsets_and_times,
+            a_range_ends_where_the_log_ended_when_it_began,
             schemas_stay_in_the_order_they_were_put,
             topics_are_created_once_and_checked,
             closed_log_refuses_appends,
@@ -271,24 +278,111 @@ pub async fn scan_sees_everything_once(room: &impl Room) {
     let topic = spec(room.topic(), 2);
     log.apply(std::slice::from_ref(&topic)).await.unwrap();
     let mut seen = Vec::new();
-    log.scan(&topic, &mut |_, _, _, _| panic!("the topic is empty")).unwrap();
+    scan(&*log, &topic, |_, _, _, _| panic!("the topic is empty"));
     for partition in 0..2 {
         outcome(append(&*log, &at(&topic, partition), batch("device", &values("v", 70)))).await.unwrap();
     }
-    let scanning = log.clone();
-    let scanned = topic.clone();
-    let seen = tokio::task::spawn_blocking(move || {
-        let mut visit = |id: &TopicPartition, offset: u64, key: &[u8], value: &[u8]| {
-            assert_eq!(key, b"device");
-            assert_eq!(value, format!("v-{offset}").as_bytes());
-            seen.push((id.partition, offset));
-        };
-        scanning.scan(&scanned, &mut visit).unwrap();
-        seen.sort_unstable();
-        seen
+    scan(&*log, &topic, |id, offset, key, value| {
+        assert_eq!(key, b"device");
+        assert_eq!(value, format!("v-{offset}").as_bytes());
+        seen.push((id.partition, offset));
     });
     let expected: Vec<_> = (0..2).flat_map(|partition| (0..70).map(move |offset| (partition, offset))).collect();
-    assert_eq!(seen.await.unwrap(), expected);
+    assert_eq!(seen, expected);
+    log.close().await;
+}
+
+/// The offsets of what a range still has, each with the value that its offset should have.
+pub async fn offsets_of(range: &mut dyn RangeReader, max_records: usize) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    let limit = ReadLimit { max_records, ..LIMIT };
+    while let Some(batch) = tokio::time::timeout(PATIENCE, range.read(limit)).await.expect("in time").unwrap() {
+        assert!(!batch.records.is_empty() && batch.records.len() <= max_records);
+        assert!(batch.next_offset > batch.records.last().unwrap().offset);
+        for record in &batch.records {
+            assert_eq!(record.value(&batch.data), format!("v-{}", record.offset).as_bytes());
+            offsets.push(record.offset);
+        }
+    }
+    assert!(range.read(limit).await.unwrap().is_none(), "an end stays one");
+    offsets
+}
+
+/// Reads a range whole.
+pub async fn range(ranges: &dyn Ranges, id: &TopicPartition, from: RangeStart, to: RangeEnd) -> Vec<u64> {
+    let mut reader = ranges.read_range(id, from, to).await.unwrap();
+    let Range { start, end } = reader.offsets();
+    let offsets = offsets_of(&mut *reader, 7).await;
+    assert!(offsets.iter().all(|offset| (start..end).contains(offset)));
+    offsets
+}
+
+/// What every reader of ranges does with a partition that has offsets 0 to 199, of which the second half was written after
+/// `between_ms`.
+pub async fn reads_ranges_of_200(ranges: &dyn Ranges, id: &TopicPartition, between_ms: u64) {
+    use {RangeEnd as To, RangeStart as From};
+    for (from, to, expected) in [
+        (From::Earliest, To::Now, 0..200),
+        (From::Offset(30), To::Offset(70), 30..70),
+        (From::Offset(190), To::Offset(5000), 190..200),
+        (From::Offset(200), To::Now, 0..0),
+        (From::Offset(70), To::Offset(30), 0..0),
+        (From::TimeMs(between_ms), To::Now, 100..200),
+        (From::Earliest, To::TimeMs(between_ms), 0..100),
+        (From::Offset(90), To::TimeMs(between_ms), 90..100),
+        (From::TimeMs(0), To::Offset(3), 0..3),
+        (From::TimeMs(between_ms + 3_600_000), To::Now, 0..0),
+    ] {
+        let got = range(ranges, id, from, to).await;
+        assert_eq!(got, expected.collect::<Vec<u64>>(), "{from:?} to {to:?}");
+    }
+    let beyond = ranges.read_range(id, From::Offset(201), To::Now).await.err();
+    assert!(matches!(beyond, Some(RangeError::Beyond { from: 201, end: 200, .. })), "{beyond:?}");
+    let nowhere = TopicPartition { partition: 77, ..id.clone() };
+    let missing = ranges.read_range(&nowhere, From::Earliest, To::Now).await.err();
+    assert!(matches!(&missing, Some(RangeError::NoSuchPartition(told)) if *told == nowhere), "{missing:?}");
+}
+
+/// Appends offsets 0 to 199 in two halves, and returns a time between them, in milliseconds since the Unix epoch.
+pub async fn append_200(log: &dyn Log, id: &TopicPartition) -> u64 {
+    let all = values("v", 200);
+    outcome(append(log, id, batch("device", &all[..100]))).await.unwrap();
+    // Times have milliseconds, and those of the embedded log begin with what the clock showed at its start.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let between = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 - 50;
+    outcome(append(log, id, batch("device", &all[100..]))).await.unwrap();
+    between
+}
+
+pub async fn ranges_lie_between_offsets_and_times(room: &impl Room) {
+    let log = room.open();
+    let topic = spec(room.topic(), 2);
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let between_ms = append_200(&*log, &at(&topic, 1)).await;
+    reads_ranges_of_200(&*log, &at(&topic, 1), between_ms).await;
+    for from in [RangeStart::Earliest, RangeStart::Offset(0), RangeStart::TimeMs(0)] {
+        assert!(range(&*log, &at(&topic, 0), from, RangeEnd::Now).await.is_empty());
+    }
+    log.close().await;
+}
+
+/// Also while a consumer reads and commits, which a range does not disturb.
+pub async fn a_range_ends_where_the_log_ended_when_it_began(room: &impl Room) {
+    let log = room.open();
+    let topic = spec(room.topic(), 1);
+    log.apply(std::slice::from_ref(&topic)).await.unwrap();
+    let all = values("v", 300);
+    outcome(append(&*log, &at(&topic, 0), batch("device", &all[..100]))).await.unwrap();
+    let mut consumption = Consumption::start(&*log, &topic).await;
+    let reader = consumption.readers.get_mut(&0).unwrap();
+    read(&mut **reader, 40).await;
+    reader.offsets().commit(40);
+    let mut range = log.read_range(&at(&topic, 0), RangeStart::Offset(10), RangeEnd::Now).await.unwrap();
+    outcome(append(&*log, &at(&topic, 0), batch("device", &all[100..]))).await.unwrap();
+    assert_eq!(range.offsets(), 10..100);
+    assert_eq!(offsets_of(&mut *range, 64).await, (10..100).collect::<Vec<u64>>());
+    assert_eq!(read(&mut **reader, 260).await.first().unwrap().0, 40);
+    consumption.close().await;
     log.close().await;
 }
 

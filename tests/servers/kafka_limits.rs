@@ -18,6 +18,7 @@ use common::events::NDJSON;
 use common::http::Request;
 use common::layouts::{Layouts, NEXT_VERSION};
 use common::ledger::dead_letters;
+use common::scan::scan;
 use common::site::{Running, Site};
 use common::{http, now_ms, until, until_true};
 use log_contract::{append, at, batch, outcome, spec};
@@ -104,8 +105,7 @@ fn numbered(number: u32) -> Vec<u8> {
 /// The numbers in a topic of one partition.
 fn numbers(log: &dyn Log, topic: &TopicSpec) -> Vec<u32> {
     let mut found = Vec::new();
-    let mut visit = |_: &_, _, _: &[u8], value: &[u8]| found.push(u32::from_be_bytes(value[..4].try_into().unwrap()));
-    log.scan(topic, &mut visit).unwrap();
+    scan(log, topic, |_, _, _, value| found.push(u32::from_be_bytes(value[..4].try_into().unwrap())));
     found
 }
 

@@ -165,25 +165,6 @@ pub(super) fn decode_into(
     Ok(out.records.len() < max_records && data.len() < max_bytes)
 }
 
-/// Calls `visit` with offset, key and value of every record of an entry.
-pub(super) fn for_each(
-    entry: &[u8],
-    base_offset: u64,
-    mut visit: impl FnMut(u64, &[u8], &[u8]),
-) -> Result<(), Damaged> {
-    let mut batches = Batches(entry.get(HEADER_BYTES..).ok_or(Damaged)?);
-    let mut offset = base_offset;
-    while let Some(mut batch) = batches.next()? {
-        for _ in 0..batch.num_values {
-            let value_len = take_varint(&mut batch.lengths)? as usize;
-            let value = batch.values.split_off(..value_len).ok_or(Damaged)?;
-            visit(offset, batch.key, value);
-            offset += 1;
-        }
-    }
-    Ok(())
-}
-
 impl<'a> Batches<'a> {
     fn next(&mut self) -> Result<Option<EncodedBatch<'a>>, Damaged> {
         if self.0.is_empty() {
@@ -301,7 +282,6 @@ mod tests {
         fn test_damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let (mut data, mut out) = (Vec::new(), RecordBatch::default());
             let _ = decode_into(&bytes, 0, 0, 100, 10_000, &mut data, &mut out);
-            let _ = for_each(&bytes, 0, |_, _, _| {});
         }
     }
 

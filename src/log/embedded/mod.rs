@@ -12,6 +12,7 @@ mod journal;
 mod log_time;
 mod partition;
 mod place;
+mod range;
 mod reader;
 mod subscription;
 mod topics;
@@ -34,11 +35,12 @@ use self::housekeeper::{Housekeeper, Retention};
 use self::log_time::{LogTime, Start};
 use self::partition::Partition;
 use self::place::LogPlace;
+use self::range::EmbeddedRange;
 use self::subscription::EmbeddedSubscription;
 use self::topics::{Topics, failed};
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RecordLimit, RecordVisitor, Subscription,
-    TopicPartition, TopicSpec, WriterSchema, abandoned,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Log, LogError, RangeEnd, RangeError, RangeReader,
+    RangeStart, Ranges, RecordLimit, Subscription, TopicPartition, TopicSpec, WriterSchema, abandoned,
 };
 use crate::flow::health::{Condition, Gauge};
 use crate::telemetry::now_us;
@@ -293,25 +295,28 @@ impl Log for EmbeddedLog {
         self.state.broken()
     }
 
-    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
-        let context = format!("reading topic {}", topic.name);
-        for partition in self.topics.partitions_of(std::slice::from_ref(topic))? {
-            for guard in partition.entries.iter() {
-                partition::decode_guard(guard)
-                    .and_then(|(base_offset, bytes)| {
-                        let each = |offset, key: &[u8], value: &[u8]| visit(&partition.id, offset, key, value);
-                        Ok(entry::for_each(&bytes, base_offset, each)?)
-                    })
-                    .map_err(|failure| failed(&context, &failure))?;
-            }
-        }
-        Ok(())
-    }
-
     fn close(&self) -> BoxFuture<'_, ()> {
         let (threads, orders) = (self.threads.lock().take(), self.orders.clone());
         // A panic of a thread has already broken the log; closing has nothing to add.
         tokio::task::spawn_blocking(move || Self::stop(threads, &orders)).map(|_| ()).boxed()
+    }
+}
+
+impl Ranges for EmbeddedLog {
+    fn read_range(
+        &self,
+        partition: &TopicPartition,
+        from: RangeStart,
+        to: RangeEnd,
+    ) -> BoxFuture<'_, Result<Box<dyn RangeReader>, RangeError>> {
+        let (found, id) = (self.topics.partition(partition), partition.clone());
+        async move {
+            let Some(partition) = found else { return Err(RangeError::NoSuchPartition(id)) };
+            let opening = tokio::task::spawn_blocking(move || EmbeddedRange::open(partition, from, to));
+            let opened = opening.await.map_err(|error| RangeError::unavailable(&id, error))?;
+            Ok(Box::new(opened?) as Box<dyn RangeReader>)
+        }
+        .boxed()
     }
 }
 

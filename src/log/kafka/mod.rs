@@ -29,10 +29,10 @@ mod ownership;
 mod producer;
 mod progress;
 mod quiet;
+mod range_reader;
 mod ranges;
 mod reader;
 mod regroup;
-mod scan;
 mod settings;
 mod subscription;
 mod topic_ids;
@@ -51,14 +51,19 @@ use self::consumption::Consumption;
 use self::control::{BrokerClock, KafkaControl};
 use self::inspect::Inspector;
 use self::producer::BatchProducer;
+use self::range_reader::KafkaRange;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RecordLimit, RecordVisitor,
-    Subscription, TopicPartition, TopicSpec, WriterSchema, unavailable,
+    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RangeEnd, RangeError,
+    RangeReader, RangeStart, Ranges, ReadLimit, RecordLimit, Subscription, TopicPartition, TopicSpec, WriterSchema,
+    unavailable,
 };
 use crate::flow::clock::Reading;
 use crate::flow::health::Condition;
+
+/// How much of the writer schemas is read at once.
+const SCHEMAS_READ: ReadLimit = ReadLimit { max_records: 256, max_bytes: 1 << 20 };
 
 /// The log on a Kafka cluster.
 pub struct KafkaLog {
@@ -169,20 +174,23 @@ impl Log for KafkaLog {
     }
 
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<WriterSchema>, LogError>> {
-        let (settings, topic) = (self.settings.clone(), self.schema_topic());
-        let reading = move || {
+        let id = TopicPartition { topic: self.schema_topic().name, partition: 0 };
+        async move {
+            let context = "reading the writer schemas";
+            let opened = self.read_range(&id, RangeStart::Earliest, RangeEnd::Now).await;
+            let mut range = opened.map_err(|error| failed(context, &error))?;
             let mut schemas: Vec<WriterSchema> = Vec::new();
-            scan::scan(&settings, &topic, |_, _, key, value| {
-                let Some(fingerprint) = unhex(key) else { return };
-                if schemas.iter().all(|(known, _)| *known != fingerprint) {
-                    schemas.push((fingerprint, String::from_utf8_lossy(value).into_owned()));
+            while let Some(batch) = range.read(SCHEMAS_READ).await.map_err(|error| failed(context, &error))? {
+                for record in &batch.records {
+                    // Somebody else's record, under a key that is no fingerprint.
+                    let Some(fingerprint) = unhex(record.key(&batch.data)) else { continue };
+                    if schemas.iter().all(|(known, _)| *known != fingerprint) {
+                        let text = String::from_utf8_lossy(record.value(&batch.data));
+                        schemas.push((fingerprint, text.into_owned()));
+                    }
                 }
-            })?;
+            }
             Ok(schemas)
-        };
-        async {
-            let joined = tokio::task::spawn_blocking(reading).await;
-            joined.unwrap_or_else(|error| Err(failed("reading the writer schemas", &error)))
         }
         .boxed()
     }
@@ -225,10 +233,6 @@ impl Log for KafkaLog {
         self.producer.broken().or_else(|| self.brokers.broken())
     }
 
-    fn scan(&self, topic: &TopicSpec, visit: &mut RecordVisitor<'_>) -> Result<(), LogError> {
-        scan::scan(&self.settings, topic, visit)
-    }
-
     fn clock(&self) -> Option<Reading> {
         *self.clock.lock()
     }
@@ -245,6 +249,24 @@ impl Log for KafkaLog {
         let producer = self.producer.clone();
         // A panic in there has already been reported; closing has nothing to add.
         tokio::task::spawn_blocking(move || producer.close()).map(|_| ()).boxed()
+    }
+}
+
+impl Ranges for KafkaLog {
+    fn read_range(
+        &self,
+        partition: &TopicPartition,
+        from: RangeStart,
+        to: RangeEnd,
+    ) -> BoxFuture<'_, Result<Box<dyn RangeReader>, RangeError>> {
+        let (settings, id) = (self.settings.clone(), partition.clone());
+        async move {
+            let opened_id = id.clone();
+            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to));
+            let opened = opening.await.map_err(|error| RangeError::unavailable(&id, error))?;
+            Ok(Box::new(opened?) as Box<dyn RangeReader>)
+        }
+        .boxed()
     }
 }
 

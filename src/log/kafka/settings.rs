@@ -176,9 +176,11 @@ impl KafkaLogSettings {
     }
 
     /// A reader outside of any group. librdkafka wants a group's name to assign partitions by hand; nothing joins it.
-    pub(super) fn scanner(&self) -> ClientConfig {
+    pub(super) fn range_reader(&self) -> ClientConfig {
         let mut own = vec![("group.id", format!("{}.scan", self.group)), ("enable.partition.eof", "true".to_owned())];
         own.extend(self.reading());
+        // An offset that was removed is told: going on elsewhere would be a loss that nobody hears of.
+        own.push(("auto.offset.reset", "error".to_owned()));
         self.client(&own)
     }
 

@@ -18,7 +18,7 @@ mod visitor;
 mod writer;
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -106,6 +106,30 @@ impl EmbeddedStore {
             .spawn(move || writer.run())
             .map_err(|error| failed("starting the store's thread", &error))?;
         Ok(Self { path, transaction_rows, jobs, shared, state })
+    }
+
+    /// [`Store::scan`] of a database to which another process may be writing.
+    pub async fn scan_file(
+        path: &Path,
+        table: &Table,
+        visit: &mut (dyn FnMut(RowKey) + Send),
+    ) -> Result<u64, StoreError> {
+        let (chunks, chunk_receiver) = scan::channel();
+        let (path, name) = (path.to_owned(), table.name.clone());
+        let reader = move || {
+            let outcome = database::open_reader(&path)
+                .and_then(|connection| {
+                    send_keys(&connection, &name, |keys| chunks.blocking_send(Chunk::Keys(keys)).is_ok())
+                })
+                .map_err(|error| failed(format!("reading table {name}"), &error));
+            // A visitor that has hung up needs no outcome.
+            let _ = chunks.blocking_send(Chunk::End(outcome));
+        };
+        thread::Builder::new()
+            .name("store-scan".to_string())
+            .spawn(reader)
+            .map_err(|error| failed("starting a reading thread", &error))?;
+        scan::visit_all(chunk_receiver, visit).await
     }
 
     /// Has the thread do something and waits for its answer.
@@ -206,24 +230,7 @@ impl Store for EmbeddedStore {
         table: &'a Table,
         visit: &'a mut (dyn FnMut(RowKey) + Send),
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(async move {
-            let (chunks, chunk_receiver) = scan::channel();
-            let (path, name) = (self.path.clone(), table.name.clone());
-            let reader = move || {
-                let outcome = database::open_reader(&path)
-                    .and_then(|connection| {
-                        send_keys(&connection, &name, |keys| chunks.blocking_send(Chunk::Keys(keys)).is_ok())
-                    })
-                    .map_err(|error| failed(format!("reading table {name}"), &error));
-                // A visitor that has hung up needs no outcome.
-                let _ = chunks.blocking_send(Chunk::End(outcome));
-            };
-            thread::Builder::new()
-                .name("store-scan".to_string())
-                .spawn(reader)
-                .map_err(|error| failed("starting a reading thread", &error))?;
-            scan::visit_all(chunk_receiver, visit).await
-        })
+        Box::pin(Self::scan_file(&self.path, table, visit))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -6,8 +6,14 @@ mod documents;
 use common::device::{Device, position};
 use common::process::{Process, arg, run, surgetank, told};
 use common::site::Site;
+use common::until_true;
 use serde_json::Value;
 use surgetank::credentials::TokenKind;
+use surgetank::engine::dead_letter_topic;
+use surgetank::log::TopicPartition;
+use surgetank::log::local::SOCKET_FILE;
+
+use crate::log_contract::{append, batch, outcome};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -288,15 +294,16 @@ async fn verify_finds_what_is_lost() {
     assert_eq!(code, 0, "{stderr}");
     let acked = json(&stdout)["acked"].as_u64().unwrap();
     assert!(acked > 0);
-    process.signal("TERM");
-    assert_eq!(process.exited().await.code(), Some(0), "{}", process.told());
-
     let config = site.config_path();
     let verify = || told(&run(&["verify", "--json", "--config", arg(&config), "--ledger", arg(&ledger)]));
-    let (code, stdout, stderr) = verify();
+    // Also while the engine runs, once it has caught up.
+    until_true("all rows", async || site.number("select count(*) from position") >= acked as i64).await;
+    let (code, stdout, stderr) = tokio::task::block_in_place(verify);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(json(&stdout)["lost"], 0);
     assert_eq!((json(&stdout)["acked"].as_u64(), json(&stdout)["stored"].as_u64()), (Some(acked), Some(acked)));
+    process.signal("TERM");
+    assert_eq!(process.exited().await.code(), Some(0), "{}", process.told());
 
     let store = rusqlite::Connection::open(site.store_path()).unwrap();
     let first = "select sequence from position order by sequence limit 1";
@@ -311,6 +318,48 @@ async fn verify_finds_what_is_lost() {
     let (code, _, stderr) =
         told(&run(&["verify", "--config", arg(&config), "--ledger", arg(&site.path().join("none"))]));
     assert_eq!(code, 2, "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_read_while_the_engine_runs() {
+    let site = Site::new(&[("dead_letter.partitions", "1")]);
+    let config = site.config_path();
+    let read = |options: &[&str]| {
+        let arguments = [&["dead-letters", "--config", arg(&config), "--format", "json"][..], options].concat();
+        tokio::task::block_in_place(|| told(&run(&arguments)))
+    };
+    let offsets = |options: &[&str]| -> Vec<u64> {
+        let (code, stdout, stderr) = read(options);
+        assert_eq!(code, 0, "{options:?}: {stderr}");
+        stdout.lines().map(|line| json(line)["offset"].as_u64().unwrap()).collect()
+    };
+    let running = site.launch().await;
+    let topic = dead_letter_topic(&site.config());
+    let id = TopicPartition { topic: topic.name.clone(), partition: 0 };
+    let log = &*running.started.backends.log;
+    for number in 0..5 {
+        outcome(append(log, &id, batch("device", &[format!("no letter {number}")]))).await.unwrap();
+    }
+    assert_eq!(offsets(&[]), [0, 1, 2, 3, 4]);
+    assert_eq!(offsets(&["--partition", "0", "--from", "1", "--to", "3"]), [1, 2]);
+    assert_eq!(offsets(&["--since", "1h"]), [0, 1, 2, 3, 4]);
+    assert_eq!(offsets(&["--from", "2001-01-01T00:00:00Z", "--to", "2002-01-01T00:00:00Z"]), [0; 0]);
+    let (code, _, stderr) = read(&["--from", "1"]);
+    assert!(code == 2 && stderr.contains("--partition"), "{stderr}");
+    let (code, _, stderr) = read(&["--from", "yesterday"]);
+    assert!(code == 2 && stderr.contains("neither an offset nor a time"), "{stderr}");
+    let (code, _, stderr) = read(&["--partition", "0", "--from", "9"]);
+    assert!(code == 1 && stderr.contains("ends at offset 5"), "{stderr}");
+    let (code, stdout, stderr) =
+        told(&tokio::task::block_in_place(|| run(&["dead-letters", "--config", arg(&config)])));
+    assert!(code == 0 && stdout.contains("reason"), "{stderr}");
+
+    std::fs::remove_file(site.data_dir().join(SOCKET_FILE)).unwrap();
+    let (code, _, stderr) = read(&[]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("in use by another process") && stderr.contains(SOCKET_FILE), "{stderr}");
+    running.stop().await;
+    assert_eq!(offsets(&["--partition", "0", "--from", "3"]), [3, 4], "and when it has stopped");
 }
 
 /// A demo under which rows disappear must not end with 0.

@@ -3,21 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use surgetank::log::Log;
 use surgetank::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
+use surgetank::log::{Log, RangeEnd, RangeError, RangeStart, Ranges, ReadLimit};
 
 use super::{fill, fill_topic, open_with_topic, settings, topic};
 #[cfg(feature = "failpoints")]
 use crate::CLOCK;
-use crate::log_contract::{Consumption, read, spec, until};
+use crate::log_contract::{Consumption, at, read, spec, until};
 
 fn first_offset(log: &EmbeddedLog) -> u64 {
-    let mut first = None;
-    log.scan(&topic(), &mut |_, offset, _, _| {
-        first.get_or_insert(offset);
-    })
-    .unwrap();
-    first.unwrap()
+    let id = at(&topic(), 0);
+    let range = futures_util::FutureExt::boxed(log.read_range(&id, RangeStart::Earliest, RangeEnd::Now));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    std::thread::scope(|scope| scope.spawn(move || runtime.block_on(range).unwrap().offsets().start).join().unwrap())
 }
 
 #[tokio::test]
@@ -56,10 +54,20 @@ async fn retention_by_size_applies_to_topics_that_nobody_reads() {
         ..settings(directory.path())
     };
     let log = open_with_topic(settings).await;
-    fill(&log, 16).await.expect("unread dead letters do not fill the budget");
+    fill(&log, 1).await.unwrap();
+    let id = at(&topic(), 0);
+    let mut range = log.read_range(&id, RangeStart::Earliest, RangeEnd::Now).await.unwrap();
+    let limit = ReadLimit { max_records: 10, max_bytes: 1 << 20 };
+    assert_eq!(range.read(limit).await.unwrap().unwrap().next_offset, 10);
+    fill(&log, 15).await.expect("unread dead letters do not fill the budget");
     let num_records = 16 * 16 * 64;
     until("the oldest go", || first_offset(&log) > num_records / 2).await;
     assert!(first_offset(&log) <= num_records * 3 / 4, "what fits into the bound stays");
+
+    let gone = range.read(limit).await.err();
+    assert!(matches!(gone, Some(RangeError::Gone { from: 10, first, .. }) if first > num_records / 2), "{gone:?}");
+    let gone = log.read_range(&id, RangeStart::Offset(7), RangeEnd::Now).await.err();
+    assert!(matches!(gone, Some(RangeError::Gone { from: 7, first, .. }) if first > num_records / 2), "{gone:?}");
 }
 
 /// The wall clock of this process: whoever sets it holds [`CLOCK`].

@@ -4,6 +4,7 @@
 
 use crate::cluster;
 mod control;
+mod ranges;
 use crate::log_contract;
 
 use std::io::{BufRead, BufReader};
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::{Cluster, cluster};
-use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, spec, until};
+use log_contract::{Consumption, PATIENCE, Room, append, at, batch, outcome, read, scan, spec, until};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{AppendError, AssignmentEvent, Log, ReadError, ReadLimit};
@@ -57,7 +58,7 @@ async fn a_limit_that_nobody_tells_is_found_out() {
     let values: Vec<Vec<u8>> = (0..2000).map(|_| noise(200)).collect();
     outcome(append(&*log, &at(&topic, 0), batch("device", &values))).await.unwrap();
     let mut found = Vec::new();
-    log.scan(&topic, &mut |_, _, _, value| found.push(value.to_vec())).unwrap();
+    scan(&*log, &topic, |_, _, _, value| found.push(value.to_vec()));
     // What was refused may come behind what was not.
     let sorted = |mut values: Vec<Vec<u8>>| {
         values.sort_unstable();
@@ -293,13 +294,12 @@ async fn broker_that_hangs_loses_nothing_and_no_append_completes_twice() {
 
     let mut copies = std::collections::HashMap::<u64, u32>::new();
     let mut last = [None::<u64>; 2];
-    log.scan(&topic, &mut |id, _, _, value| {
+    scan(&*log, &topic, |id, _, _, value| {
         let number = std::str::from_utf8(value).unwrap().parse().unwrap();
         *copies.entry(number).or_default() += 1;
         assert!(last[id.partition as usize] < Some(number), "in call order");
         last[id.partition as usize] = Some(number);
-    })
-    .unwrap();
+    });
     let confirmed = (0u64..).zip(&outcomes).filter(|(_, (_, result))| result.load(Ordering::SeqCst) == 1);
     let confirmed: Vec<_> = confirmed.map(|(number, _)| number).collect();
     assert!(confirmed.iter().all(|number| copies.get(number) == Some(&1)), "every confirmed record is there once");
