@@ -12,6 +12,7 @@ mod check_kind;
 mod evolution;
 mod field;
 mod message_type;
+pub(crate) mod number;
 pub mod row;
 mod scale;
 mod shape;

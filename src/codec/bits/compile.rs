@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::plan::{ArrayOp, FieldIndex, NumberType, Op, Piece, ReorderedOp, SymbolEntry, SymbolTable};
 use crate::codec::avro::varint;
+use crate::schema::number::{double_range, single_range};
 use crate::schema::{DefaultValue, Field, Kind};
 use crate::schema::{EnumShape, FieldShape, RecordShape, Shape};
 
@@ -97,11 +98,6 @@ fn compile_kind(
     ops: &mut Vec<Op>,
 ) {
     let into = number_type(shape);
-    let bounds = |range: &Option<std::ops::RangeInclusive<f64>>| match range {
-        Some(range) => (*range.start(), *range.end()),
-        // Marks "no range": comparisons with it are never made, see `is_valid`.
-        None => (f64::NAN, f64::NAN),
-    };
     ops.push(match kind {
         Kind::Uint { bits, range } => Op::Uint { field, bits: *bits, min: *range.start(), max: *range.end(), into },
         Kind::Int { bits, range } => Op::Int { field, bits: *bits, min: *range.start(), max: *range.end(), into },
@@ -111,11 +107,11 @@ fn compile_kind(
             Op::Fixed { field, bits: *bits, signed: *signed, min: *range.start(), max: *range.end(), scale: *scale }
         }
         Kind::F32 { range } => {
-            let (min, max) = bounds(range);
+            let (min, max) = single_range(range.as_ref());
             Op::F32 { field, min, max, into }
         }
         Kind::F64 { range } => {
-            let (min, max) = bounds(range);
+            let (min, max) = double_range(range.as_ref());
             Op::F64 { field, min, max }
         }
         Kind::Timestamp { bits, resolution, epoch } => {

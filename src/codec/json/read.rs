@@ -8,13 +8,16 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
+use super::exact::{Doubt, NumberTexts, has_long_number};
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
 use super::plan::{Group, JsonPlan, Piece};
-use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
+use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
+use super::value::{NodeSeed, Primitive, PrimitiveSeed};
 use crate::codec::bits::transcode::{NULL, VALUE, write_identity};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::EVENT_TIME_END_MS;
+use crate::schema::Resolution;
 
 /// The members that every event has, whatever its type.
 pub(super) const DEVICE_ID: &str = "device_id";
@@ -25,6 +28,9 @@ pub(super) const SEQUENCE: &str = "sequence";
 const MAX_NUMBERS_LEN: usize = 64;
 /// Enough for the fields of most events, so that no buffer has to grow for them.
 const USUAL_FIELDS_LEN: usize = 256;
+
+/// What serde_json says of a number that no double holds; it has no other sign for it.
+const TOO_LARGE_A_NUMBER: &str = "number out of range";
 
 /// Longest part of an unknown name that a fault quotes, in bytes.
 const MAX_QUOTED_NAME: usize = 64;
@@ -56,6 +62,10 @@ pub(super) struct Context {
     /// The way to what is wrong, innermost step first; filled in on the way out.
     path: Vec<Step>,
     fault: Option<(FaultReason, String)>,
+    /// Whether numbers as doubles have told enough.
+    doubt: Doubt,
+    /// The numbers as they are written, for an event that is read for the second time.
+    texts: Option<NumberTexts>,
 }
 
 type Span = (u32, u32);
@@ -102,11 +112,32 @@ impl EventReader {
             let detail = format!("not UTF-8 from its byte {} on", bad.valid_up_to());
             EventFault::new(FaultReason::Malformed, "$", detail)
         })?;
+        let read = self.read_text(plan, text);
+        let is_in_doubt = match self.context.doubt {
+            Doubt::None => false,
+            Doubt::IfLong => has_long_number(text),
+            Doubt::Certain => true,
+        };
+        if is_in_doubt { self.read_exactly(plan, text) } else { read }
+    }
+
+    fn read_text<'de>(&mut self, plan: &JsonPlan, text: &'de str) -> Result<Event<'de>, EventFault> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let root = Root { plan, context: &mut self.context };
         root.deserialize(&mut deserializer)
             .and_then(|event| deserializer.end().map(|()| event))
             .map_err(|error| self.context.fault_of(&error))
+    }
+
+    /// Reads an event in which a double does not say which value is meant.
+    #[cold]
+    #[inline(never)]
+    fn read_exactly<'de>(&mut self, plan: &JsonPlan, text: &'de str) -> Result<Event<'de>, EventFault> {
+        self.context.clear();
+        self.context.texts = Some(NumberTexts::of(text));
+        let read = self.read_text(plan, text);
+        self.context.texts = None;
+        read
     }
 
     /// Appends the event that was read last, by the same plan, as an Avro single-object record.
@@ -161,6 +192,19 @@ impl Context {
         self.spans.clear();
         self.path.clear();
         self.fault = None;
+        self.doubt = Doubt::None;
+    }
+
+    /// Notes what is in doubt of a number.
+    #[inline]
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.doubt = self.doubt.max(doubt);
+    }
+
+    /// The number that is met now as it is written, if the event is read for the second time.
+    #[inline]
+    pub(super) fn text_of_number(&mut self) -> Option<Box<str>> {
+        self.texts.as_mut().map(NumberTexts::next)
     }
 
     fn fault_of(&mut self, error: &serde_json::Error) -> EventFault {
@@ -171,6 +215,10 @@ impl Context {
                 Category::Data => {
                     let what = said.split(" at line ").next().unwrap_or_default();
                     (FaultReason::WrongKind, what.to_owned())
+                }
+                // It is a number all the same. Nothing takes one that a double does not hold.
+                Category::Syntax if said.starts_with(TOO_LARGE_A_NUMBER) => {
+                    (FaultReason::OutOfRange, format!("beyond all numbers; none exceeds {:e}", f64::MAX))
                 }
                 Category::Syntax | Category::Eof | Category::Io => (FaultReason::Malformed, said),
             }
@@ -288,7 +336,7 @@ impl<'de> RawIdentity<'de> {
         if is_there {
             return Err(context.twice(name));
         }
-        let value = map.next_value_seed(PrimitiveSeed);
+        let value = map.next_value_seed(PrimitiveSeed { context: &mut *context });
         let value = value.map_err(|error| context.at(Step::Member(name.into()), error))?;
         let taken = match key {
             Key::DeviceId => self.take_device_id(value),
@@ -312,13 +360,23 @@ impl<'de> RawIdentity<'de> {
 
     fn take_event_time(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
         let time = match value {
-            Primitive::Integer(time) => u64::try_from(time).ok(),
-            Primitive::Text(text) => time_in(&text, false).and_then(|time| u64::try_from(time).ok()),
+            Primitive::Integer(time) => Some(time),
+            Primitive::Text(text) => match nanoseconds(&text) {
+                Some(Instant::Nanoseconds(time)) => Some(rounded(time, Resolution::Milliseconds).into()),
+                Some(Instant::LeapSecond) => {
+                    return Err((FaultReason::EventTimeOutOfRange, NO_LEAP_SECONDS.to_owned()));
+                }
+                None => None,
+            },
             Primitive::Null => None,
         };
-        let time = time.filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
-            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 ending in Z";
+        let time = time.ok_or_else(|| {
+            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 with Z or an offset";
             (FaultReason::WrongKind, allowed.to_owned())
+        })?;
+        let time = u64::try_from(time).ok().filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
+            let last = EVENT_TIME_END_MS - 1;
+            (FaultReason::EventTimeOutOfRange, format!("{time}; an event time is 0 to {last} ms since 1970"))
         })?;
         self.event_time_ms = Some(time);
         Ok(())
