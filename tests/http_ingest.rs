@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+mod http_numbers;
 
 use bytes::BytesMut;
 use common::device::{block, position_at};

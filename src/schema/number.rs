@@ -125,9 +125,13 @@ impl Decimal {
             digits.truncate(MAX_DIGITS);
             digits.push(b'1');
         }
-        let num_digits = digits.len() as i64;
-        let places = exponent.saturating_add(num_digits).clamp(-MAX_PLACES, MAX_PLACES);
-        Self { is_negative, digits, exponent: places - num_digits }
+        // Beyond all that it is compared with: only on which side matters.
+        let places = exponent.saturating_add(digits.len() as i64);
+        if places.abs() > MAX_PLACES {
+            digits = vec![b'1'];
+            exponent = places.signum() * MAX_PLACES;
+        }
+        Self { is_negative, digits, exponent }
     }
 
     /// The integer that this is, if it is one.
@@ -162,6 +166,7 @@ impl Decimal {
 
     /// The integer that this is in units of 10^`exponent`, which is at most its own.
     fn in_units_of(&self, exponent: i64) -> BigInt {
+        // Zero has no digits.
         let magnitude = BigUint::parse_bytes(&self.digits, 10).unwrap_or_default();
         let shift = u32::try_from(self.exponent - exponent);
         let Ok(shift) = shift else { panic!("10^{exponent} is no unit of a number in 10^{}", self.exponent) };
