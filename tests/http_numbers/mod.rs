@@ -27,7 +27,7 @@ fn layout_of(index: usize, field: &str) -> String {
     });
     let keys: Vec<String> = keys.collect();
     format!(
-        "type = \"case_{index}\"\nid = {}\n[[version]]\nversion = 1\nfields = [{{ name = \"value\", {} }}]\n",
+        "type = \"case_{index}\"\nid = {}\ndoc = \"A number\"\n[[version]]\nversion = 1\nfields = [{{ name = \"value\", {}, doc = \"The number\" }}]\n",
         1000 + index,
         keys.join(", "),
     )
