@@ -321,11 +321,11 @@ async fn unsigned_columns_of_older_builds_become_digits_that_are_ordered() -> Te
     drop(connection);
 
     let store = open(&path, None)?;
-    assert!(matches!(store.check(std::slice::from_ref(&table)).await, Err(StoreError::Conflict { .. })));
+    assert!(matches!(store.prepare(std::slice::from_ref(&table)).await, Err(StoreError::Conflict { .. })));
     let changes = store.apply(std::slice::from_ref(&table)).await?;
     assert_eq!(changes, ["turned column kinds.c_small into TEXT of 20 digits"]);
     assert_eq!(store.apply(std::slice::from_ref(&table)).await?, Vec::<String>::new());
-    store.check(&[table]).await?;
+    store.prepare(&[table]).await?;
     store.close().await;
     let found = query(&path, "SELECT c_small FROM kinds ORDER BY c_small")?;
     let expected =

@@ -175,17 +175,20 @@ impl Event<'_> {
 
 impl Context {
     /// Ends reading with this fault at the place that is being read.
+    #[cold]
     pub(super) fn fail<E: Error>(&mut self, reason: FaultReason, detail: impl Into<String>) -> E {
         self.fault = Some((reason, detail.into()));
         E::custom("see the fault")
     }
 
     /// Notes a step of the way to what is wrong.
+    #[inline]
     pub(super) fn at<E>(&mut self, step: Step, error: E) -> E {
         self.path.push(step);
         error
     }
 
+    #[inline]
     fn clear(&mut self) {
         self.out.clear();
         self.out.reserve(USUAL_FIELDS_LEN);
@@ -207,6 +210,7 @@ impl Context {
         self.texts.as_mut().map(NumberTexts::next)
     }
 
+    #[cold]
     fn fault_of(&mut self, error: &serde_json::Error) -> EventFault {
         let (reason, detail) = self.fault.take().unwrap_or_else(|| {
             let said = error.to_string();
@@ -287,11 +291,13 @@ impl Context {
         }
     }
 
+    #[cold]
     fn missing<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::MissingField, "this member is missing")
     }
 
+    #[cold]
     fn twice<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::RepeatedField, "the member is there twice")
@@ -304,6 +310,7 @@ enum Part<'a> {
     Span(Span),
 }
 
+#[inline]
 fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'a>> {
     group.pieces.iter().map(|piece| match piece {
         Piece::Constant(bytes) => Part::Constant(bytes),
@@ -316,6 +323,7 @@ fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'
 }
 
 /// Whether the bytes from `start` on are the group as Avro has it already.
+#[inline]
 fn is_in_order(group: &Group, spans: &[Span], start: u32) -> bool {
     let mut at = start;
     parts(group, spans).all(|part| match part {
@@ -349,6 +357,7 @@ impl<'de> RawIdentity<'de> {
         })
     }
 
+    #[inline]
     fn take_device_id(&mut self, value: Primitive<'de>) -> Result<(), (FaultReason, String)> {
         let Primitive::Text(text) = value else {
             return Err((FaultReason::WrongKind, "the id of a device is a text".to_owned()));
@@ -358,6 +367,7 @@ impl<'de> RawIdentity<'de> {
         Ok(())
     }
 
+    #[inline]
     fn take_event_time(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
         let time = match value {
             Primitive::Integer(time) => Some(time),
@@ -382,6 +392,7 @@ impl<'de> RawIdentity<'de> {
         Ok(())
     }
 
+    #[inline]
     fn take_sequence(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
         let sequence = match value {
             Primitive::Null => None,
@@ -401,6 +412,7 @@ impl<'de> RawIdentity<'de> {
 impl<'de> DeserializeSeed<'de> for Root<'_> {
     type Value = Event<'de>;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Event<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
@@ -413,6 +425,7 @@ impl<'de> Visitor<'de> for Root<'_> {
         formatter.write_str("an event, which is an object")
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'de>, A::Error> {
         let mut identity = RawIdentity::default();
         self.context.read_members(&self.plan.root, map, Some(&mut identity))?;
@@ -428,6 +441,7 @@ impl<'de> Visitor<'de> for Root<'_> {
 impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     type Value = Key;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
         deserializer.deserialize_str(self)
     }
@@ -440,6 +454,7 @@ impl Visitor<'_> for KeySeed<'_> {
         formatter.write_str("the name of a member")
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
         // No field of a type has one of these names.
         match name {

@@ -57,6 +57,7 @@ fn whole(number: f64) -> (Option<i64>, Doubt) {
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = ();
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
@@ -79,6 +80,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         }
     }
 
+    #[inline]
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         match self.node {
             Node::Bool => {
@@ -137,6 +139,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         }
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         let Self { node, context, .. } = self;
         match node {
@@ -345,6 +348,7 @@ impl NodeSeed<'_> {
         }
     }
 
+    #[cold]
     fn out_of_range<E: Error>(self, value: impl fmt::Display, min: impl fmt::Display, max: impl fmt::Display) -> E {
         self.context.fail(FaultReason::OutOfRange, format!("{value}; allowed are {min} to {max}"))
     }
@@ -378,6 +382,7 @@ fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<()
 impl<'de> DeserializeSeed<'de> for PrimitiveSeed<'_> {
     type Value = Primitive<'de>;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Primitive<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
@@ -416,10 +421,12 @@ impl<'de> Visitor<'de> for PrimitiveSeed<'_> {
         }
     }
 
+    #[inline]
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Primitive<'de>, E> {
         Ok(Primitive::Text(Cow::Borrowed(text)))
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, text: &str) -> Result<Primitive<'de>, E> {
         Ok(Primitive::Text(Cow::Owned(text.to_owned())))
     }
