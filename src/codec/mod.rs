@@ -9,6 +9,5 @@ mod codecs;
 #[cfg(test)]
 mod codecs_tests;
 pub mod json;
-mod range;
 
 pub use codecs::{CodecError, Codecs, CodecsError, MessageCodec, UnknownLayout};

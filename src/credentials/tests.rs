@@ -117,7 +117,7 @@ fn test_each_mistake_tells_where_what_and_what_to_do() {
         ),
         (
             format!("[[device]]\ndevice = \"a b\"\nhash = \"{hash}\""),
-            "t.toml:2: device.device: device id holds white space, control characters or invalid UTF-8; write the id that the device sends in its Hello",
+            "t.toml:2: device.device: device id holds white space, characters that cannot be printed or invalid UTF-8; write the id that the device sends in its Hello",
         ),
         (
             format!("[[http]]\nhash = \"{hash}\"\ntypes = []"),

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use super::check::{Problem, Progress, check_fields, check_item, check_symbol};
 use super::field::{Count, DefaultValue, Kind, Resolution, Symbol};
+use super::number::{double_range, single_range};
 use super::scale::Scale;
 use super::source::{FieldSource, Number, Symbols};
 
@@ -289,11 +290,18 @@ fn default_value(default: &toml::Value, kind: &Kind) -> Checked<DefaultValue> {
         Kind::Bool => default.as_bool().map(DefaultValue::Bool),
         Kind::Enum { .. } => default.as_str().map(|symbol| DefaultValue::Text(symbol.to_owned())),
         Kind::Fixed { scale, range, .. } => number()
-            .filter(|value| (scale.physical(*range.start())..=scale.physical(*range.end())).contains(value))
-            .map(DefaultValue::Double),
-        Kind::F32 { range } | Kind::F64 { range } => number()
-            .filter(|value| value.is_finite() && range.as_ref().is_none_or(|range| range.contains(value)))
-            .map(DefaultValue::Double),
+            .filter(|value| value.is_finite())
+            .map(|value| scale.raw(value))
+            .filter(|raw| range.contains(raw))
+            .map(|raw| DefaultValue::Double(scale.physical(raw))),
+        Kind::F32 { range } => {
+            let (min, max) = single_range(range.as_ref());
+            number().filter(|value| (min..=max).contains(&f64::from(*value as f32))).map(DefaultValue::Double)
+        }
+        Kind::F64 { range } => {
+            let (min, max) = double_range(range.as_ref());
+            number().filter(|value| (min..=max).contains(value)).map(DefaultValue::Double)
+        }
         Kind::Text { max, .. } => {
             default.as_str().filter(|text| text.len() <= *max as usize).map(|text| DefaultValue::Text(text.to_owned()))
         }

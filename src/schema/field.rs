@@ -63,12 +63,12 @@ pub enum Kind {
         /// Valid raw values.
         range: RangeInclusive<i64>,
     },
-    /// An IEEE 754 single. A value that is not a number is valid only if no range is declared.
+    /// An IEEE 754 single that is finite.
     F32 {
         /// Valid values.
         range: Option<RangeInclusive<f64>>,
     },
-    /// An IEEE 754 double. A value that is not a number is valid only if no range is declared.
+    /// An IEEE 754 double that is finite.
     F64 {
         /// Valid values.
         range: Option<RangeInclusive<f64>>,

@@ -14,6 +14,7 @@ mod evolution;
 mod field;
 pub mod identity;
 mod message_type;
+pub(crate) mod number;
 pub mod row;
 mod scale;
 mod shape;

@@ -2,13 +2,27 @@
 //!
 //! Multiplying by 1e-7 turns 123456789 into 12.345678899999999. Scales are decimal fractions in all but odd cases, so
 //! the arithmetic is done in integers and divided once: the result is the double closest to the true value, and prints
-//! as what a person expects.
+//! as what a person expects. On the way back the raw step closest to the decimal is found, ties going up; doubles
+//! suffice for that unless the value is next to a tie. See [`number`](super::number).
 
-/// The largest numerator for which dividing, and multiplying back, finds the same integer.
-const MAX_NUMERATOR: i128 = 1 << 50;
+use std::io::Write;
 
-/// Denominators are powers of ten up to this exponent.
-const MAX_EXPONENT: u32 = 15;
+use num_bigint::{BigInt, Sign};
+
+use super::number::Decimal;
+
+/// The largest integer up to which doubles hold every one.
+const MAX_EXACT: i128 = 1 << 53;
+
+/// The largest step and offset in units of the denominator: more digits than doubles tell apart are no decimal fraction
+/// that a person has written.
+const MAX_TERM: f64 = 1e15;
+
+/// Denominators are powers of ten up to this exponent, all of which doubles hold exactly.
+const MAX_EXPONENT: u32 = 22;
+
+/// By how much, of the values that go into it, a quotient of doubles may be off: four roundings, and as much again.
+const DOUBT: f64 = 8.0 * f64::EPSILON;
 
 /// physical = raw × scale + offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +38,8 @@ pub struct Scale {
 enum Arithmetic {
     /// (raw × step + offset) / denominator, in integers until the division.
     Decimal { step: i64, offset: i64, denominator: f64 },
+    /// The same where the numerator may be more than a double holds: (raw × step + offset) / 10^exponent.
+    Wide { step: i64, offset: i64, exponent: u32 },
     /// As written, in doubles.
     Float,
 }
@@ -33,13 +49,18 @@ enum Arithmetic {
 impl Scale {
     /// A scale for raw values from `raw_min` to `raw_max`. `scale` and `offset` must be finite, `scale` above zero.
     pub fn new(scale: f64, offset: f64, raw_min: i64, raw_max: i64) -> Scale {
-        let arithmetic =
-            (0..=MAX_EXPONENT).find_map(|exponent| decimal(scale, offset, exponent)).filter(|arithmetic| {
-                let Arithmetic::Decimal { step, offset, .. } = *arithmetic else { return false };
-                [raw_min, raw_max]
-                    .iter()
-                    .all(|&raw| (i128::from(raw) * i128::from(step) + i128::from(offset)).abs() <= MAX_NUMERATOR)
-            });
+        let arithmetic = (0..=MAX_EXPONENT).find_map(|exponent| {
+            let denominator = 10f64.powi(exponent as i32);
+            let step = as_integer(scale, denominator).filter(|step| *step > 0)?;
+            let offset = as_integer(offset, denominator)?;
+            let numerator = |raw: i64| i128::from(raw) * i128::from(step) + i128::from(offset);
+            let is_exact = [raw_min, raw_max].iter().all(|raw| numerator(*raw).abs() <= MAX_EXACT);
+            Some(match is_exact {
+                true => Arithmetic::Decimal { step, offset, denominator },
+                false => Arithmetic::Wide { step, offset, exponent },
+            })
+        });
+        // Neither has a short decimal form, so that no person has a decimal result in mind.
         Scale { scale, offset, arithmetic: arithmetic.unwrap_or(Arithmetic::Float) }
     }
 
@@ -50,19 +71,40 @@ impl Scale {
             Arithmetic::Decimal { step, offset, denominator } => {
                 raw.wrapping_mul(step).wrapping_add(offset) as f64 / denominator
             }
+            Arithmetic::Wide { step, offset, exponent } => {
+                wide(i128::from(raw) * i128::from(step) + i128::from(offset), exponent)
+            }
             Arithmetic::Float => raw as f64 * self.scale + self.offset,
         }
     }
 
-    /// The raw value closest to `physical`; saturates, and is zero for what is not a number.
+    /// The raw value closest to `physical`, the higher one of two; saturates. `physical` has to be finite, and stands for
+    /// the shortest decimal that reads back as it.
+    #[inline]
     pub fn raw(&self, physical: f64) -> i64 {
-        match self.arithmetic {
-            Arithmetic::Decimal { step, offset, denominator } => {
-                let numerator = (physical * denominator).round() - offset as f64;
-                (numerator / step as f64).round() as i64
-            }
-            Arithmetic::Float => ((physical - self.offset) / self.scale).round() as i64,
+        match self.raw_in_doubles(physical) {
+            Some(raw) => raw,
+            None => self.raw_of(&Decimal::of_double(physical)),
         }
+    }
+
+    /// The raw value closest to every decimal that reads as `physical`; `None` if they may have different ones.
+    #[inline]
+    pub fn raw_in_doubles(&self, physical: f64) -> Option<i64> {
+        let steps = (physical - self.offset) / self.scale;
+        let floor = floor(steps);
+        // How far the next tie is away, in the unit of the value.
+        let to_tie = (steps - floor as f64 - 0.5) * self.scale;
+        let is_sure = to_tie.abs() > (physical.abs() + self.offset.abs()) * DOUBT;
+        // Far outside of what an integer holds nothing is sure, so that adding one cannot overflow.
+        is_sure.then(|| if to_tie > 0.0 { floor.saturating_add(1) } else { floor })
+    }
+
+    /// The raw value closest to a decimal, the higher one of two; saturates.
+    #[cold]
+    pub fn raw_of(&self, physical: &Decimal) -> i64 {
+        let steps = physical.steps_from(&Decimal::of_double(self.offset), &Decimal::of_double(self.scale));
+        saturated(&steps)
     }
 
     /// The smallest raw value whose physical value is at least `min`, looked for next to the closest one.
@@ -78,17 +120,36 @@ impl Scale {
     }
 }
 
-fn decimal(scale: f64, offset: f64, exponent: u32) -> Option<Arithmetic> {
-    let denominator = 10f64.powi(exponent as i32);
-    let step = as_integer(scale, denominator)?;
-    let offset = as_integer(offset, denominator)?;
-    (step > 0).then_some(Arithmetic::Decimal { step, offset, denominator })
+/// The next integer below; saturates. The standard library's is a call on processors without an instruction for it.
+#[inline]
+fn floor(value: f64) -> i64 {
+    let cut = value as i64;
+    cut.saturating_sub(i64::from(cut as f64 > value))
+}
+
+fn saturated(value: &BigInt) -> i64 {
+    let end = if value.sign() == Sign::Minus { i64::MIN } else { i64::MAX };
+    // Only what an integer does not hold fails to become one.
+    i64::try_from(value).unwrap_or(end)
+}
+
+/// The double next to numerator / 10^exponent. Reading decimal text rounds right whatever its length; none is allocated.
+#[cold]
+fn wide(numerator: i128, exponent: u32) -> f64 {
+    let mut text = [0; 48];
+    let mut rest = &mut text[..];
+    let written = write!(rest, "{numerator}e-{exponent}");
+    let num_left = rest.len();
+    let text = text.get(..text.len() - num_left).and_then(|text| std::str::from_utf8(text).ok());
+    let value = text.filter(|_| written.is_ok()).and_then(|text| text.parse().ok());
+    let Some(value) = value else { panic!("{numerator}e-{exponent} has 44 characters at most and is a number") };
+    value
 }
 
 /// The integer that, divided by `denominator`, is exactly the double `value`.
 fn as_integer(value: f64, denominator: f64) -> Option<i64> {
     let integer = (value * denominator).round();
-    let is_exact = integer.abs() <= MAX_NUMERATOR as f64 && integer / denominator == value;
+    let is_exact = integer.abs() <= MAX_TERM && integer / denominator == value;
     is_exact.then_some(integer as i64)
 }
 

@@ -29,3 +29,4 @@ mod engine_tls;
 mod http_durability;
 mod http_ingest;
 mod http_limits;
+mod http_numbers;

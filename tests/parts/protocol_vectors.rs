@@ -277,6 +277,17 @@ fn test_vectors_of_bodies_in_both_directions() {
 }
 
 #[test]
+fn test_vectors_of_values_between_two_steps() {
+    let catalog = Catalog::builtin().unwrap();
+    for vector in list(&vectors("bodies"), "rounded") {
+        let layout = catalog.by_name(text(vector, "type")).unwrap().layout(number(vector, "version")).unwrap();
+        let mut encoded = Vec::new();
+        layout.encode(&group_of(layout.fields(), &vector["values"]), &mut encoded).unwrap();
+        assert_eq!(encoded, hex(vector, "hex"), "{}", vector["name"]);
+    }
+}
+
+#[test]
 fn test_vectors_of_bodies_that_are_refused() {
     let codecs = Codecs::builtin().unwrap();
     for vector in list(&vectors("bodies"), "refused") {

@@ -61,7 +61,7 @@ async fn every_kind_of_value_comes_back() -> TestResult {
         json!(1),
         json!(i32::MIN),
         json!(i64::MIN),
-        json!(200),
+        json!("00000000000000000200"),
         json!("18446744073709551615"),
         json!(1.5),
         json!(-0.1),
@@ -291,5 +291,41 @@ async fn confirmed_rows_survive_kill() -> TestResult {
     let store = open(&directory.path().join("rows.db"), None)?;
     let num_rows = keys(&store, &simple_table("rows")).await.len();
     assert!(num_rows >= (num_confirmed + 1) * 10, "{num_rows} rows, {num_confirmed} groups after the first confirmed");
+    Ok(())
+}
+
+/// Older builds kept small numbers as INTEGER and large ones as TEXT, in a column declared ANY.
+#[tokio::test]
+async fn unsigned_columns_of_older_builds_become_digits_that_are_ordered() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let (table, rows) = every_kind("kinds");
+    store.apply(std::slice::from_ref(&table)).await?;
+    store.write(rows).await?;
+    store.close().await;
+    drop(store);
+    let connection = rusqlite::Connection::open(&path)?;
+    connection.execute_batch(
+        "ALTER TABLE kinds DROP COLUMN c_small; ALTER TABLE kinds ADD COLUMN c_small ANY;
+         UPDATE kinds SET c_small = 9223372036854775807;
+         INSERT INTO kinds(device_id, bucket, event_time, sequence, c_small) VALUES
+             ('old', 0, 0, 1, '9223372036854775808'), ('old', 0, 0, 2, 7), ('old', 0, 0, 3, NULL);
+         CREATE INDEX mine ON kinds(event_time)",
+    )?;
+    drop(connection);
+
+    let store = open(&path, None)?;
+    assert!(matches!(store.prepare(std::slice::from_ref(&table)).await, Err(StoreError::Conflict { .. })));
+    let changes = store.apply(std::slice::from_ref(&table)).await?;
+    assert_eq!(changes, ["turned column kinds.c_small into TEXT of 20 digits"]);
+    assert_eq!(store.apply(std::slice::from_ref(&table)).await?, Vec::<String>::new());
+    store.prepare(&[table]).await?;
+    store.close().await;
+    let found = query(&path, "SELECT c_small FROM kinds ORDER BY c_small")?;
+    let expected =
+        [json!(null), json!("00000000000000000007"), json!("09223372036854775807"), json!("09223372036854775808")];
+    assert_eq!(found.rows.concat(), expected);
+    assert_eq!(query(&path, "SELECT name FROM sqlite_schema WHERE name = 'mine'")?.rows.len(), 1);
     Ok(())
 }

@@ -10,7 +10,7 @@ import json
 import struct
 import tomllib
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -234,12 +234,11 @@ def put(bits, field, value):
         bits.put(symbols[value] if isinstance(symbols, dict) else symbols.index(value), width)
     elif kind == "fixed":
         scale, offset = Decimal(repr(field["scale"])), Decimal(repr(field.get("offset", 0)))
-        raw = (Decimal(repr(value)) - offset) / scale
-        assert raw == int(raw), (field["name"], value)
+        raw = ((Decimal(repr(value)) - offset) / scale + Decimal("0.5")).to_integral_value(ROUND_FLOOR)
         bits.put(int(raw) % (1 << width), width)
     elif kind == "timestamp":
         epoch = int(datetime.fromisoformat(field.get("epoch", "1970-01-01T00:00:00Z")).timestamp())
-        ticks = {"s": value // 1000 - epoch, "ms": value - epoch * 1000, "us": value - epoch * 1000000}
+        ticks = {"s": (value + 500) // 1000 - epoch, "ms": value - epoch * 1000, "us": value - epoch * 1000000}
         bits.put(ticks[field["resolution"]], width)
     elif kind in ("text", "bytes"):
         data = value.encode() if kind == "text" else bytes.fromhex(value)
@@ -310,6 +309,16 @@ def bodies():
     add("unplugged and offline", "device_status", 1, **status | {
         "external_voltage": None, "signal": None, "network": "none", "last_synced_at": None, "configuration": ""})
 
+    exact, vectors = vectors, []
+    add("ties go up", "position", 1, **place | {"altitude": 519.25, "speed": 83.45, "heading": 0.05, "latitude": -0.00000005},
+        fix="none", **rest)
+    add("below a tie", "position", 1, **place | {"altitude": 519.2, "speed": 83.449, "heading": 359.94}, fix="none", **rest)
+    add("within the range once rounded", "position", 1, **place | {"latitude": 90.00000004, "longitude": -180.00000005,
+        "speed": -0.05}, fix="none", **rest)
+    add("ties below zero", "device_status", 1, **status | {"temperature": -12.55, "last_synced_at": 1780000000500})
+    add("below a tie below zero", "device_status", 1, **status | {"temperature": -12.551, "last_synced_at": 1780000000499})
+    rounded, vectors = vectors, exact
+
     whole = bytes.fromhex(vectors[0]["hex"])
 
     def changed(first_bit, width, value):
@@ -329,7 +338,7 @@ def bodies():
         ("speed of 400.1 km/h", changed(80, 12, 4001), "out_of_range"),
         ("driver that is longer than 24 bytes", changed(181, 5, 25), "too_long"),
         ("driver that is not UTF-8", changed(186, 8, 0xFF), "bad_text")]]
-    return {"bodies": vectors, "refused": refused_bodies}
+    return {"bodies": vectors, "rounded": rounded, "refused": refused_bodies}
 
 
 def checksums():

@@ -111,7 +111,10 @@ impl Session<'_> {
         // announced limit finds none here.
         let Some(credit) = self.window.try_take() else {
             let text = format!("more than {} unacknowledged packages", self.limits.max_unacknowledged_packages);
-            return Some(End::Refuse(RefusalReason::TooManyUnacknowledged, 0, text));
+            // What is within the window gets its receipts first. With a delay, because a client that has counted wrong
+            // once, after a reconnect say, still has messages that are to arrive.
+            self.window.all_returned().await;
+            return Some(later(self.edge, RefusalReason::TooManyUnacknowledged, &text));
         };
         match guard.take_package(package.block.len() as u64) {
             Ok(()) => take_in(self, credit, package).await,

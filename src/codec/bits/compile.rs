@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::plan::{ArrayOp, FieldIndex, Op, Piece, ReorderedOp, SymbolEntry, SymbolTable};
 use crate::codec::avro::sink::{NumberType, VALUE, missing, symbol_index};
-use crate::codec::range::bounds;
+use crate::schema::number::{double_range, single_range};
 use crate::schema::{Field, FieldShape, Kind, RecordShape, Shape, Symbol};
 
 /// A plan with the paths of the fields that its steps refer to.
@@ -106,11 +106,11 @@ fn compile_kind(
             Op::Fixed { field, bits: *bits, signed: *signed, min: *range.start(), max: *range.end(), scale: *scale }
         }
         Kind::F32 { range } => {
-            let (min, max) = bounds(range);
+            let (min, max) = single_range(range.as_ref());
             Op::F32 { field, min, max, into }
         }
         Kind::F64 { range } => {
-            let (min, max) = bounds(range);
+            let (min, max) = double_range(range.as_ref());
             Op::F64 { field, min, max }
         }
         Kind::Timestamp { bits, resolution, epoch } => {

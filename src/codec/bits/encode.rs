@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::bits::BitWriter;
 use super::body_error::EncodeError;
 use super::plan::{ArrayOp, FieldIndex, Op};
-use crate::codec::range::is_valid;
 use crate::schema::Count;
 use crate::schema::Value;
+use crate::schema::number::to_resolution;
 
 /// Packs values by the steps of one layout.
 pub(super) struct Encoder<'a> {
@@ -122,18 +122,19 @@ impl Encoder<'_> {
             }
             Op::Fixed { field, bits, min, max, scale, .. } => {
                 let Value::Double(value) = value else { return Err(self.wrong(*field, "a double")) };
+                self.check(*field, value.is_finite(), RANGE)?;
                 let raw = scale.raw(*value);
-                self.check(*field, value.is_finite() && (*min..=*max).contains(&raw), RANGE)?;
+                self.check(*field, (*min..=*max).contains(&raw), RANGE)?;
                 self.writer.write(raw as u64, *bits);
             }
             Op::F32 { field, min, max, .. } => {
                 let Value::Float(value) = value else { return Err(self.wrong(*field, "a float")) };
-                self.check(*field, is_valid(f64::from(*value), *min, *max), RANGE)?;
+                self.check(*field, (*min..=*max).contains(&f64::from(*value)), RANGE)?;
                 self.writer.write(value.to_bits().into(), 32);
             }
             Op::F64 { field, min, max } => {
                 let Value::Double(value) = value else { return Err(self.wrong(*field, "a double")) };
-                self.check(*field, is_valid(*value, *min, *max), RANGE)?;
+                self.check(*field, (*min..=*max).contains(value), RANGE)?;
                 self.writer.write(value.to_bits(), 64);
             }
             Op::Bool { field } => {
@@ -151,7 +152,8 @@ impl Encoder<'_> {
             }
             Op::Timestamp { field, bits, epoch, resolution } => {
                 let Value::Timestamp(value) = value else { return Err(self.wrong(*field, "a timestamp")) };
-                let ticks = value.div_euclid(resolution.units_per_tick()).checked_sub(*epoch);
+                let units = resolution.units_per_tick();
+                let ticks = to_resolution(*value, units).div_euclid(units).checked_sub(*epoch);
                 let ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok());
                 let ticks = ticks.filter(|ticks| *ticks <= u64::MAX >> (64 - bits));
                 self.writer.write(ticks.ok_or_else(|| self.invalid(*field, RANGE))?, *bits);

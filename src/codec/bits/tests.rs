@@ -176,3 +176,26 @@ proptest! {
         }
     }
 }
+
+/// What the columns of a database do not all hold is no value: a field that is not optional would become NULL.
+#[test]
+fn test_numbers_that_are_none_are_out_of_range_in_both_directions() {
+    let kinds = [("f32", 32), ("f64", 64)];
+    let fields = kinds.map(|(kind, _)| format!("{{ name = \"{kind}_value\", kind = \"{kind}\", doc = \"d\" }}"));
+    let text =
+        format!("type = \"t\"\nid = 7\ndoc = \"d\"\n[[version]]\nversion = 1\nfields = [{}]\n", fields.join(","));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("t.toml"), text).unwrap();
+    let catalog = Codecs::load(directory.path()).unwrap();
+    let layout = catalog.layout(7, 1).unwrap();
+    let values = |single: f32, double: f64| Value::Group(vec![Value::Float(single), Value::Double(double)]);
+    let body = |single: f32, double: f64| [&single.to_be_bytes()[..], &double.to_be_bytes()].concat();
+    for (single, double) in [(f32::MAX, f64::MIN), (-0.0, 5e-324)] {
+        assert_eq!(layout.decode(&body(single, double)).unwrap(), values(single, double));
+    }
+    for (single, double) in [(f32::NAN, 0.0), (0.0, f64::NAN), (f32::INFINITY, 0.0), (0.0, f64::NEG_INFINITY)] {
+        let error = layout.decode(&body(single, double)).unwrap_err();
+        assert!(matches!(error, BodyError::OutOfRange { .. }), "{error}");
+        assert!(layout.encode(&values(single, double), &mut Vec::new()).is_err(), "{single} {double}");
+    }
+}

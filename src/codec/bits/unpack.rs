@@ -3,7 +3,6 @@
 use super::bits::{BitReader, OutOfBits};
 use super::body_error::Fault;
 use super::plan::ArrayOp;
-use crate::codec::range::is_valid;
 use crate::schema::Scale;
 use crate::schema::{Count, Resolution};
 
@@ -35,13 +34,13 @@ pub(super) fn fixed(
 #[inline]
 pub(super) fn f32(reader: &mut BitReader<'_>, min: f64, max: f64) -> Result<f32, Fault> {
     let value = f32::from_bits(reader.read(32)? as u32);
-    if is_valid(f64::from(value), min, max) { Ok(value) } else { Err(Fault::OutOfRange(value.into())) }
+    if (min..=max).contains(&f64::from(value)) { Ok(value) } else { Err(Fault::OutOfRange(value.into())) }
 }
 
 #[inline]
 pub(super) fn f64(reader: &mut BitReader<'_>, min: f64, max: f64) -> Result<f64, Fault> {
     let value = f64::from_bits(reader.read(64)?);
-    if is_valid(value, min, max) { Ok(value) } else { Err(Fault::OutOfRange(value)) }
+    if (min..=max).contains(&value) { Ok(value) } else { Err(Fault::OutOfRange(value)) }
 }
 
 #[inline]

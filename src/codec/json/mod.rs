@@ -5,6 +5,7 @@
 //! declared ranges hold, no value is built in between (`read`, `value`, by the steps of `plan`). `split` cuts a body into
 //! events while it arrives; `schema` tells clients what an event looks like.
 
+mod exact;
 mod fault;
 mod identity;
 mod mark;
@@ -14,6 +15,7 @@ mod schema;
 mod split;
 #[cfg(test)]
 mod tests;
+mod time;
 mod value;
 
 pub use fault::{EventFault, FaultReason};

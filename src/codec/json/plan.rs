@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::avro::single_object::{Fingerprint, HEADER_LEN, header};
 use crate::codec::avro::sink::{NumberType, missing, symbol_index};
-use crate::codec::range::bounds;
+use crate::schema::number::{double_range, single_range};
 use crate::schema::{Count, Field, Kind, Resolution, Scale};
 use crate::schema::{RecordShape, Shape};
 use crate::schema::{TypeId, TypeVersion, Version};
@@ -65,7 +65,6 @@ pub(super) enum Node {
         max: i64,
         scale: Scale,
     },
-    /// Bounds that are not numbers stand for no range, see [`is_valid`](crate::codec::range::is_valid).
     F32 {
         min: f64,
         max: f64,
@@ -78,11 +77,11 @@ pub(super) enum Node {
     Bool,
     /// Symbols with their positions among those of all versions.
     Enum(Vec<(Arc<str>, i64)>),
-    /// In Avro's unit.
+    /// The range is in Avro's unit.
     Timestamp {
         min: i64,
         max: i64,
-        in_micros: bool,
+        resolution: Resolution,
     },
     Bytes {
         max: u32,
@@ -96,6 +95,12 @@ pub(super) enum Node {
         max: u32,
         item: Box<Node>,
     },
+}
+
+/// The double that is written like this single.
+fn shortest(single: f64) -> f64 {
+    // What is written of a float reads back.
+    (single as f32).to_string().parse().unwrap_or(single)
 }
 
 // === impl JsonPlan ===
@@ -158,11 +163,11 @@ impl Node {
             Kind::Int { range, .. } => Self::Int { min: *range.start(), max: *range.end(), into },
             Kind::Fixed { range, scale, .. } => Self::Fixed { min: *range.start(), max: *range.end(), scale: *scale },
             Kind::F32 { range } => {
-                let (min, max) = bounds(range);
+                let (min, max) = single_range(range.as_ref());
                 Self::F32 { min, max, into }
             }
             Kind::F64 { range } => {
-                let (min, max) = bounds(range);
+                let (min, max) = double_range(range.as_ref());
                 Self::F64 { min, max }
             }
             Kind::Bool => Self::Bool,
@@ -175,8 +180,7 @@ impl Node {
                 let units = |ticks: i64| ticks.wrapping_add(*epoch).wrapping_mul(resolution.units_per_tick());
                 // The layout's width was checked for this to fit.
                 let last_tick = (u64::MAX >> (64 - bits)) as i64;
-                let in_micros = *resolution == Resolution::Microseconds;
-                Self::Timestamp { min: units(0), max: units(last_tick), in_micros }
+                Self::Timestamp { min: units(0), max: units(last_tick), resolution: *resolution }
             }
             Kind::Bytes { max, .. } => Self::Bytes { max: *max },
             Kind::Text { max, .. } => Self::Text { max: *max },
@@ -201,11 +205,13 @@ impl Node {
         matches!(self, Self::Uint { .. } | Self::Int { .. } | Self::Timestamp { .. })
     }
 
-    /// The values of a fixed-point number, of a number with a range: smallest and largest.
+    /// The smallest and the largest value of a number that may have a fraction.
     pub(super) fn physical_bounds(&self) -> Option<(f64, f64)> {
         match self {
             Self::Fixed { min, max, scale } => Some((scale.physical(*min), scale.physical(*max))),
-            Self::F32 { min, max, .. } | Self::F64 { min, max } if !min.is_nan() => Some((*min, *max)),
+            // The single's own decimal, and not that of the double that it is kept as.
+            Self::F32 { min, max, .. } => Some((shortest(*min), shortest(*max))),
+            Self::F64 { min, max } => Some((*min, *max)),
             _ => None,
         }
     }

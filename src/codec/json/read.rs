@@ -8,14 +8,16 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
+use super::exact::{Doubt, NumberTexts, has_long_number};
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
 use super::plan::{Group, JsonPlan, Piece};
-use super::value::{NodeSeed, Primitive, PrimitiveSeed, time_in};
+use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
+use super::value::{NodeSeed, Primitive, PrimitiveSeed};
 use crate::codec::avro::sink::{NULL, VALUE, write_identity};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::EVENT_TIME_END_MS;
-use crate::schema::IdentityColumn;
+use crate::schema::{IdentityColumn, Resolution};
 
 /// The members that every event has, whatever its type.
 pub(super) const DEVICE_ID: &str = IdentityColumn::DeviceId.name();
@@ -26,6 +28,9 @@ pub(super) const SEQUENCE: &str = IdentityColumn::Sequence.name();
 const MAX_NUMBERS_LEN: usize = 64;
 /// Enough for the fields of most events, so that no buffer has to grow for them.
 const USUAL_FIELDS_LEN: usize = 256;
+
+/// What serde_json says of a number that no double holds; it has no other sign for it.
+const TOO_LARGE_A_NUMBER: &str = "number out of range";
 
 /// Longest part of an unknown name that a fault quotes, in bytes.
 const MAX_QUOTED_NAME: usize = 64;
@@ -57,6 +62,10 @@ pub(super) struct Context {
     /// The way to what is wrong, innermost step first; filled in on the way out.
     path: Vec<Step>,
     fault: Option<(FaultReason, String)>,
+    /// Whether numbers as doubles have told enough.
+    doubt: Doubt,
+    /// The numbers as they are written, for an event that is read for the second time.
+    texts: Option<NumberTexts>,
 }
 
 type Span = (u32, u32);
@@ -103,11 +112,32 @@ impl EventReader {
             let detail = format!("not UTF-8 from its byte {} on", bad.valid_up_to());
             EventFault::new(FaultReason::Malformed, "$", detail)
         })?;
+        let read = self.read_text(plan, text);
+        let is_in_doubt = match self.context.doubt {
+            Doubt::None => false,
+            Doubt::IfLong => has_long_number(text),
+            Doubt::Certain => true,
+        };
+        if is_in_doubt { self.read_exactly(plan, text) } else { read }
+    }
+
+    fn read_text<'de>(&mut self, plan: &JsonPlan, text: &'de str) -> Result<Event<'de>, EventFault> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let root = Root { plan, context: &mut self.context };
         root.deserialize(&mut deserializer)
             .and_then(|event| deserializer.end().map(|()| event))
             .map_err(|error| self.context.fault_of(&error))
+    }
+
+    /// Reads an event in which a double does not say which value is meant.
+    #[cold]
+    #[inline(never)]
+    fn read_exactly<'de>(&mut self, plan: &JsonPlan, text: &'de str) -> Result<Event<'de>, EventFault> {
+        self.context.clear();
+        self.context.texts = Some(NumberTexts::of(text));
+        let read = self.read_text(plan, text);
+        self.context.texts = None;
+        read
     }
 
     /// Appends the event that was read last, by the same plan, as an Avro single-object record.
@@ -145,25 +175,42 @@ impl Event<'_> {
 
 impl Context {
     /// Ends reading with this fault at the place that is being read.
+    #[cold]
     pub(super) fn fail<E: Error>(&mut self, reason: FaultReason, detail: impl Into<String>) -> E {
         self.fault = Some((reason, detail.into()));
         E::custom("see the fault")
     }
 
     /// Notes a step of the way to what is wrong.
+    #[inline]
     pub(super) fn at<E>(&mut self, step: Step, error: E) -> E {
         self.path.push(step);
         error
     }
 
+    #[inline]
     fn clear(&mut self) {
         self.out.clear();
         self.out.reserve(USUAL_FIELDS_LEN);
         self.spans.clear();
         self.path.clear();
         self.fault = None;
+        self.doubt = Doubt::None;
     }
 
+    /// Notes what is in doubt of a number.
+    #[inline]
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.doubt = self.doubt.max(doubt);
+    }
+
+    /// The number that is met now as it is written, if the event is read for the second time.
+    #[inline]
+    pub(super) fn text_of_number(&mut self) -> Option<Box<str>> {
+        self.texts.as_mut().map(NumberTexts::next)
+    }
+
+    #[cold]
     fn fault_of(&mut self, error: &serde_json::Error) -> EventFault {
         let (reason, detail) = self.fault.take().unwrap_or_else(|| {
             let said = error.to_string();
@@ -172,6 +219,10 @@ impl Context {
                 Category::Data => {
                     let what = said.split(" at line ").next().unwrap_or_default();
                     (FaultReason::WrongKind, what.to_owned())
+                }
+                // It is a number all the same. Nothing takes one that a double does not hold.
+                Category::Syntax if said.starts_with(TOO_LARGE_A_NUMBER) => {
+                    (FaultReason::OutOfRange, format!("beyond all numbers; none exceeds {:e}", f64::MAX))
                 }
                 Category::Syntax | Category::Eof | Category::Io => (FaultReason::Malformed, said),
             }
@@ -240,11 +291,13 @@ impl Context {
         }
     }
 
+    #[cold]
     fn missing<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::MissingField, "this member is missing")
     }
 
+    #[cold]
     fn twice<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::RepeatedField, "the member is there twice")
@@ -257,6 +310,7 @@ enum Part<'a> {
     Span(Span),
 }
 
+#[inline]
 fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'a>> {
     group.pieces.iter().map(|piece| match piece {
         Piece::Constant(bytes) => Part::Constant(bytes),
@@ -269,6 +323,7 @@ fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'
 }
 
 /// Whether the bytes from `start` on are the group as Avro has it already.
+#[inline]
 fn is_in_order(group: &Group, spans: &[Span], start: u32) -> bool {
     let mut at = start;
     parts(group, spans).all(|part| match part {
@@ -289,7 +344,7 @@ impl<'de> RawIdentity<'de> {
         if is_there {
             return Err(context.twice(name));
         }
-        let value = map.next_value_seed(PrimitiveSeed);
+        let value = map.next_value_seed(PrimitiveSeed { context: &mut *context });
         let value = value.map_err(|error| context.at(Step::Member(name.into()), error))?;
         let taken = match key {
             Key::DeviceId => self.take_device_id(value),
@@ -302,6 +357,7 @@ impl<'de> RawIdentity<'de> {
         })
     }
 
+    #[inline]
     fn take_device_id(&mut self, value: Primitive<'de>) -> Result<(), (FaultReason, String)> {
         let Primitive::Text(text) = value else {
             return Err((FaultReason::WrongKind, "the id of a device is a text".to_owned()));
@@ -311,20 +367,32 @@ impl<'de> RawIdentity<'de> {
         Ok(())
     }
 
+    #[inline]
     fn take_event_time(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
         let time = match value {
-            Primitive::Integer(time) => u64::try_from(time).ok(),
-            Primitive::Text(text) => time_in(&text, false).and_then(|time| u64::try_from(time).ok()),
+            Primitive::Integer(time) => Some(time),
+            Primitive::Text(text) => match nanoseconds(&text) {
+                Some(Instant::Nanoseconds(time)) => Some(rounded(time, Resolution::Milliseconds).into()),
+                Some(Instant::LeapSecond) => {
+                    return Err((FaultReason::EventTimeOutOfRange, NO_LEAP_SECONDS.to_owned()));
+                }
+                None => None,
+            },
             Primitive::Null => None,
         };
-        let time = time.filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
-            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 ending in Z";
+        let time = time.ok_or_else(|| {
+            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 with Z or an offset";
             (FaultReason::WrongKind, allowed.to_owned())
+        })?;
+        let time = u64::try_from(time).ok().filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
+            let last = EVENT_TIME_END_MS - 1;
+            (FaultReason::EventTimeOutOfRange, format!("{time}; an event time is 0 to {last} ms since 1970"))
         })?;
         self.event_time_ms = Some(time);
         Ok(())
     }
 
+    #[inline]
     fn take_sequence(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
         let sequence = match value {
             Primitive::Null => None,
@@ -344,6 +412,7 @@ impl<'de> RawIdentity<'de> {
 impl<'de> DeserializeSeed<'de> for Root<'_> {
     type Value = Event<'de>;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Event<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
@@ -356,6 +425,7 @@ impl<'de> Visitor<'de> for Root<'_> {
         formatter.write_str("an event, which is an object")
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'de>, A::Error> {
         let mut identity = RawIdentity::default();
         self.context.read_members(&self.plan.root, map, Some(&mut identity))?;
@@ -371,6 +441,7 @@ impl<'de> Visitor<'de> for Root<'_> {
 impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     type Value = Key;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
         deserializer.deserialize_str(self)
     }
@@ -383,6 +454,7 @@ impl Visitor<'_> for KeySeed<'_> {
         formatter.write_str("the name of a member")
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
         // No field of a type has one of these names.
         match name {

@@ -6,17 +6,17 @@ use super::plan::{JsonPlan, Node};
 use super::read::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::protocol::device_id::MAX_DEVICE_ID_LEN;
 use crate::protocol::package::EVENT_TIME_END_MS;
-use crate::schema::{Field, Kind, MessageType};
+use crate::schema::{Field, Kind, MessageType, Resolution};
 
-/// RFC 3339 in UTC.
-const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$";
+/// RFC 3339.
+const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$";
 
 /// The schema of an event of this type, for the version of the plan, which is of this type.
 pub fn event_schema(message_type: &MessageType, plan: &JsonPlan) -> Value {
     let Some(newest) = message_type.version(plan.version) else { unreachable!("the plan is of a version of the type") };
     let mut schema = object(&plan.root.members, &newest.fields);
     let time = json!({
-        "description": "when the event happened: milliseconds since 1970, or RFC 3339 ending in Z",
+        "description": "when the event happened: milliseconds since 1970, or RFC 3339 with Z or an offset",
         "anyOf": [
             {"type": "integer", "minimum": 0, "maximum": EVENT_TIME_END_MS - 1},
             {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
@@ -90,10 +90,10 @@ fn value(node: &Node, kind: &Kind) -> Value {
             let symbols: Vec<&str> = symbols.iter().map(|(symbol, _)| &**symbol).collect();
             json!({"type": "string", "enum": symbols})
         }
-        Node::Timestamp { min, max, in_micros } => {
-            let unit = if *in_micros { "microseconds" } else { "milliseconds" };
+        Node::Timestamp { min, max, resolution } => {
+            let unit = if *resolution == Resolution::Microseconds { "microseconds" } else { "milliseconds" };
             json!({
-                "title": format!("{unit} since 1970, or RFC 3339 ending in Z"),
+                "title": format!("{unit} since 1970, or RFC 3339 with Z or an offset"),
                 "anyOf": [
                     {"type": "integer", "minimum": min, "maximum": max},
                     {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},

@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::UNIX_EPOCH;
 
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
+use super::exact::Doubt;
 use super::fault::{FaultReason, Step};
 use super::plan::Node;
 use super::read::Context;
+use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
 use crate::codec::avro::sink::{self, NULL, write_bytes, write_f32, write_f64, write_int, write_long, write_uint};
-use crate::codec::range::is_valid;
+use crate::schema::Scale;
+use crate::schema::number::{Decimal, Whole, is_single_in_doubt, to_resolution};
 
 /// From here on a double does not hold every integer.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
@@ -30,21 +32,23 @@ pub(super) enum Primitive<'de> {
     Text(Cow<'de, str>),
 }
 
-pub(super) struct PrimitiveSeed;
-
-/// A time as RFC 3339 text in UTC: milliseconds or microseconds since the Unix epoch.
-pub(super) fn time_in(text: &str, in_micros: bool) -> Option<i64> {
-    let time = humantime::parse_rfc3339(text).ok()?;
-    let micros = match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_micros()).ok()?,
-        Err(before) => -i64::try_from(before.duration().as_micros()).ok()?,
-    };
-    Some(if in_micros { micros } else { micros.div_euclid(1000) })
+pub(super) struct PrimitiveSeed<'c> {
+    pub context: &'c mut Context,
 }
 
-/// The integer that a number with a fraction or an exponent stands for, such as 5.0 or 1e3.
-fn whole(number: f64) -> Option<i64> {
-    (number.fract() == 0.0 && number.abs() <= EXACT_INTEGERS).then_some(number as i64)
+/// A float as people read it: with an exponent where its digits would be many.
+struct Short<T>(T);
+
+/// The integer that a number with a fraction or an exponent stands for, such as 5.0 or 1e3; and what is in doubt of it,
+/// because the double is only next to what is written.
+#[inline]
+fn whole(number: f64) -> (Option<i64>, Doubt) {
+    if number.abs() >= EXACT_INTEGERS {
+        return (None, Doubt::Certain);
+    }
+    let integer = number as i64;
+    // A decimal that is whole is the double; one that is not may be so near that it reads as a whole one.
+    if integer as f64 == number { (Some(integer), Doubt::IfLong) } else { (None, Doubt::None) }
 }
 
 // === impl NodeSeed ===
@@ -52,6 +56,7 @@ fn whole(number: f64) -> Option<i64> {
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = ();
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
@@ -74,17 +79,22 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         }
     }
 
+    #[inline]
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         match self.node {
             Node::Bool => {
                 self.context.out.push(value.into());
                 Ok(())
             }
-            _ => Err(E::invalid_type(serde::de::Unexpected::Bool(value), &self)),
+            _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
         }
     }
 
+    #[inline]
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
         match self.node {
             Node::Uint { min, max, into } => {
                 if !(*min..=*max).contains(&value) {
@@ -101,25 +111,34 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         }
     }
 
+    #[inline]
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
         match self.node {
-            Node::Uint { min, max, .. } => match u64::try_from(value) {
-                Ok(value) => self.visit_u64(value),
-                Err(_) => Err(self.out_of_range(value, min, max)),
-            },
             node if node.is_integer() => self.integer(value),
             _ => self.number(value as f64),
         }
     }
 
+    #[inline]
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        match (self.node.is_integer(), whole(value)) {
-            (true, Some(integer)) => self.visit_i64(integer),
-            (true, None) => Err(E::invalid_type(serde::de::Unexpected::Float(value), &self)),
-            (false, _) => self.number(value),
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
+        if !self.node.is_integer() {
+            return self.number(value);
+        }
+        let (integer, doubt) = whole(value);
+        self.context.doubt(doubt);
+        match integer {
+            Some(integer) => self.integer(integer),
+            None => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         let Self { node, context, .. } = self;
         match node {
@@ -141,12 +160,15 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
                     Err(context.fail(FaultReason::UnknownSymbol, format!("known are {known}")))
                 }
             },
-            Node::Timestamp { in_micros, .. } => match time_in(text, *in_micros) {
-                Some(time) => Self { node, nullable_at: None, context }.integer(time),
-                None => Err(context.fail(FaultReason::WrongKind, "not a time in RFC 3339 that ends in Z")),
+            Node::Timestamp { resolution, .. } => match nanoseconds(text) {
+                Some(Instant::Nanoseconds(time)) => {
+                    Self { node, nullable_at: None, context }.integer(rounded(time, *resolution))
+                }
+                Some(Instant::LeapSecond) => Err(context.fail(FaultReason::OutOfRange, NO_LEAP_SECONDS)),
+                None => Err(context.fail(FaultReason::WrongKind, "not a time in RFC 3339 with Z or an offset")),
             },
             Node::Bytes { max } => write_hex(text, *max, context),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &Self { node, nullable_at: None, context })),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &Self { node, nullable_at: None, context })),
         }
     }
 
@@ -157,20 +179,20 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
                 self.context.out.push(NULL);
                 Ok(())
             }
-            None => Err(E::invalid_type(serde::de::Unexpected::Unit, &self)),
+            None => Err(E::invalid_type(Unexpected::Unit, &self)),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         match self.node {
             Node::Group(group) => self.context.read_group(group, map),
-            _ => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+            _ => Err(A::Error::invalid_type(Unexpected::Map, &self)),
         }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Node::Array { min, max, item } = self.node else {
-            return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+            return Err(A::Error::invalid_type(Unexpected::Seq, &self));
         };
         let Self { context, .. } = self;
         let start = context.out.len();
@@ -203,53 +225,129 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
 
 impl NodeSeed<'_> {
     /// A whole number for a field that takes nothing else.
+    #[inline]
     fn integer<E: Error>(self, value: i64) -> Result<(), E> {
         match self.node {
+            Node::Uint { min, max, into } => match u64::try_from(value) {
+                Ok(value) if (*min..=*max).contains(&value) => {
+                    write_uint(value, *into, &mut self.context.out);
+                    Ok(())
+                }
+                _ => Err(self.out_of_range(value, min, max)),
+            },
             Node::Int { min, max, into } if (*min..=*max).contains(&value) => {
                 write_int(value, *into, &mut self.context.out);
                 Ok(())
             }
-            Node::Timestamp { min, max, .. } if (*min..=*max).contains(&value) => {
-                write_long(value, &mut self.context.out);
+            Node::Timestamp { min, max, resolution } => {
+                let rounded = to_resolution(value, resolution.units_per_tick());
+                if !(*min..=*max).contains(&rounded) {
+                    return Err(self.out_of_range(value, min, max));
+                }
+                write_long(rounded, &mut self.context.out);
                 Ok(())
             }
-            Node::Int { min, max, .. } | Node::Timestamp { min, max, .. } => Err(self.out_of_range(value, min, max)),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Signed(value), &self)),
+            Node::Int { min, max, .. } => Err(self.out_of_range(value, min, max)),
+            _ => Err(E::invalid_type(Unexpected::Signed(value), &self)),
         }
     }
 
     /// A number for a field that may have a fraction.
+    #[inline]
     fn number<E: Error>(self, value: f64) -> Result<(), E> {
         match self.node {
             Node::Fixed { min, max, scale } => {
-                let (low, high) = (scale.physical(*min), scale.physical(*max));
-                if !(low..=high).contains(&value) {
-                    return Err(self.out_of_range(value, low, high));
-                }
-                // What a device could have sent: the closest step, within the range in spite of rounding.
-                let raw = scale.raw(value).clamp(*min, *max);
-                write_f64(scale.physical(raw), &mut self.context.out);
-                Ok(())
+                let raw = scale.raw_in_doubles(value).unwrap_or_else(|| {
+                    self.context.doubt(Doubt::IfLong);
+                    scale.raw(value)
+                });
+                self.step(raw, Short(value), (*min, *max), scale)
             }
-            Node::F32 { min, max, into } => {
-                let single = value as f32;
-                if !single.is_finite() || !is_valid(value, *min, *max) || !is_valid(single.into(), *min, *max) {
-                    return Err(self.out_of_range(value, min, max));
+            Node::F32 { .. } => {
+                if is_single_in_doubt(value) {
+                    self.context.doubt(Doubt::Certain);
                 }
-                write_f32(single, *into, &mut self.context.out);
-                Ok(())
+                self.single(value as f32, Short(value))
             }
-            Node::F64 { min, max } => {
-                if !is_valid(value, *min, *max) {
-                    return Err(self.out_of_range(value, min, max));
-                }
-                write_f64(value, &mut self.context.out);
-                Ok(())
-            }
-            _ => Err(E::invalid_type(serde::de::Unexpected::Float(value), &self)),
+            Node::F64 { .. } => self.double(value, Short(value)),
+            _ => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
     }
 
+    /// A step of a fixed-point number, for which `number` was sent.
+    #[inline]
+    fn step<E: Error>(
+        self,
+        raw: i64,
+        number: impl fmt::Display,
+        (min, max): (i64, i64),
+        scale: &Scale,
+    ) -> Result<(), E> {
+        if !(min..=max).contains(&raw) {
+            return Err(self.out_of_range(number, Short(scale.physical(min)), Short(scale.physical(max))));
+        }
+        write_f64(scale.physical(raw), &mut self.context.out);
+        Ok(())
+    }
+
+    #[inline]
+    fn single<E: Error>(self, single: f32, number: impl fmt::Display) -> Result<(), E> {
+        match self.node {
+            Node::F32 { min, max, into } if (*min..=*max).contains(&single.into()) => {
+                write_f32(single, *into, &mut self.context.out);
+                Ok(())
+            }
+            Node::F32 { min, max, .. } => Err(self.out_of_range(number, Short(*min as f32), Short(*max as f32))),
+            node => unreachable!("a single for {node:?}"),
+        }
+    }
+
+    #[inline]
+    fn double<E: Error>(self, double: f64, number: impl fmt::Display) -> Result<(), E> {
+        match self.node {
+            Node::F64 { min, max } if (*min..=*max).contains(&double) => {
+                write_f64(double, &mut self.context.out);
+                Ok(())
+            }
+            Node::F64 { min, max } => Err(self.out_of_range(number, Short(*min), Short(*max))),
+            node => unreachable!("a double for {node:?}"),
+        }
+    }
+
+    /// A number as it is written, when the event is read for the second time.
+    #[cold]
+    #[inline(never)]
+    fn exactly<E: Error>(self, text: &str) -> Result<(), E> {
+        let Some(decimal) = Decimal::parse(text) else { panic!("{text} was read as a number before") };
+        match self.node {
+            node if node.is_integer() && decimal.whole() == Whole::Fraction => {
+                Err(E::invalid_type(Unexpected::Other("a number with a fraction"), &self))
+            }
+            Node::Uint { min, max, into } => match decimal.whole() {
+                Whole::Integer(integer) if (i128::from(*min)..=i128::from(*max)).contains(&integer) => {
+                    write_uint(integer as u64, *into, &mut self.context.out);
+                    Ok(())
+                }
+                _ => Err(self.out_of_range(text, min, max)),
+            },
+            Node::Int { min, max, .. } | Node::Timestamp { min, max, .. } => match decimal.whole() {
+                Whole::Integer(integer) if i64::try_from(integer).is_ok() => self.integer(integer as i64),
+                _ => Err(self.out_of_range(text, min, max)),
+            },
+            Node::Fixed { min, max, scale } => self.step(scale.raw_of(&decimal), text, (*min, *max), scale),
+            Node::F32 { .. } => match text.parse() {
+                Ok(single) => self.single(single, text),
+                Err(error) => panic!("{text} was read as a number before: {error}"),
+            },
+            Node::F64 { .. } => match text.parse() {
+                Ok(double) => self.double(double, text),
+                Err(error) => panic!("{text} was read as a number before: {error}"),
+            },
+            _ => Err(E::invalid_type(Unexpected::Other("a number"), &self)),
+        }
+    }
+
+    #[cold]
     fn out_of_range<E: Error>(self, value: impl fmt::Display, min: impl fmt::Display, max: impl fmt::Display) -> E {
         self.context.fail(FaultReason::OutOfRange, format!("{value}; allowed are {min} to {max}"))
     }
@@ -257,7 +355,7 @@ impl NodeSeed<'_> {
     fn above_all_integers<E: Error>(self, value: u64) -> E {
         match self.node {
             Node::Int { min, max, .. } | Node::Timestamp { min, max, .. } => self.out_of_range(value, min, max),
-            _ => E::invalid_type(serde::de::Unexpected::Unsigned(value), &self),
+            _ => E::invalid_type(Unexpected::Unsigned(value), &self),
         }
     }
 }
@@ -280,15 +378,16 @@ fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<()
 
 // === impl PrimitiveSeed ===
 
-impl<'de> DeserializeSeed<'de> for PrimitiveSeed {
+impl<'de> DeserializeSeed<'de> for PrimitiveSeed<'_> {
     type Value = Primitive<'de>;
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Primitive<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for PrimitiveSeed {
+impl<'de> Visitor<'de> for PrimitiveSeed<'_> {
     type Value = Primitive<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -296,29 +395,66 @@ impl<'de> Visitor<'de> for PrimitiveSeed {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Primitive<'de>, E> {
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
         Ok(Primitive::Integer(value.into()))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Primitive<'de>, E> {
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
         Ok(Primitive::Integer(value.into()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Primitive<'de>, E> {
-        match whole(value) {
+        if let Some(text) = self.context.text_of_number() {
+            return self.exactly(&text);
+        }
+        let (integer, doubt) = whole(value);
+        self.context.doubt(doubt);
+        match integer {
             Some(integer) => Ok(Primitive::Integer(integer.into())),
-            None => Err(E::invalid_type(serde::de::Unexpected::Float(value), &self)),
+            None => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
     }
 
+    #[inline]
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Primitive<'de>, E> {
         Ok(Primitive::Text(Cow::Borrowed(text)))
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, text: &str) -> Result<Primitive<'de>, E> {
         Ok(Primitive::Text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Primitive<'de>, E> {
         Ok(Primitive::Null)
+    }
+}
+
+impl PrimitiveSeed<'_> {
+    #[cold]
+    #[inline(never)]
+    fn exactly<'de, E: Error>(self, text: &str) -> Result<Primitive<'de>, E> {
+        let Some(decimal) = Decimal::parse(text) else { panic!("{text} was read as a number before") };
+        match decimal.whole() {
+            Whole::Integer(integer) => Ok(Primitive::Integer(integer)),
+            // What takes integers takes far smaller ones.
+            Whole::Below => Ok(Primitive::Integer(i128::MIN)),
+            Whole::Above => Ok(Primitive::Integer(i128::MAX)),
+            Whole::Fraction => Err(E::invalid_type(Unexpected::Other("a number with a fraction"), &self)),
+        }
+    }
+}
+
+// === impl Short ===
+
+impl<T: Copy + fmt::Display + fmt::Debug + Into<f64>> fmt::Display for Short<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.into().abs();
+        if size == 0.0 || (1e-5..1e16).contains(&size) { write!(f, "{}", self.0) } else { write!(f, "{:?}", self.0) }
     }
 }

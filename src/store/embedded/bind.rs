@@ -9,7 +9,7 @@ use crate::schema::row::Cell;
 
 /// A cell with the data that its spans point into.
 ///
-/// SQLite knows no "not a number": such a float is stored as NULL.
+/// SQLite knows no "not a number": such a float, which only records of older builds hold, is stored as NULL.
 pub(super) struct BoundCell<'a> {
     /// The value.
     pub(super) cell: &'a Cell,
@@ -26,11 +26,8 @@ impl ToSql for BoundCell<'_> {
             Cell::Bool(value) => ValueRef::Integer(i64::from(*value)),
             Cell::Int(value) => ValueRef::Integer(i64::from(*value)),
             Cell::Long(value) | Cell::Timestamp(value) => ValueRef::Integer(*value),
-            Cell::Unsigned(value) => match i64::try_from(*value) {
-                Ok(value) => ValueRef::Integer(value),
-                // Integers of SQLite are signed; the column is declared ANY, so that the digits stay as they are.
-                Err(_) => return Ok(ToSqlOutput::Owned(Value::Text(value.to_string()))),
-            },
+            // Integers of SQLite are signed; digits of one length are ordered like the numbers.
+            Cell::Unsigned(value) => return Ok(ToSqlOutput::Owned(Value::Text(format!("{value:020}")))),
             Cell::Float(value) => ValueRef::Real(f64::from(*value)),
             Cell::Double(value) => ValueRef::Real(*value),
             Cell::Text(span) => ValueRef::Text(span.of(self.data)),

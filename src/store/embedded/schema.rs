@@ -57,6 +57,10 @@ pub(super) fn apply(connection: &Connection, tables: &[Arc<Table>]) -> Result<Ve
         check_key(table, &existing)?;
         for column in &table.columns {
             match existing.get(&column.name) {
+                Some(found) if is_of_older_build(column, found) => {
+                    pad_digits(connection, table, column)?;
+                    changes.push(format!("turned column {}.{} into TEXT of 20 digits", table.name, column.name));
+                }
                 Some(found) => check_type(table, column, found)?,
                 None => {
                     let (name, declared) = (quoted(&column.name), declared_type(column.kind));
@@ -128,12 +132,37 @@ fn create_sql(table: &Table) -> String {
 fn declared_type(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Scalar(ScalarKind::Bool | ScalarKind::Int | ScalarKind::Long | ScalarKind::Timestamp) => "INTEGER",
-        // Values above the largest signed integer are kept as digits; any other type would turn them into floats.
-        ColumnKind::Scalar(ScalarKind::Unsigned) => "ANY",
         ColumnKind::Scalar(ScalarKind::Float | ScalarKind::Double) => "REAL",
         ColumnKind::Scalar(ScalarKind::Bytes) => "BLOB",
-        ColumnKind::Scalar(ScalarKind::Text) | ColumnKind::List(_) | ColumnKind::Json => "TEXT",
+        ColumnKind::Scalar(ScalarKind::Text)
+        // Integers of SQLite are signed: 64 bits unsigned are 20 digits, which are ordered like the numbers.
+        | ColumnKind::Scalar(ScalarKind::Unsigned)
+        | ColumnKind::List(_) | ColumnKind::Json => "TEXT",
     }
+}
+
+/// Whether a column of unsigned integers is still declared as older builds did: with small numbers as INTEGER and large
+/// ones as TEXT, which SQLite orders after all of the small ones.
+fn is_of_older_build(column: &Column, found: &ExistingColumn) -> bool {
+    column.kind == ColumnKind::Scalar(ScalarKind::Unsigned) && found.declared.eq_ignore_ascii_case("ANY")
+}
+
+/// Turns such a column into one of 20 digits, at once or not at all. Other columns, and indexes on them, stay.
+fn pad_digits(connection: &Connection, table: &Table, column: &Column) -> Result<(), StoreError> {
+    let (table, name) = (quoted(&table.name), quoted(&column.name));
+    let old = quoted(&format!("{} before 20 digits", column.name));
+    let steps = format!(
+        "SAVEPOINT pad_digits;
+         ALTER TABLE {table} RENAME COLUMN {name} TO {old};
+         ALTER TABLE {table} ADD COLUMN {name} TEXT;
+         UPDATE {table} SET {name} = substr('00000000000000000000' || {old}, -20);
+         ALTER TABLE {table} DROP COLUMN {old};
+         RELEASE pad_digits"
+    );
+    run(connection, &steps).inspect_err(|_| {
+        // Fails only if the first step did, and then there is nothing to take back.
+        let _ = connection.execute_batch("ROLLBACK TO pad_digits; RELEASE pad_digits");
+    })
 }
 
 fn check_type(table: &Table, column: &Column, found: &ExistingColumn) -> Result<(), StoreError> {
