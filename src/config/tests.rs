@@ -210,6 +210,38 @@ fn each_rule_tells_where_what_and_what_to_do() {
     }
 }
 
+/// Values that are wrong for most keys, each in its own way.
+const WRONG: [&str; 9] =
+    ["1.5", "\"not it!\"", "-1", "0", "99999999999", "\"1 B\"", "\"9999 TiB\"", "\"1 ms\"", "\"99999 days\""];
+
+/// What is said of every key with wrong values, in the file and in the environment. The texts are the interface: what
+/// changes them is meant, and then the file is, too.
+#[test]
+fn what_is_said_of_wrong_values_stays_to_the_letter() {
+    let mut said = String::new();
+    for key in keys() {
+        let servers = if key.contains(".embedded.") { "" } else { "log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n" };
+        let variable = format!("SURGETANK__{}", key.to_uppercase().replace('.', "__"));
+        for value in WRONG {
+            let text = match key.as_str() {
+                "log.kind" | "store.kind" => format!("{key} = {value}"),
+                _ => format!("{servers}{key} = {value}"),
+            };
+            let in_file = load(&text, &[]);
+            let in_environment = load(servers, &[(&variable, value.trim_matches('"'))]);
+            for errors in [in_file, in_environment].into_iter().filter_map(Result::err) {
+                said.push_str(&errors);
+                said.push('\n');
+            }
+        }
+    }
+    let expected = include_str!("messages.txt");
+    if let Some((told, line)) = said.lines().zip(expected.lines()).find(|(told, line)| told != line) {
+        panic!("said:     {told}\nexpected: {line}");
+    }
+    assert_eq!(said.lines().count(), expected.lines().count());
+}
+
 #[test]
 fn all_problems_are_reported_in_the_order_of_the_file() {
     let error = load("gate.max_writes = -1\nhttp.lsten = 1\nwriter.actors = \"x\"", &[("SURGETANK__HTTP__X", "1")]);
