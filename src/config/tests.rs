@@ -57,6 +57,56 @@ fn every_key_of_the_shipped_file_has_a_comment_with_its_default_and_range() {
     }
 }
 
+/// A bound of a range as the file or a message writes it: bytes, milliseconds, or a number.
+fn bound(text: &str) -> u128 {
+    let size = text.parse::<super::units::Size>().map(|size| size.0.into());
+    let span = text.parse::<Span>().map(|span| span.0.as_millis());
+    size.or(span).ok().or_else(|| text.parse().ok()).unwrap_or_else(|| panic!("{text:?} is no bound"))
+}
+
+/// The bounds in `1 KiB to 64 MiB`, or in `0 s, or 1 min to 7300 days`, where 0 has a meaning of its own.
+fn bounds(text: &str) -> (bool, u128, u128) {
+    let (zero, range) = text.rsplit_once("or ").map_or((None, text), |(zero, range)| (Some(zero), range));
+    let (least, most) = range.split_once(" to ").unwrap_or_else(|| panic!("{text:?} is no range"));
+    (zero.is_some_and(|zero| zero.starts_with("0 s")), bound(least), bound(most))
+}
+
+/// What the checks tell of the values that a key allows.
+fn told_range(key: &str) -> String {
+    let servers = if key.contains(".embedded.") { "" } else { "log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n" };
+    // Where 0 has a meaning of its own, only what is just above it is told both.
+    let wrong = if ["store.ttl", "reload.look_every"].contains(&key) { "\"1 ms\"" } else { "1.5" };
+    let error = load(&format!("{servers}{key} = {wrong}"), &[]).unwrap_err();
+    let (_, allowed) = error.split_once("(allowed: ").unwrap_or_else(|| panic!("{error}"));
+    allowed.trim_end_matches(')').to_owned()
+}
+
+#[test]
+fn the_comments_of_the_shipped_file_tell_the_default_and_the_range_that_are_checked() {
+    let (mut section, mut comment, mut num_ranges) = (String::new(), String::new(), 0);
+    for line in SHIPPED.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push_str(text);
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            let key = format!("{section}{name}");
+            let (_, default) = comment.split_once("Default: ").unwrap_or_else(|| panic!("{key} tells no default"));
+            let rest = default.strip_prefix(value).unwrap_or_else(|| panic!("{key} is not {default:?}"));
+            assert!(rest.starts_with(". ") || rest.starts_with(" ("), "{key}: {default}");
+            if let Some((_, range)) = comment.split_once("Range: ") {
+                let range = range.split_once('.').map_or(range, |(range, _)| range);
+                assert_eq!(bounds(range), bounds(&told_range(&key)), "{key}: {range}");
+                num_ranges += 1;
+            }
+        }
+        comment.clear();
+    }
+    assert_eq!(num_ranges, SHIPPED.matches("Range: ").count());
+}
+
 #[test]
 fn the_file_for_kafka_and_cassandra_is_valid() {
     let config = load(include_str!("../../config/kafka-cassandra.toml"), &[]).unwrap();
@@ -208,6 +258,39 @@ fn each_rule_tells_where_what_and_what_to_do() {
     for (text, expected) in cases {
         assert_eq!(load(text, &[]).unwrap_err(), expected, "{text}");
     }
+}
+
+/// Values that are wrong for most keys, each in its own way.
+const WRONG: [&str; 9] =
+    ["1.5", "\"not it!\"", "-1", "0", "99999999999", "\"1 B\"", "\"9999 TiB\"", "\"1 ms\"", "\"99999 days\""];
+
+/// What is said of every key with wrong values, in the file and in the environment. The texts are the interface: what
+/// changes them is meant, and then the file is, too.
+#[test]
+fn what_is_said_of_wrong_values_stays_to_the_letter() {
+    let mut said = String::new();
+    for key in keys() {
+        let servers =
+            if key.contains(".embedded.") { "" } else { "log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n" };
+        let variable = format!("SURGETANK__{}", key.to_uppercase().replace('.', "__"));
+        for value in WRONG {
+            let text = match key.as_str() {
+                "log.kind" | "store.kind" => format!("{key} = {value}"),
+                _ => format!("{servers}{key} = {value}"),
+            };
+            let in_file = load(&text, &[]);
+            let in_environment = load(servers, &[(&variable, value.trim_matches('"'))]);
+            for errors in [in_file, in_environment].into_iter().filter_map(Result::err) {
+                said.push_str(&errors);
+                said.push('\n');
+            }
+        }
+    }
+    let expected = include_str!("messages.txt");
+    if let Some((told, line)) = said.lines().zip(expected.lines()).find(|(told, line)| told != line) {
+        panic!("said:     {told}\nexpected: {line}");
+    }
+    assert_eq!(said.lines().count(), expected.lines().count());
 }
 
 #[test]
