@@ -75,7 +75,7 @@ impl Decoder {
         // Takes no further package until the producer has room, or has had none for too long: the batch is given up then,
         // which tells the device to send again later.
         let unsent = Unsent::new(Arc::clone(route.producer_of(device.as_bytes())), batch, done);
-        if let Err(unsent) = unsent.try_send() {
+        if let Some(unsent) = unsent.try_send() {
             ctx.wait(wrap_future(unsent.send_within(self.path.max_wait)));
         }
     }

@@ -80,7 +80,7 @@ impl Sources {
 
     /// Closes all sources. Until the deadline what is under way gets its answer, then it is cut off.
     pub(super) async fn drain(&self, deadline: Instant) {
-        let wait = |source: &Box<dyn Source>| {
+        let wait = |source: &dyn Source| {
             let (senders, closed) = (source.senders(), source.close(true));
             async move {
                 if timeout(deadline.saturating_duration_since(Instant::now()), closed).await.is_err() {
@@ -89,7 +89,7 @@ impl Sources {
             }
         };
         // Closed all at once, when the list is made.
-        join_all(self.running.iter().map(wait).collect::<Vec<_>>()).await;
+        join_all(self.running.iter().map(|source| wait(&**source)).collect::<Vec<_>>()).await;
     }
 
     /// Closes all sources at once.

@@ -39,20 +39,20 @@ impl Unsent {
         Self { producer, batch, done }
     }
 
-    /// Sends the batch if the producer has room for it now.
-    pub fn try_send(self) -> Result<(), Self> {
+    /// Sends the batch if the producer has room for it now, and gives it back otherwise.
+    pub fn try_send(self) -> Option<Self> {
         match self.producer.credits().try_take() {
             Some(credit) => {
                 self.send(credit);
-                Ok(())
+                None
             }
-            None => Err(self),
+            None => Some(self),
         }
     }
 
     /// Sends the batch once the producer has room for it; after `max_wait` the batch is given up.
     pub async fn send_within(self, max_wait: Duration) {
-        let Err(unsent) = self.try_send() else { return };
+        let Some(unsent) = self.try_send() else { return };
         if let Some(credit) = unsent.producer.credits().take_within(max_wait).await {
             unsent.send(credit);
         }

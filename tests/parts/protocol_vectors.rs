@@ -278,7 +278,7 @@ fn test_vectors_of_bodies_in_both_directions() {
 
 #[test]
 fn test_vectors_of_values_between_two_steps() {
-    let catalog = Catalog::builtin().unwrap();
+    let catalog = Codecs::builtin().unwrap();
     for vector in list(&vectors("bodies"), "rounded") {
         let layout = catalog.by_name(text(vector, "type")).unwrap().layout(number(vector, "version")).unwrap();
         let mut encoded = Vec::new();

@@ -79,7 +79,7 @@ fn write_named(kind: &str, attributes: &serde_json::Map<String, Value>, around: 
     match kind {
         "enum" => {
             out.push_str(r#","symbols":"#);
-            let write = |symbol: &Value, out: &mut String| Some(write_text(symbol.as_str()?, out));
+            let write = |symbol: &Value, out: &mut String| symbol.as_str().map(|text| write_text(text, out));
             write_list(attributes.get("symbols")?.as_array()?, out, write)?;
         }
         "fixed" => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::bits::OutOfBits;
+use super::bit_io::OutOfBits;
 use super::plan::FieldIndex;
 
 /// A body that does not follow its layout. The device sent it; nothing but that message is affected.

@@ -1,6 +1,6 @@
 //! Bits to values: for tests, the simulator and tools.
 
-use super::bits::BitReader;
+use super::bit_io::BitReader;
 use super::body_error::{Fault, FieldFault};
 use super::plan::{ArrayOp, Op};
 use super::unpack;

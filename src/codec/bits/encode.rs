@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bits::BitWriter;
+use super::bit_io::BitWriter;
 use super::body_error::EncodeError;
 use super::plan::{ArrayOp, FieldIndex, Op};
 use crate::schema::Count;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bits::{BitReader, BitWriter};
+use super::bit_io::{BitReader, BitWriter};
 use super::body_error::{BodyError, EncodeError, FieldFault};
 use super::compile::{Compiled, compile};
 use super::encode::Encoder;

@@ -4,7 +4,7 @@
 //! (`transcode`, the data path), bits to values (`decode`) and values to bits (`encode`), the latter two for tests, the
 //! simulator and tools.
 
-mod bits;
+mod bit_io;
 mod body_error;
 mod compile;
 mod decode;

@@ -1,6 +1,6 @@
 //! Bits straight to Avro: no value is built in between, nothing is allocated but the growth of the output.
 
-use super::bits::BitReader;
+use super::bit_io::BitReader;
 use super::body_error::{Fault, FieldFault};
 use super::plan::{ArrayOp, Op, Piece, ReorderedOp};
 use super::unpack;

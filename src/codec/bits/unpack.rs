@@ -1,6 +1,6 @@
 //! Single values out of a body, checked: what decoding and transcoding share.
 
-use super::bits::{BitReader, OutOfBits};
+use super::bit_io::{BitReader, OutOfBits};
 use super::body_error::Fault;
 use super::plan::ArrayOp;
 use crate::schema::Scale;
