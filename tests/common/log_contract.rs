@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unused_macros, unused_imports)]
 
+// Programs with engines have it among their common helpers as well.
+#[allow(clippy::duplicate_mod)]
 #[path = "scan.rs"]
 mod scan;
 

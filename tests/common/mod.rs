@@ -12,6 +12,7 @@ pub mod http;
 pub mod layouts;
 pub mod ledger;
 pub mod process;
+#[allow(clippy::duplicate_mod)]
 pub mod scan;
 pub mod servers;
 pub mod site;
