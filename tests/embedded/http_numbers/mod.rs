@@ -49,7 +49,7 @@ async fn every_number_becomes_the_value_that_is_written_or_is_refused() {
     for (index, case) in cases.iter().enumerate() {
         let field = case["field"].as_str().unwrap();
         let send = case["send"].as_str().unwrap().replace("NOW_IN_SECONDS", &(now_ms() / 1000).to_string());
-        let mut members = vec![("device_id", "\"a\""), ("event_time", "1764154800000"), ("value", "true")];
+        let mut members = [("device_id", "\"a\""), ("event_time", "1764154800000"), ("value", "true")];
         let name = if OWN_MEMBERS.contains(&field) { field } else { "value" };
         members.iter_mut().find(|(member, _)| *member == name).unwrap().1 = &send;
         let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
