@@ -7,17 +7,21 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::entry::Entry;
 use super::problem::Problem;
+use super::section::join;
 use super::sources::Sources;
 use super::units::{Size, Span};
+use super::validate::Surroundings;
 
 /// Collects the problems of one configuration.
 pub(super) struct Checker<'a> {
     /// Where the values came from.
     pub sources: &'a Sources,
+    surroundings: &'a Surroundings,
     /// What has been found so far.
     pub problems: Vec<Problem>,
     faulty: BTreeSet<String>,
@@ -33,8 +37,8 @@ pub(super) struct Section<'c, 'a> {
 
 impl<'a> Checker<'a> {
     /// Nothing found yet but what is wrong with the keys in `faulty`, which are not blamed again.
-    pub(super) fn new(sources: &'a Sources, faulty: BTreeSet<String>) -> Self {
-        Self { sources, problems: Vec::new(), faulty }
+    pub(super) fn new(sources: &'a Sources, surroundings: &'a Surroundings, faulty: BTreeSet<String>) -> Self {
+        Self { sources, surroundings, problems: Vec::new(), faulty }
     }
 
     /// The section at this path; the empty path is the top of the file.
@@ -80,8 +84,13 @@ impl Section<'_, '_> {
         !self.checker.sources.is_substituted(&self.key(name))
     }
 
+    /// What is not in the file but decides how it is read.
+    pub(super) fn surroundings(&self) -> &Surroundings {
+        self.checker.surroundings
+    }
+
     fn key(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        join(&self.path, name)
     }
 
     /// A number of bytes.
@@ -94,6 +103,47 @@ impl Section<'_, '_> {
     /// A number of bytes that one buffer holds.
     pub(super) fn buffer(&mut self, name: &str, entry: &Entry, range: RangeInclusive<u64>) -> usize {
         usize::try_from(self.size(name, entry, range)).unwrap_or(usize::MAX)
+    }
+
+    /// A number of bytes that fits four of them.
+    pub(super) fn size_u32(&mut self, name: &str, entry: &Entry, range: RangeInclusive<u64>) -> u32 {
+        u32::try_from(self.size(name, entry, range)).unwrap_or(u32::MAX)
+    }
+
+    /// A length of time from `least` to `most`, or 0 for never; `allowed` tells that.
+    pub(super) fn time_or_never(
+        &mut self,
+        name: &str,
+        entry: &Entry,
+        most: Duration,
+        least: Duration,
+        allowed: &str,
+    ) -> Option<Duration> {
+        let time = self.duration(name, entry, Duration::ZERO..=most);
+        if !time.is_zero() && time < least {
+            self.fault(name, &format!("is too small; raise it (allowed: {allowed})"));
+        }
+        (!time.is_zero()).then_some(time)
+    }
+
+    /// The path of a directory.
+    pub(super) fn directory(&mut self, name: &str, entry: &Entry) -> PathBuf {
+        self.text(name, entry, |text| !text.is_empty(), "the path of a directory").into()
+    }
+
+    /// A path or nothing. A path in the file is relative to the file, so that both can move together; a path in a variable
+    /// is relative to where its writer stands, the working directory.
+    pub(super) fn path(&mut self, name: &str, entry: &Entry) -> Option<PathBuf> {
+        let from_variable = self.checker.sources.variables.contains_key(&self.key(name));
+        let text = self.text(name, entry, |_| true, "a path, or empty");
+        let resolve = |path: String| if from_variable { path.into() } else { self.surroundings().directory.join(path) };
+        (!text.is_empty()).then_some(text).map(resolve)
+    }
+
+    /// A text, or the empty one for none.
+    pub(super) fn text_or_none(&mut self, name: &str, entry: &Entry, allowed: &str) -> Option<String> {
+        let text = self.text(name, entry, |_| true, allowed);
+        (!text.is_empty()).then_some(text)
     }
 
     /// A length of time.

@@ -10,48 +10,18 @@ use std::fmt;
 use serde_json::Value;
 
 use super::problem::{ConfigErrors, Problem};
-use super::raw::RawConfig;
+use super::section::Written;
+use super::sections::WrittenConfig;
+use super::sections::{Config, Topic};
 use super::sources::Sources;
-use super::types::{Config, Topic};
 use super::validate::{Surroundings, validate};
 
-/// The keys that are taken over while the engine runs. The types of topics are, too, while the topics stay the same.
-const LIVE: [&str; 34] = [
-    "messages.directory",
-    "devices.max_frame",
-    "devices.max_package",
-    "devices.max_messages",
-    "devices.max_unacknowledged_packages",
-    "devices.hello_timeout",
-    "devices.idle_timeout",
-    "devices.max_event_time_ahead",
-    "devices.max_event_time_behind",
-    "devices.retry_delay",
-    "limits.device_packages",
-    "limits.device_bytes",
-    "limits.http_requests",
-    "limits.http_bytes",
-    "limits.address_packages",
-    "limits.address_bytes",
-    "limits.address_connections",
-    "limits.failed_attempts",
-    "limits.remembered_addresses",
-    "limits.frame_grace",
-    "limits.frame_rate",
-    "limits.frame_buffers",
-    "gate.limiter",
-    "gate.max_writes",
-    "gate.max_latency",
-    "gate.look_again",
-    "gate.resume_percent",
-    "gate.stop_reading_above",
-    "gate.read_again_below",
-    "gate.pause_after",
-    "gate.min_dwell",
-    "memory.budget",
-    "reload.look_every",
-    "logging.level",
-];
+/// The keys that a running engine takes over, as they are declared.
+fn live_keys() -> Vec<String> {
+    let mut live = Vec::new();
+    WrittenConfig::list_live("", &mut live);
+    live
+}
 
 /// The section whose keys are names that the operator chooses.
 const TOPICS: &str = "topics";
@@ -94,10 +64,10 @@ impl LoadedConfig {
     pub fn renewed_by(&self, newer: LoadedConfig) -> Result<Renewal, ConfigErrors> {
         let mut values = self.values.clone();
         let (mut taken, mut needs_restart) = (Vec::new(), Vec::new());
-        let written = keys(&newer.values);
+        let (written, live) = (keys(&newer.values), live_keys());
         for (key, value) in &written {
             if self.would_change(key, value, &newer) {
-                let is_live = LIVE.contains(&key.as_str());
+                let is_live = live.contains(key);
                 let list = if is_live { &mut taken } else { &mut needs_restart };
                 list.push(key.clone());
                 if is_live {
@@ -153,7 +123,7 @@ fn check(values: Value, newer: LoadedConfig, left: &[String]) -> Result<LoadedCo
 }
 
 fn checked(values: &Value, sources: &Sources, surroundings: &Surroundings) -> Option<(Config, Vec<Problem>)> {
-    let raw: RawConfig = serde_json::from_value(values.clone()).ok()?;
+    let raw: WrittenConfig = serde_json::from_value(values.clone()).ok()?;
     Some(validate(&raw, sources, surroundings, BTreeSet::new()))
 }
 
@@ -246,7 +216,7 @@ mod tests {
     #[test]
     fn every_key_is_taken_over_or_needs_a_restart_and_does_not_touch_others() {
         let schema = Schema::new().unwrap();
-        let mut live: BTreeSet<&str> = LIVE.into();
+        let mut live: BTreeSet<String> = live_keys().into_iter().collect();
         for (key, value) in keys(schema.defaults()) {
             // What is written for a room that is not chosen changes nothing, and no key of TLS can be set alone.
             if key.starts_with("log.kafka.") || key.starts_with("store.cassandra.") || key.contains(".tls.") {
@@ -254,7 +224,7 @@ mod tests {
             }
             let text = format!("{key} = {}", another(&key, value));
             let Renewal { loaded: in_force, taken, needs_restart } = renewed("", &text);
-            if live.remove(key.as_str()) {
+            if live.remove(&key) {
                 assert_eq!((taken, needs_restart), (vec![key.clone()], vec![]), "{text}");
                 assert_eq!(in_force.config, loaded(&text).config, "{key}");
             } else {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use config::{ConfigError, Environment, Map, Source, Value};
 
-use super::backends::{LogKind, StoreKind};
 use super::diff::LoadedConfig;
 use super::document::{self, Document};
 use super::environment;
 use super::problem::{ConfigErrors, Problem};
-use super::raw::RawConfig;
 use super::schema::Schema;
+use super::sections::Config;
+use super::sections::WrittenConfig;
+use super::sections::{LogKind, StoreKind};
 use super::sources::{Sources, Variable};
-use super::types::Config;
 use super::validate::{Surroundings, validate};
 
 impl LoadedConfig {
@@ -70,7 +70,7 @@ impl Config {
 impl Default for Config {
     /// What the shipped file says. A test holds the two together.
     fn default() -> Self {
-        validate(&RawConfig::default(), &Sources::default(), &Surroundings::default(), BTreeSet::new()).0
+        validate(&WrittenConfig::default(), &Sources::default(), &Surroundings::default(), BTreeSet::new()).0
     }
 }
 
@@ -116,9 +116,9 @@ fn is_in_use(key: &str, sources: &Sources, config: &Config) -> bool {
     !sources.variables.contains_key(key) && !key.starts_with(unused_log) && !key.starts_with(unused_store)
 }
 
-/// The file's values with the environment's over them, as raw structs. Only known keys come here: the merge would
+/// The file's values with the environment's over them, as written sections. Only known keys come here: the merge would
 /// take the brackets of a name like `a[999999999]` for an index and make room for it.
-fn merge(values: Map<String, Value>, overrides: &BTreeMap<String, Variable>) -> Result<RawConfig, ConfigError> {
+fn merge(values: Map<String, Value>, overrides: &BTreeMap<String, Variable>) -> Result<WrittenConfig, ConfigError> {
     let source = overrides.iter().map(|(key, variable)| (format!("surgetank.{key}"), variable.value.clone())).collect();
     let environment = Environment::with_prefix("surgetank").separator(".").source(Some(source));
     let builder = config::Config::builder().add_source(FileValues(values)).add_source(environment);

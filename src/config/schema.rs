@@ -1,6 +1,6 @@
-//! Which keys there are, as the raw structs have them, and which one a misspelt key was meant to be.
+//! Which keys there are, as the sections declare them, and which one a misspelt key was meant to be.
 
-use super::raw::{RawConfig, RawTopic};
+use super::sections::{WrittenConfig, WrittenTopic};
 
 /// The keys and their defaults.
 #[derive(Debug)]
@@ -22,10 +22,10 @@ pub(super) enum Kind {
 const TOPICS: &str = "topics";
 
 impl Schema {
-    /// Derived from the raw structs, so that a new field is known here at once.
+    /// Derived from the declared sections, so that a new field is known here at once.
     pub(super) fn new() -> Result<Self, serde_json::Error> {
-        let root = serde_json::to_value(RawConfig::default())?;
-        Ok(Self { root, topic: serde_json::to_value(RawTopic::default())? })
+        let root = serde_json::to_value(WrittenConfig::default())?;
+        Ok(Self { root, topic: serde_json::to_value(WrittenTopic::default())? })
     }
 
     /// The defaults, section by section.

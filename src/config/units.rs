@@ -13,6 +13,24 @@ pub(super) const GIB: u64 = 1 << 30;
 /// One tebibyte.
 pub(super) const TIB: u64 = 1 << 40;
 
+/// One day.
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// So many milliseconds.
+pub(super) const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// So many seconds.
+pub(super) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// So many minutes.
+pub(super) const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes * 60)
+}
+
 /// A number of bytes. Without a unit it is refused, except 0: a bare number leaves open whether bytes were meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub(super) u64);

@@ -2,24 +2,44 @@
 
 use std::path::PathBuf;
 
-use super::super::checks::Checker;
-use super::super::entry::Entry;
-use super::super::raw::RawHttpTls;
-use super::super::raw_backends::RawClientTls;
-use super::super::raw_devices::RawDeviceTls;
-use super::{Surroundings, path};
+use crate::config::checks::Checker;
+use crate::config::entry::Entry;
+use crate::config::section::written;
 use crate::tls::{ClientCertificates, NameIn, ServerTlsFiles, ServerTrust};
 
+written! {
+    /// TLS on the device port.
+    WrittenDeviceTls {
+        certificate = "";
+        key = "";
+        client_ca = "";
+        client_certificate = "required";
+        device_id_in = "dns";
+    }
+}
+
+written! {
+    /// TLS on an HTTP port.
+    WrittenHttpTls {
+        certificate = "";
+        key = "";
+    }
+}
+
+written! {
+    /// TLS to a server.
+    WrittenClientTls {
+        ca = "";
+        certificate = "";
+        key = "";
+    }
+}
+
 /// TLS on the device port.
-pub(super) fn devices(
-    check: &mut Checker<'_>,
-    raw: &RawDeviceTls,
-    surroundings: &Surroundings,
-) -> Option<ServerTlsFiles> {
-    const SECTION: &str = "devices.tls";
-    let pair = pair(check, SECTION, &raw.certificate, &raw.key, surroundings);
-    let ca = path(check, SECTION, "client_ca", &raw.client_ca, surroundings);
-    let mut section = check.section(SECTION);
+pub(super) fn devices(check: &mut Checker<'_>, path: &str, raw: &WrittenDeviceTls) -> Option<ServerTlsFiles> {
+    let pair = pair(check, path, &raw.certificate, &raw.key);
+    let ca = check.section(path).path("client_ca", &raw.client_ca);
+    let mut section = check.section(path);
     let whether = [("required", true), ("optional", false)];
     let is_required = section.choice("client_certificate", &raw.client_certificate, &whether, true);
     let places = [("dns", NameIn::Dns), ("uri", NameIn::Uri), ("cn", NameIn::CommonName)];
@@ -32,25 +52,15 @@ pub(super) fn devices(
 }
 
 /// TLS on an HTTP port, whose section is called `section`.
-pub(super) fn http(
-    check: &mut Checker<'_>,
-    section: &str,
-    raw: &RawHttpTls,
-    surroundings: &Surroundings,
-) -> Option<ServerTlsFiles> {
-    let pair = pair(check, section, &raw.certificate, &raw.key, surroundings);
+pub(super) fn http(check: &mut Checker<'_>, section: &str, raw: &WrittenHttpTls) -> Option<ServerTlsFiles> {
+    let pair = pair(check, section, &raw.certificate, &raw.key);
     pair.map(|(certificate, key)| ServerTlsFiles { certificate, key, clients: None })
 }
 
 /// TLS to a server.
-pub(super) fn client(
-    check: &mut Checker<'_>,
-    section: &str,
-    raw: &RawClientTls,
-    surroundings: &Surroundings,
-) -> Option<ServerTrust> {
-    let ca = path(check, section, "ca", &raw.ca, surroundings);
-    let identity = pair(check, section, &raw.certificate, &raw.key, surroundings);
+pub(super) fn client(check: &mut Checker<'_>, section: &str, raw: &WrittenClientTls) -> Option<ServerTrust> {
+    let ca = check.section(section).path("ca", &raw.ca);
+    let identity = pair(check, section, &raw.certificate, &raw.key);
     if identity.is_some() && ca.is_none() {
         let what = "is set but ca is empty, so that there is no TLS; set ca, too";
         check.section(section).fault("certificate", what);
@@ -59,15 +69,9 @@ pub(super) fn client(
 }
 
 /// A certificate and its key; both or neither.
-fn pair(
-    check: &mut Checker<'_>,
-    section: &str,
-    certificate: &Entry,
-    key: &Entry,
-    surroundings: &Surroundings,
-) -> Option<(PathBuf, PathBuf)> {
-    let certificate = path(check, section, "certificate", certificate, surroundings);
-    let key = path(check, section, "key", key, surroundings);
+fn pair(check: &mut Checker<'_>, section: &str, certificate: &Entry, key: &Entry) -> Option<(PathBuf, PathBuf)> {
+    let certificate = check.section(section).path("certificate", certificate);
+    let key = check.section(section).path("key", key);
     let mut section = check.section(section);
     match (certificate, key) {
         (Some(certificate), Some(key)) => return Some((certificate, key)),

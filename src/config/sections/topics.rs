@@ -3,26 +3,71 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use super::super::checks::{Checker, Section};
-use super::super::entry::Entry;
-use super::super::raw::RawTopic;
-use super::super::types::{Topic, TypeSelection};
+use serde::{Deserialize, Serialize};
+
+use crate::config::checks::{Checker, Section};
+use crate::config::entry::Entry;
+use crate::config::section::{Written, join, written};
 
 /// The names that Kafka takes.
 const ALLOWED_NAMES: &str = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', but not \".\" or \"..\"";
 
+/// A topic of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name; valid for Kafka.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: NonZeroU32,
+    /// Which message types go into it.
+    pub types: TypeSelection,
+}
+
+/// Which message types a topic takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeSelection {
+    /// Every type that no other topic names. At most one topic has this.
+    Rest,
+    /// These types. A type is named by one topic only; that it exists is for the layouts to say.
+    Named(Vec<String>),
+}
+
+written! {
+    /// A topic.
+    WrittenTopic {
+        partitions = 8;
+        types = ["*"];
+    }
+}
+
+/// The topics by their names, which the operator chooses. A file that names topics replaces the default one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::config) struct WrittenTopics(pub BTreeMap<String, WrittenTopic>);
+
+impl Default for WrittenTopics {
+    fn default() -> Self {
+        Self(BTreeMap::from([("telemetry".to_owned(), WrittenTopic::default())]))
+    }
+}
+
+impl Written for WrittenTopics {
+    /// Which types a topic takes is live, and compared by its own rule.
+    fn list_live(_: &str, _: &mut Vec<String>) {}
+}
+
 /// Checks every topic by itself and the types across them. That names differ from those of the other sections is for
 /// `relations` to say.
-pub(super) fn topics(check: &mut Checker<'_>, raw: &BTreeMap<String, RawTopic>) -> Vec<Topic> {
+pub(super) fn topics(check: &mut Checker<'_>, path: &str, WrittenTopics(raw): &WrittenTopics) -> Vec<Topic> {
     if raw.is_empty() {
         let text = "topics: there is no topic; add one, such as [topics.telemetry]";
-        check.problems.push(check.sources.problem_at("topics", text));
+        check.problems.push(check.sources.problem_at(path, text));
     }
     let mut topics = Vec::with_capacity(raw.len());
     // Which topic named a type first; `*` stands for the rest.
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for (name, topic) in raw {
-        let path = format!("topics.{name}");
+        let path = join(path, name);
         if !is_topic_name(name) {
             check.problems.push(check.sources.problem_at(
                 &path,
@@ -30,7 +75,7 @@ pub(super) fn topics(check: &mut Checker<'_>, raw: &BTreeMap<String, RawTopic>) 
             ));
         }
         let mut section = check.section(&path);
-        let partitions = partitions(&mut section, &topic.partitions);
+        let partitions = section.partitions("partitions", &topic.partitions);
         let types = types(&mut section, &topic.types);
         for type_name in &types {
             if let Some(owner) = owners.get(type_name) {
@@ -48,14 +93,18 @@ pub(super) fn topics(check: &mut Checker<'_>, raw: &BTreeMap<String, RawTopic>) 
     topics
 }
 
-/// A topic's name.
-pub(super) fn name(section: &mut Section<'_, '_>, name: &str, entry: &Entry) -> String {
-    section.text(name, entry, is_topic_name, ALLOWED_NAMES)
-}
+// === impl Section ===
 
-/// A topic's number of partitions.
-pub(super) fn partitions(section: &mut Section<'_, '_>, entry: &Entry) -> NonZeroU32 {
-    section.non_zero("partitions", entry, 1024)
+impl Section<'_, '_> {
+    /// A topic's name.
+    pub(super) fn topic_name(&mut self, name: &str, entry: &Entry) -> String {
+        self.text(name, entry, is_topic_name, ALLOWED_NAMES)
+    }
+
+    /// A topic's number of partitions.
+    pub(super) fn partitions(&mut self, name: &str, entry: &Entry) -> NonZeroU32 {
+        self.non_zero(name, entry, 1024)
+    }
 }
 
 /// The types of one topic; empty if there was a problem.

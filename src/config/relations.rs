@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::backends::{LogKind, StoreKind};
-use super::super::checks::Checker;
-use super::super::types::Config;
+use super::checks::Checker;
+use super::sections::Config;
+use super::sections::{LogKind, StoreKind};
 
 /// Checks every rule between keys of the chosen backends.
 pub(super) fn check(check: &mut Checker<'_>, config: &Config) {
