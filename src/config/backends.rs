@@ -1,4 +1,4 @@
-//! The checked configuration of the log and the store: which room, and that room's settings.
+//! The checked configuration of the log and the store: which backend, and that backend's settings.
 //!
 //! The file may hold the sections of both backends; only the chosen one becomes a value here, and only its values are
 //! checked.

@@ -248,7 +248,7 @@ mod tests {
         let schema = Schema::new().unwrap();
         let mut live: BTreeSet<&str> = LIVE.into();
         for (key, value) in keys(schema.defaults()) {
-            // What is written for a room that is not chosen changes nothing, and no key of TLS can be set alone.
+            // What is written for a backend that is not chosen changes nothing, and no key of TLS can be set alone.
             if key.starts_with("log.kafka.") || key.starts_with("store.cassandra.") || key.contains(".tls.") {
                 continue;
             }

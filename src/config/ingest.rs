@@ -27,7 +27,7 @@ pub struct Ingest {
     pub max_listed: NonZeroUsize,
     /// Bytes of a body that are worked on at once.
     pub piece: usize,
-    /// Most pieces of one body that the log has not confirmed.
+    /// Most chunks of one body that the log has not confirmed.
     pub max_pieces: NonZeroUsize,
     /// How long the head of a request may take to arrive.
     pub head_timeout: Duration,

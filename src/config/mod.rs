@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, the environment over it, checked once.
 //!
 //! Two steps. First the raw structs, which take whatever is written under a known key and hold the defaults; then the
-//! checks, which turn them into the types that are public here. `renewal` says what of another config a running engine
+//! checks, which turn them into the types that are public here. `diff` says what of another config a running engine
 //! takes over. Nothing outside this module re-checks a value, and
 //! nothing outside it reads a variable. `config/surgetank.toml` tells the meaning of every key.
 

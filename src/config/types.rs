@@ -176,7 +176,7 @@ pub struct Consumer {
     pub read_bytes: usize,
     /// Most batches read and not yet stored, for each partition.
     pub max_batches_in_flight: NonZeroUsize,
-    /// Most batches of more than 1,024 records that are gathered or wait for the store, for all partitions together.
+    /// Most batches of more than 1,024 records that are collected or wait for the store, for all partitions together.
     pub large_batches: NonZeroUsize,
 }
 

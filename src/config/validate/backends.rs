@@ -1,4 +1,4 @@
-//! The rules of the log and the store. Only the chosen room is checked: a section that is not used may wait, half
+//! The rules of the log and the store. Only the chosen backend is checked: a section that is not used may wait, half
 //! filled in, for the day it is.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::{DAY, Surroundings, millis, minutes, seconds, tls, topics};
 
 /// Which of two backends is chosen.
 #[derive(Clone, Copy)]
-enum Room {
+enum Backend {
     Embedded,
     Remote,
 }
@@ -26,12 +26,12 @@ enum Room {
 /// The log.
 pub(super) fn log(check: &mut Checker<'_>, raw: &RawLog, surroundings: &Surroundings) -> Log {
     let mut section = check.section("log");
-    let backends = [("embedded", Room::Embedded), ("kafka", Room::Remote)];
+    let backends = [("embedded", Backend::Embedded), ("kafka", Backend::Remote)];
     Log {
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
-        kind: match section.choice("kind", &raw.kind, &backends, Room::Embedded) {
-            Room::Embedded => LogKind::Embedded(embedded_log(&mut check.section("log.embedded"), &raw.embedded)),
-            Room::Remote => LogKind::Kafka(Box::new(kafka(check, &raw.kafka, surroundings))),
+        kind: match section.choice("kind", &raw.kind, &backends, Backend::Embedded) {
+            Backend::Embedded => LogKind::Embedded(embedded_log(&mut check.section("log.embedded"), &raw.embedded)),
+            Backend::Remote => LogKind::Kafka(Box::new(kafka(check, &raw.kafka, surroundings))),
         },
     }
 }
@@ -96,15 +96,17 @@ fn sasl(section: &mut Section<'_, '_>, raw: &RawSasl) -> Option<(SaslMechanism, 
 /// The store.
 pub(super) fn store(check: &mut Checker<'_>, raw: &RawStore, surroundings: &Surroundings) -> Store {
     let mut section = check.section("store");
-    let backends = [("embedded", Room::Embedded), ("cassandra", Room::Remote)];
+    let backends = [("embedded", Backend::Embedded), ("cassandra", Backend::Remote)];
     let buckets = [("hour", Bucket::Hour), ("day", Bucket::Day)];
     Store {
         apply_on_start: section.boolean("apply_on_start", &raw.apply_on_start),
         bucket: section.choice("bucket", &raw.bucket, &buckets, Bucket::Day),
         ttl: ttl(&mut section, &raw.ttl),
-        kind: match section.choice("kind", &raw.kind, &backends, Room::Embedded) {
-            Room::Embedded => StoreKind::Embedded(embedded_store(&mut check.section("store.embedded"), &raw.embedded)),
-            Room::Remote => StoreKind::Cassandra(Box::new(cassandra(check, &raw.cassandra, surroundings))),
+        kind: match section.choice("kind", &raw.kind, &backends, Backend::Embedded) {
+            Backend::Embedded => {
+                StoreKind::Embedded(embedded_store(&mut check.section("store.embedded"), &raw.embedded))
+            }
+            Backend::Remote => StoreKind::Cassandra(Box::new(cassandra(check, &raw.cassandra, surroundings))),
         },
     }
 }
