@@ -1,8 +1,8 @@
 //! Surgetank: telemetry in, durable before it is acknowledged, into the database as fast as it allows.
 //!
-//! The picture of the data path is in `docs/architecture.md`. Dependencies point inward: [`actors`] know
-//! [`protocol`], [`flow`], the [`log`] and [`store`] traits and [`supervision`]; `protocol` and `flow` know nothing of
-//! the rest, hold no clock and do no I/O.
+//! The picture of the data path is in `docs/architecture.md`. Its table of layers says which folder may
+//! use which: [`flow`], [`schema`], [`protocol`] and [`codec`] are pure, hold no clock and do no I/O; [`sources`] hand
+//! messages to [`intake`]; [`actors`] carry them through [`log`] and [`store`]; [`engine`] starts and stops everything.
 
 pub mod actors;
 pub mod allocator;

@@ -218,7 +218,7 @@ mod tests {
         let schema = Schema::new().unwrap();
         let mut live: BTreeSet<String> = live_keys().into_iter().collect();
         for (key, value) in keys(schema.defaults()) {
-            // What is written for a room that is not chosen changes nothing, and no key of TLS can be set alone.
+            // What is written for a backend that is not chosen changes nothing, and no key of TLS can be set alone.
             if key.starts_with("log.kafka.") || key.starts_with("store.cassandra.") || key.contains(".tls.") {
                 continue;
             }

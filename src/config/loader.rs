@@ -103,7 +103,7 @@ pub(super) fn load_text(
     Err(ConfigErrors(problems))
 }
 
-/// Whether a key can matter: it is neither overridden nor in the section of a room that is not chosen.
+/// Whether a key can matter: it is neither overridden nor in the section of a backend that is not chosen.
 fn is_in_use(key: &str, sources: &Sources, config: &Config) -> bool {
     let unused_log = match config.log.kind {
         LogKind::Embedded(_) => "log.kafka.",

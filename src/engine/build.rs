@@ -1,5 +1,5 @@
-//! Builds the way from the doors to the log, from the log upwards: each part receives what it sends to. What lies behind the
-//! log is [`super::delivery`]'s.
+//! Builds the way from the sources to the log, from the log upwards: each part receives what it sends to. What lies
+//! behind the log is [`super::delivery`]'s.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ pub(super) struct Sockets {
 
 /// The running sources, and what they share.
 pub(super) struct Sources {
-    /// The door behind all of them.
+    /// What all of them hand messages to.
     pub(super) intake: Arc<Intake>,
     /// What connections of devices share.
     pub(super) edge: Arc<Edge>,

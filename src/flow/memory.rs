@@ -1,7 +1,7 @@
 //! One budget of memory for everything that waits: packages on their way into the log, batches on their way into the
 //! store, and what the log's own client keeps.
 //!
-//! Credits bound how many pieces wait, and this bounds how many bytes they are. Three kinds of holders share it, and none
+//! Credits bound how many messages wait, and this bounds how many bytes they are. Three kinds of holders share it, and none
 //! of them may starve the others:
 //! - packages are reserved before they are worked on, and refused when there is no room;
 //! - batches are taken without asking, since what has been read has to be held; a consumer asks before it reads another

@@ -60,7 +60,7 @@ pub enum AppendError {
     /// The log's disk budget is used up by records that nobody has read yet.
     #[error("log full: {0}")]
     Full(String),
-    /// A record is larger than its topic takes. Sent again it is measured at the door ([`Log::record_limit`]), which
+    /// A record is larger than its topic takes. Sent again it is measured where it comes in ([`Log::record_limit`]), which
     /// knows of it now.
     #[error("record larger than the topic takes: {0}")]
     TooLarge(String),

@@ -1,4 +1,5 @@
-//! How large a record of a topic may be, known at the door: one number that the log keeps up to date and others read.
+//! How large a record of a topic may be, known where messages come in: one number that the log keeps up to date and
+//! others read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

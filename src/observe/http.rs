@@ -57,7 +57,7 @@ pub(super) async fn reload(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.reloads.read())
 }
 
-/// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was sent away at the door.
+/// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was refused.
 pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
     let stages: BTreeMap<&str, Value> = view
         .telemetry

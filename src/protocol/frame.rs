@@ -1,4 +1,4 @@
-//! Frames: how bytes on a connection are cut into pieces, and which kinds of piece there are.
+//! Frames: how bytes on a connection are cut into frames, and which kinds of frame there are.
 //!
 //! Works on buffers only; reading from and writing to sockets is the business of connections. An incomplete frame is
 //! a value, not an error.

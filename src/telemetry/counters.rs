@@ -15,7 +15,7 @@ pub struct Counters {
     pub rejected: AtomicU64,
     /// Messages whose device was told to send them again. A package that was not unpacked counts as one.
     pub retry_later: AtomicU64,
-    /// Packages answered with a receipt; pieces of requests too.
+    /// Packages answered with a receipt; chunks of requests too.
     pub packages: AtomicU64,
     /// Rows confirmed by the store (a row written again counts again).
     pub rows: AtomicU64,

@@ -294,7 +294,7 @@ async fn rule_8_silent_connections_do_not_hold_the_stop_up() {
     in_time("the engine to end", running.engine.ended()).await.unwrap();
 }
 
-// === The doors while it starts ===
+// === Its ports while it starts ===
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_at_the_doors_comes_in_once_the_engine_has_started_and_nobody_is_left_without_an_answer() {

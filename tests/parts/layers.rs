@@ -125,3 +125,38 @@ fn each_invariant_names_files_and_tests_that_are_there() {
         }
     }
 }
+
+/// CONTRIBUTING.md and all files of docs/, by name.
+fn documents() -> Vec<(String, String)> {
+    let in_docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let paths = in_docs.chain([root().join("CONTRIBUTING.md")]);
+    let documents = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn each_file_of_the_source_that_a_document_names_is_there() {
+    let mut num_paths = 0;
+    for (document, text) in documents() {
+        for section in text.split("\n## ") {
+            // Blocks of code have backquotes of their own.
+            let prose: String = section.split("```").step_by(2).collect();
+            let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::new());
+            for name in quoted(&prose) {
+                if name.starts_with("src/") && !name.contains([' ', '*', '{']) {
+                    let path = root().join(&name);
+                    assert!(path.exists(), "{document}: there is no {name}");
+                    folders.insert(if path.is_dir() { path } else { path.parent().unwrap().to_owned() });
+                    num_paths += 1;
+                } else if name.ends_with(".rs") && !name.contains('/') {
+                    files.insert(name);
+                }
+            }
+            for file in files {
+                let is_there = folders.iter().any(|folder| folder.join(&file).is_file());
+                assert!(is_there, "{document}: {file} is in none of the folders that its section names");
+            }
+        }
+    }
+    assert!(num_paths >= 100, "only {num_paths} paths were found");
+}

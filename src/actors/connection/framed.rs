@@ -1,4 +1,4 @@
-//! The framed of one connection: bytes in, frames out, nothing of their meaning.
+//! The frames of one connection: bytes in, frames out, nothing of their meaning.
 //!
 //! Shared by the connection's reading and writing futures, which run on one thread. An idle connection holds no
 //! buffers, and one in the middle of a frame holds what of it is there.

@@ -250,7 +250,7 @@ async fn serve(
         Ok(known) => {
             let (device_id, _) = known_as.get_or_init(|| known);
             let _present = edge.arrived(device_id, serial, num_withdrawals, disconnect);
-            let talk = Session {
+            let session = Session {
                 framed: &framed,
                 edge: &edge,
                 intake: &edge.intake,
@@ -259,7 +259,7 @@ async fn serve(
                 window: &window,
                 receipts: &receipts,
             };
-            let mut talking = pin!(talk.converse(&mut guard, &mut reader));
+            let mut talking = pin!(session.converse(&mut guard, &mut reader));
             tokio::select! {
                 end = &mut talking => end,
                 () = leave.asked.notified() => match leave.how.get() {

@@ -1,5 +1,5 @@
-//! The way through the gate: who asks for leave to write gets a permit, in fair turns, and says with it what became of
-//! the write.
+//! Write permits, the way through the gate: who asks for leave to write gets a permit, in fair turns, and says with it
+//! what became of the write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The one thread that writes records: it takes whatever appends are waiting, writes them as one group with one flush
 //! to disk, and only then completes their receipts and shows them to readers.
 //!
-//! While a flush runs the next appends gather, so that groups grow with load and no timer is needed.
+//! While a flush runs the next appends are collected, so that groups grow with load and no timer is needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};

@@ -22,7 +22,7 @@ const LEAST_RECORD_BYTES: usize = 1024;
 /// One topic's way into Kafka.
 pub(super) struct Lane {
     topic: Arc<str>,
-    /// For those at the door.
+    /// For those who take messages in.
     record_limit: RecordLimit,
     limit: Mutex<TopicLimit>,
     handover: Mutex<Handover<Arc<Client>, Pending>>,

@@ -1,4 +1,4 @@
-//! How the Kafka room is set up, and what that means in librdkafka's own settings.
+//! How Kafka as the log is set up, and what that means in librdkafka's own settings.
 
 use std::fmt;
 use std::time::Duration;

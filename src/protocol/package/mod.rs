@@ -85,7 +85,7 @@ pub struct Messages<'a> {
     offset: usize,
 }
 
-/// A piece of a package.
+/// One entry of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry<'a> {
     /// A whole message.

@@ -1,4 +1,4 @@
-//! The body of a request, piece by piece: read as fast as it is worked on, unpacked within limits.
+//! The body of a request, part by part: read as fast as it is worked on, unpacked within limits.
 
 use std::future::poll_fn;
 use std::pin::Pin;

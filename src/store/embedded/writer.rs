@@ -1,7 +1,7 @@
 //! The writing thread: the only one that changes the database.
 //!
 //! It takes what is waiting, up to the rows of one transaction, commits, and answers. While it waits for the disk
-//! the next groups gather, so the busier the store, the fewer flushes per row.
+//! the next groups are collected, so the busier the store, the fewer flushes per row.
 
 use std::path::PathBuf;
 use std::sync::Arc;
