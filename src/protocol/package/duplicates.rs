@@ -67,26 +67,38 @@ impl Duplicates {
         let mask = self.slots.len().checked_sub(1)?;
         let key = Key::of(message.header);
         let start = key.start();
-        let mut taken = None;
-        for probe in 0..MAX_PROBES {
-            let slot = self.slots.get_mut(start.wrapping_add(probe) & mask)?;
-            match slot {
-                Some(earlier) => {
-                    if earlier.key == key {
-                        if earlier.has_bytes(package, message.raw) {
-                            return Some(Repeat::Bytes(earlier.index));
-                        }
-                        if earlier.is_taken && message.crc_ok {
-                            // One that was rejected with these bytes comes behind it.
-                            taken = Some(Repeat::Identity(earlier.index));
-                        }
-                    }
-                }
-                None if taken.is_none() => {
-                    *slot = Some(Slot::new(key, message, message.crc_ok));
+        for place in (0..MAX_PROBES).map(|probe| start.wrapping_add(probe)) {
+            match self.slots.get_mut(place & mask)? {
+                Some(earlier) if earlier.key != key => {}
+                Some(_) => return self.repeat_at(place, package, message),
+                empty @ None => {
+                    *empty = Some(Slot::new(key, message, message.crc_ok));
                     return None;
                 }
-                None => break,
+            }
+        }
+        None
+    }
+
+    /// Like [`Self::first_of`], from the first place that has the message's key. Apart from the search, which is done for
+    /// each message, since it seldom finds any.
+    #[cold]
+    fn repeat_at(&mut self, start: usize, package: &[u8], message: &Message<'_>) -> Option<Repeat> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let key = Key::of(message.header);
+        let mut taken = None;
+        for place in (0..MAX_PROBES).map(|probe| start.wrapping_add(probe)) {
+            match self.slots.get_mut(place & mask)? {
+                Some(earlier) if earlier.key != key => {}
+                Some(earlier) if earlier.has_bytes(package, message.raw) => return Some(Repeat::Bytes(earlier.index)),
+                // One that was rejected with these bytes may come behind it.
+                Some(earlier) if earlier.is_taken && message.crc_ok => taken = Some(Repeat::Identity(earlier.index)),
+                Some(_) => {}
+                None if taken.is_some() => break,
+                empty @ None => {
+                    *empty = Some(Slot::new(key, message, message.crc_ok));
+                    break;
+                }
             }
         }
         taken
