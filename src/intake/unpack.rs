@@ -1,7 +1,7 @@
 //! What a decoder does with one package, as a pure function: decompress, find duplicates, unpack, turn into Avro.
 //!
-//! The outcome says where every message goes and which outcome it gets once it is there. Duplicates are found by
-//! checksum, length and then bytes, before any body is looked at.
+//! The outcome says where every message goes and which outcome it gets once it is there. Among the messages that are taken
+//! the first of an identity wins, here as in a request of events (`src/sources/http/events.rs`).
 
 use super::records::Records;
 use super::routes::RecordLimits;
@@ -10,7 +10,9 @@ use crate::codec::avro::DeadLetter;
 use crate::flow::clock::Trust;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
-use crate::protocol::package::{Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Tail, decompress};
+use crate::protocol::package::{
+    Duplicates, Entry, Message, Messages, PackageError, PackageLimits, Repeat, Tail, decompress,
+};
 use crate::protocol::reason::RejectReason;
 use crate::protocol::receipt::{Outcome, ReceiptBuilder};
 
@@ -91,11 +93,16 @@ impl Unpacker {
                     break;
                 }
             };
-            if let Some(first) = self.duplicates.first_of(&self.plain, &message) {
-                unpacked.receipt.set_duplicate(message.index, first);
-                continue;
-            }
-            if let Err((reason, detail)) = unpacked.admit(package, &message, window, rules, room, limits) {
+            let first = match self.duplicates.first_of(&self.plain, &message) {
+                None => None,
+                Some(Repeat::Identity(first)) => Some(first),
+                Some(Repeat::Bytes(first)) => {
+                    unpacked.receipt.set_duplicate(message.index, first);
+                    continue;
+                }
+            };
+            if let Err((reason, detail)) = unpacked.admit(package, &message, first, window, rules, room, limits) {
+                self.duplicates.reject(&message);
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, (reason, &detail), header, message.raw, limits);
                 unpacked.dead.messages.push((message.index, Outcome::Rejected(reason)));
@@ -138,10 +145,13 @@ pub fn bury_package(
 // === impl Unpacked ===
 
 impl Unpacked {
+    /// Makes a record of a message, or says why it is rejected. With `first`, which was taken and has the same identity, a
+    /// message that would have become a record is its duplicate.
     fn admit(
         &mut self,
         package: PackageRef<'_>,
         message: &Message<'_>,
+        first: Option<u16>,
         window: EventWindow,
         rules: &IntakeRules,
         room: Room,
@@ -179,6 +189,11 @@ impl Unpacked {
         layout
             .transcode(&identity, message.body, &mut topic.records.values)
             .map_err(|error| (RejectReason::from(&error), error.to_string()))?;
+        if let Some(first) = first {
+            topic.records.values.truncate(start);
+            self.receipt.set_duplicate(message.index, first);
+            return Ok(());
+        }
         topic
             .records
             .end_record(start, package.device_id, limit)
@@ -322,6 +337,41 @@ mod tests {
         assert_eq!(receipt.outcome(1), Outcome::RetryLater, "a duplicate shares the fate of the first, still unknown");
         receipt.set(0, Outcome::Accepted);
         assert_eq!(receipt.outcome(1), Outcome::Duplicate);
+    }
+
+    #[test]
+    fn test_the_first_of_an_identity_that_is_taken_wins() {
+        let codecs = Codecs::builtin().unwrap();
+        let body = body_of(codecs.layout(POSITION, 1).unwrap());
+        let mut other = body.clone();
+        other[3] = 1;
+        let header = header(POSITION, 1, RECEIVED_AT_US / 1000);
+        let undecodable = Outcome::Rejected(RejectReason::Undecodable);
+        // Messages of one identity, and what is told of each once those that were taken are durable.
+        let cases: [(&[&[u8]], &[Outcome]); 4] = [
+            (&[&body, &other, &body], &[Outcome::Accepted, Outcome::Duplicate, Outcome::Duplicate]),
+            // What was rejected keeps nobody out, and once more it is rejected without a second dead letter.
+            (&[&[], &other, &body, &[]], &[undecodable, Outcome::Accepted, Outcome::Duplicate, undecodable]),
+            // A body that cannot be read is no duplicate of one that can.
+            (&[&body, &[], &other, &[]], &[Outcome::Accepted, undecodable, Outcome::Duplicate, undecodable]),
+            (&[&[], &[]], &[undecodable, undecodable]),
+        ];
+        for (bodies, expected) in cases {
+            let mut builder = Builder::new(LIMITS);
+            bodies.iter().for_each(|body| builder.push(&header, body).unwrap());
+            let unpacked = unpack(&builder.finish().unwrap()).unwrap();
+            let records = &unpacked.topics[0];
+            let num_taken = expected.iter().filter(|outcome| **outcome == Outcome::Accepted).count();
+            assert_eq!((records.records.ends.len(), records.messages.len()), (num_taken, num_taken), "{bodies:?}");
+            let last_end = records.records.ends.last().map_or(0, |end| *end as usize);
+            assert_eq!(records.records.values.len(), last_end, "nothing of a duplicate is left");
+            assert_eq!(unpacked.dead.num_letters, u64::from(expected.contains(&undecodable)), "{bodies:?}");
+            let mut receipt = unpacked.receipt;
+            let told = records.messages.iter().chain(&unpacked.dead.messages);
+            told.for_each(|(index, outcome)| receipt.set(*index, *outcome));
+            let outcomes: Vec<Outcome> = (0..).take(bodies.len()).map(|index| receipt.outcome(index)).collect();
+            assert_eq!(outcomes, expected, "{bodies:?}");
+        }
     }
 
     /// A body that the layout decodes.

@@ -12,8 +12,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use surgetank::credentials::TokenKind;
 use surgetank::protocol::frame::{Frame, PackageFrame};
-use surgetank::protocol::hello::Refused;
-use surgetank::protocol::reason::RefusalReason;
+use surgetank::protocol::hello::{Goodbye, Refused};
+use surgetank::protocol::reason::{GoodbyeReason, RefusalReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -80,6 +80,38 @@ async fn broken_frames_get_the_refusal_that_the_protocol_names() {
     }
     honest.end().await;
     running.assert_unharmed().await;
+    running.stop().await;
+}
+
+/// What a device says of itself, with a credential of this length.
+fn hello_of_length(device_id: &str, credential_len: u16) -> Vec<u8> {
+    let mut payload = [&b"SRGT\x01"[..], &[device_id.len() as u8], device_id.as_bytes()].concat();
+    payload.extend(credential_len.to_be_bytes());
+    payload.resize(payload.len() + usize::from(credential_len), b'x');
+    [&(payload.len() as u32 + 1).to_be_bytes()[..], &[1], &payload].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_with_a_hello_is_read_if_the_hello_is_valid() {
+    let site = Site::new(&[("credentials.file", "\"tokens.toml\"")]);
+    let token = site.add_token(TokenKind::Device, "");
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    let package = bytes_of(&Frame::Package(PackageFrame { package_id: 1, block: block(&[position(0, 0)]) }));
+    let goodbye = Goodbye { reason: GoodbyeReason::Leaving, reconnect_after_ms: 0 };
+    let rest = [package, bytes_of(&Frame::Goodbye(goodbye))].concat();
+    let frames = say(server, &[&bytes_of(&hello("early", &token))[..], &rest].concat()).await;
+    assert!(matches!(frames[..], [Frame::Welcome(_), Frame::Receipt(_)]), "{frames:?}");
+    let frames = say(server, &[&bytes_of(&hello("early", "wrong"))[..], &rest].concat()).await;
+    assert!(matches!(frames[..], [Frame::Refused(_)]), "{frames:?}");
+    assert_eq!((refusal(&frames).reason, running.counters().packages), (RefusalReason::BadCredential, 1));
+
+    // The whole frame is the only limit of a credential: this is looked at, and is no token.
+    let device_id = "d".repeat(128);
+    for (length, expected) in [(887, RefusalReason::BadCredential), (888, RefusalReason::FrameTooLarge)] {
+        let frames = say(server, &hello_of_length(&device_id, length)).await;
+        assert_eq!(refusal(&frames).reason, expected, "{length}");
+    }
     running.stop().await;
 }
 

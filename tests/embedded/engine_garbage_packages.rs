@@ -7,10 +7,12 @@ use crate::common;
 use bytes::Bytes;
 use common::device::{Device, Message, block, plain, position, position_at};
 use common::honest::Honest;
+use common::layouts::Layouts;
 use common::ledger::dead_letters;
 use common::site::{Running, Site};
 use common::{now_ms, until};
 use surgetank::codec::avro::OwnedDeadLetter;
+use surgetank::protocol::message::MessageHeader;
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::{Outcome, Receipt, Verdict};
 
@@ -177,5 +179,47 @@ async fn a_bad_checksum_costs_its_message_and_a_broken_structure_all_after_it() 
     let twice = [messages[0].clone(), messages[1].clone(), messages[0].clone()];
     let mut device = Device::connect(server, "twice").await;
     assert_eq!(device.deliver(&twice).await, [Outcome::Accepted, Outcome::Accepted, Outcome::Duplicate]);
+    running.stop().await;
+}
+
+/// Numbers that no column holds, as the last word of a layout of the test's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nan_and_the_infinities_are_out_of_range_whatever_is_declared() {
+    const TYPE_ID: u16 = 77;
+    let layouts = Layouts::new();
+    let field = |kind| format!("{{ name = \"{kind}_value\", kind = \"{kind}\", doc = \"d\" }}");
+    let fields = [field("f32"), field("f64")].join(", ");
+    let head = format!("type = \"floats\"\nid = {TYPE_ID}\ndoc = \"d\"\n[[version]]\nversion = 1\n");
+    layouts.write("floats.toml", &format!("{head}fields = [{fields}]\n"));
+    let site = Site::new(&[("messages.directory", &layouts.quoted())]);
+    let running = site.launch().await;
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    let time = now_ms();
+    let values = [
+        (f32::MAX, f64::MIN),
+        (f32::NAN, 0.0),
+        (-f32::NAN, 0.0),
+        (f32::INFINITY, 0.0),
+        (f32::NEG_INFINITY, 0.0),
+        (0.0, f64::NAN),
+        (0.0, f64::INFINITY),
+        (0.0, f64::NEG_INFINITY),
+        (f32::from_bits(1), f64::from_bits(1)),
+    ];
+    let messages: Vec<Message> = (0..)
+        .zip(values)
+        .map(|(sequence, (single, double))| {
+            let header = MessageHeader { type_id: TYPE_ID, version: 1, sequence, event_time_ms: time };
+            (header, [&single.to_be_bytes()[..], &double.to_be_bytes()].concat())
+        })
+        .collect();
+    let outcomes = device.deliver(&messages).await;
+    let rejected = [Outcome::Rejected(RejectReason::OutOfRange); 7];
+    assert_eq!(outcomes, [&[Outcome::Accepted][..], &rejected, &[Outcome::Accepted]].concat());
+    letters_of(&site, &running, "d", rejected.len()).await;
+    running.catch_up().await;
+    let sequences = site.rows("select sequence from floats order by sequence");
+    assert_eq!(sequences, [[0], [8]]);
+    running.assert_unharmed().await;
     running.stop().await;
 }

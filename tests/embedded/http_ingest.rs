@@ -3,13 +3,14 @@
 use crate::common;
 
 use bytes::BytesMut;
-use common::device::{block, position_at};
+use common::device::{Device, block, position_at};
 use common::events::{JSON, NDJSON, PACKAGE, RECEIPT, address, event, gzip, lines, snappy, snappy_frames, zstd};
 use common::http::{Answer, Request};
 use common::site::Site;
 use common::{in_time, now_ms, until_true};
 use serde_json::{Value, json};
 use surgetank::protocol::frame::{self, Frame};
+use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::{Outcome, Verdict};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -249,6 +250,106 @@ async fn a_package_of_which_nothing_is_accepted_is_refused_however_its_type_is_w
     for media_type in ["application/vnd.surgetank.package; charset=binary", "APPLICATION/VND.SURGETANK.PACKAGE"] {
         package(std::slice::from_ref(&position), media_type).send(to).await.accepted(1);
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_of_an_identity_that_is_taken_is_the_row_over_tcp_and_http_alike() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let now = now_ms();
+    // The first cannot be read, and keeps nobody out; the third has another body, and the last is the first once more.
+    let mut broken = position_at(1, 1, now);
+    broken.1.truncate(3);
+    let messages = [broken.clone(), position_at(1, 2, now), position_at(1, 3, now), position_at(1, 2, now), broken];
+    let rejected = Outcome::Rejected(RejectReason::Undecodable);
+    let expected = [rejected, Outcome::Accepted, Outcome::Duplicate, Outcome::Duplicate, rejected];
+    let mut device = Device::connect(running.engine.devices_addr, "tcp").await;
+    assert_eq!(device.deliver(&messages).await, expected);
+
+    let listed = |answer: &Answer| -> Vec<(u64, String)> {
+        let body = answer.json();
+        assert_eq!((answer.status, &body["accepted"], &body["duplicates"]), (200, &json!(1), &json!(2)), "{body}");
+        let item = |item: &Value| (item["index"].as_u64().unwrap(), item["outcome"].as_str().unwrap().to_owned());
+        body["items"].as_array().unwrap().iter().map(item).collect()
+    };
+    let same = [(0, "rejected"), (2, "duplicate"), (3, "duplicate"), (4, "rejected")];
+    let same = same.map(|(index, outcome)| (index, outcome.to_owned()));
+    let request = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE);
+    let request = request.header("Surgetank-Device", "http").body(block(&messages).to_vec());
+    assert_eq!(listed(&request.send(to).await), same);
+    assert_eq!(running.counters().dead_letters, 2, "one for the same bytes twice");
+
+    let events = [None, Some(2), Some(3), Some(2), None].map(|odometer| {
+        let mut event = event("events", 1);
+        event["odometer"] = json!(odometer.unwrap_or(-1));
+        event
+    });
+    let answer = Request::events(NDJSON, lines(events)).send(to).await;
+    assert_eq!(listed(&answer), same);
+    running.catch_up().await;
+    let rows = site.rows("select device_id, sequence, odometer from position order by device_id");
+    assert_eq!(rows, ["events", "http", "tcp"].map(|device_id| vec![json!(device_id), json!(1), json!(2)]));
+    running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_cannot_be_read_is_a_400_and_one_of_which_nothing_is_valid_a_422() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let (good, cut) = (event("d", 1).to_string(), "{\"device_id\": \"d\"");
+    let send = async |media_type, body: String| Request::events(media_type, body).send(to).await;
+    // The body ends, or goes on, where no event can begin: what was read before counts.
+    for (media_type, body, accepted, unread_from) in [
+        (JSON, String::new(), 0, 0),
+        (JSON, "7".to_owned(), 0, 0),
+        (JSON, cut.to_owned(), 0, 0),
+        (JSON, format!("[{good},"), 1, 1),
+        (JSON, format!("[{good}] 7"), 1, 1),
+        (JSON, format!("[{good} {good}]"), 1, 1),
+    ] {
+        let problem = send(media_type, body.clone()).await.problem(400, "malformed-body");
+        let told = (problem["accepted"].as_u64().unwrap_or(0), problem["unread_from"].as_u64().unwrap_or(0));
+        assert_eq!(told, (accepted, unread_from), "{body}: {problem}");
+    }
+    // Events that are not valid on their own.
+    for (media_type, body) in
+        [(JSON, "{}"), (JSON, "{\"a\": nonsense}"), (JSON, "[{\"a\": nonsense}]"), (NDJSON, "no json"), (NDJSON, cut)]
+    {
+        send(media_type, body.to_owned()).await.problem(422, "rejected");
+    }
+    let mixed = send(NDJSON, format!("no json\n{good}\n{cut}\n")).await;
+    assert_eq!((mixed.status, mixed.json()["rejected"].as_u64()), (200, Some(2)), "{mixed:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_408_or_429_is_accepted_when_it_is_sent_again() {
+    let site = Site::new(&[("limits.address_packages", "2"), ("ingest.body_timeout", "\"1 s\"")]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let request = Request::events(JSON, event("d", 1).to_string());
+    let bytes = request.bytes();
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
+    Answer::read(&mut stream).await.expect("an answer").problem(408, "body-too-slow");
+    let refused = in_time("to send too much", async {
+        loop {
+            let answer = request.send(to).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    })
+    .await;
+    let problem = refused.problem(429, "over-rate");
+    assert!(problem["retry_after_ms"].as_u64() > Some(0), "{problem}");
+    until_true("to be let in again", async || request.send(to).await.status == 200).await;
+    running.catch_up().await;
+    assert_eq!(site.number("select count(*) from position"), 1);
     running.stop().await;
 }
 

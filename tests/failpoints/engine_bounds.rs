@@ -114,6 +114,26 @@ async fn rule_4_the_slots_are_as_many_as_named() {
     running.stop().await;
 }
 
+/// The log stands still: whoever has sent too much does not wait for it for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_4_a_device_over_its_window_is_refused_although_no_receipt_comes() {
+    let _scenario = FailScenario::setup();
+    let site = narrow("2");
+    let running = site.launch().await;
+    fail::cfg("partition_producer", "pause").unwrap();
+    let mut device = Device::connect(running.engine.devices_addr, "d").await;
+    let time = now_ms();
+    for number in 0..3 {
+        device.send_package(&[position_at(number, number, time)]).await;
+    }
+    let last_words = device.last_words().await;
+    let [Frame::Refused(refused)] = &last_words[..] else { panic!("instead of a refusal: {last_words:?}") };
+    assert_eq!(refused.reason, RefusalReason::TooManyUnacknowledged);
+    assert!(refused.retry_after_ms > 0, "{refused:?}");
+    fail::remove("partition_producer");
+    running.stop().await;
+}
+
 /// The store stops: the engine goes on taking what the log has room for, its queues stay within their bounds, and its
 /// memory does not follow the backlog.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

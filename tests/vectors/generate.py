@@ -175,11 +175,20 @@ def packages():
     add("largest numbers", b"\0\x01" + largest,
         [{"index": 0, "type_id": 65535, "version": 255, "sequence": 0xFFFFFFFF, "event_time_ms": (1 << 48) - 1,
           "body_hex": bytes(range(256)).hex(), "crc_ok": True, "duplicate_of": None}])
-    # Adding a multiple of the CRC's polynomial to a body leaves the checksum as it is.
-    collider = (1 | 0x82F63B78 << 1).to_bytes(5, "little")
-    first, second = message(1, 2, 1, time, bytes(5)), message(1, 2, 1, time, collider)
+    # Adding a multiple of the CRC's polynomial leaves the checksum as it is. Here it lies over the sequence and the first
+    # byte of the event time, so that these are two messages of two identities.
+    collider = int.from_bytes((1 | 0x82F63B78 << 1).to_bytes(5, "little"), "big")
+    other_sequence, other_time = 1 ^ collider >> 8, time ^ (collider & 0xFF) << 40
+    first, second = message(1, 2, 1, time, bytes(5)), message(1, 2, other_sequence, other_time, bytes(5))
     assert first[:4] == second[:4]
-    add("two messages with one checksum", b"\0\x02" + first + second, [entry(0, 1, bytes(5)), entry(1, 1, collider)])
+    add("two messages with one checksum", b"\0\x02" + first + second,
+        [entry(0, 1, bytes(5)), {**entry(1, other_sequence, bytes(5)), "event_time_ms": other_time}])
+    add("one identity with two bodies", b"\0\x03" + one + message(1, 2, 1, time, b"\x04") + two,
+        [entry(0, 1, b"\x01\x02\x03"), entry(1, 1, b"\x04", duplicate_of=0), entry(2, 2, b"")])
+    add("one identity in two versions", b"\0\x02" + one + message(1, 3, 1, time, b"\x01\x02\x03"),
+        [entry(0, 1, b"\x01\x02\x03"), {**entry(1, 1, b"\x01\x02\x03", duplicate_of=0), "version": 3}])
+    add("one identity, the first with a bad checksum", b"\0\x02" + message(1, 2, 1, time, b"\x04", 1) + one,
+        [entry(0, 1, b"\x04", crc_ok=False), entry(1, 1, b"\x01\x02\x03")])
     broken = bytearray(two + two)
     broken[17:19] = b"\xff\xff"
     add("structure broken at the second of three", b"\0\x03" + one + bytes(broken), [entry(0, 1, b"\x01\x02\x03")],

@@ -47,6 +47,10 @@ use crate::supervision::CrowdMember;
 /// How long a device that was told goodbye is still listened to: what it sent before it heard that gets its receipts.
 const LAST_PACKAGES: Duration = Duration::from_secs(1);
 
+/// How long the packages of a device that is refused are waited for, so that they get their receipts first: as long as a
+/// log that is alive takes at most, about.
+const LAST_RECEIPTS: Duration = Duration::from_secs(5);
+
 /// One device connection.
 pub struct Connection {
     framed: Rc<Framed>,

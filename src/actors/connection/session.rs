@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tracing::debug;
 
 use super::Deliver;
@@ -11,7 +11,7 @@ use super::edge::Proof;
 use super::frame_reader::{FrameReader, ReadError};
 use super::framed::{Framed, FramedError};
 use super::packages::{hold_up, send_back, take_in};
-use super::{Edge, EdgeLimits, End};
+use super::{Edge, EdgeLimits, End, LAST_RECEIPTS};
 use crate::credentials::TokenHash;
 use crate::flow::credit::Credits;
 use crate::intake::admission::ConnectionGuard;
@@ -112,8 +112,9 @@ impl Session<'_> {
         let Some(credit) = self.window.try_take() else {
             let text = format!("more than {} unacknowledged packages", self.limits.max_unacknowledged_packages);
             // What is within the window gets its receipts first. With a delay, because a client that has counted wrong
-            // once, after a reconnect say, still has messages that are to arrive.
-            self.window.all_returned().await;
+            // once, after a reconnect say, still has messages that are to arrive. A log that stands still does not hold
+            // the connection: what has no receipt by then is sent again when the device comes back.
+            let _ = timeout(LAST_RECEIPTS, self.window.all_returned()).await;
             return Some(later(self.edge, RefusalReason::TooManyUnacknowledged, &text));
         };
         match guard.take_package(package.block.len() as u64) {

@@ -12,7 +12,7 @@ use super::message::MessageHeader;
 use super::reason::RejectReason;
 
 pub use builder::{Builder, PushError};
-pub use duplicates::Duplicates;
+pub use duplicates::{Duplicates, Repeat};
 
 /// Bytes of the count of messages in front of a package.
 pub const COUNT_LEN: usize = 2;

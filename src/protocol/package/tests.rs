@@ -29,7 +29,7 @@ fn messages(package: &[u8]) -> Vec<Message<'_>> {
     entries(package).into_iter().map(message).collect()
 }
 
-fn duplicates(package: &[u8]) -> Vec<Option<u16>> {
+fn duplicates(package: &[u8]) -> Vec<Option<Repeat>> {
     let messages = messages(package);
     let mut table = Duplicates::default();
     table.begin(messages.len() as u16);
@@ -117,12 +117,39 @@ proptest! {
         for choice in &choices {
             builder.push(&header(*choice as u32), &vec![7; choice % 3]).unwrap();
         }
-        let expected: Vec<Option<u16>> = choices
+        let expected: Vec<Option<Repeat>> = choices
             .iter()
             .enumerate()
-            .map(|(index, choice)| choices[..index].iter().position(|earlier| earlier == choice).map(|i| i as u16))
+            .map(|(index, choice)| choices[..index].iter().position(|earlier| earlier == choice))
+            .map(|first| first.map(|index| Repeat::Bytes(index as u16)))
             .collect();
         prop_assert_eq!(duplicates(builder.plain()), expected);
+    }
+
+    /// Identities with several bodies, some of which are rejected, against a plain list of what came before.
+    #[test]
+    fn test_duplicates_agree_with_a_list(choices in vec((0u32..4, 0u8..3, any::<bool>()), 0..40)) {
+        let mut builder = Builder::new(LIMITS);
+        for (sequence, body, _) in &choices {
+            builder.push(&header(*sequence), &[*body]).unwrap();
+        }
+        let package = builder.plain();
+        let mut table = Duplicates::default();
+        table.begin(choices.len() as u16);
+        // What was decided of each message: the same body has the same fate.
+        let mut looked_at: Vec<(u16, u32, u8, bool)> = Vec::new();
+        for (message, (sequence, body, rejected)) in messages(package).iter().zip(&choices) {
+            let same = looked_at.iter().find(|known| (known.1, known.2) == (*sequence, *body));
+            let taken = looked_at.iter().find(|known| known.1 == *sequence && known.3);
+            let expected = same.map(|known| Repeat::Bytes(known.0)).or(taken.map(|known| Repeat::Identity(known.0)));
+            prop_assert_eq!(table.first_of(package, message), expected);
+            if same.is_none() && *rejected {
+                table.reject(message);
+                looked_at.push((message.index, *sequence, *body, false));
+            } else if expected.is_none() {
+                looked_at.push((message.index, *sequence, *body, true));
+            }
+        }
     }
 }
 
@@ -219,32 +246,64 @@ const COLLIDER: [u8; 5] = [0xf1, 0x76, 0xec, 0x05, 0x01];
 #[test]
 fn test_duplicates_do_not_lose_a_message_to_a_checksum_collision() {
     let mut builder = Builder::new(LIMITS);
-    builder.push(&header(1), &[0; 5]).unwrap();
-    builder.push(&header(1), &COLLIDER).unwrap();
-    builder.push(&header(1), &COLLIDER).unwrap();
+    // The collider lies over the sequence and the highest byte of the event time.
+    let first = header(1);
+    let sequence = first.sequence ^ u32::from_be_bytes(*COLLIDER.first_chunk().unwrap());
+    let event_time_ms = first.event_time_ms ^ u64::from(COLLIDER[4]) << 40;
+    builder.push(&first, &[0; 5]).unwrap();
+    (0..2).for_each(|_| builder.push(&MessageHeader { sequence, event_time_ms, ..first }, &[0; 5]).unwrap());
     let package = builder.plain().to_vec();
     let messages = messages(&package);
     assert_eq!(messages[0].crc, messages[1].crc, "the collision was constructed");
     assert!(messages[1].crc_ok);
-    assert_eq!(duplicates(&package), [None, None, Some(1)]);
+    assert_eq!(duplicates(&package), [None, None, Some(Repeat::Bytes(1))]);
 }
 
 #[test]
-fn test_duplicates_give_up_on_crafted_collisions_without_losing_any() {
-    // Shifts of the collider by whole bytes, in any combination: all with one checksum, all different.
+fn test_duplicates_are_of_one_identity_whatever_the_version_and_the_body() {
     let mut builder = Builder::new(LIMITS);
-    for pattern in 0u32..256 {
-        let mut body = [0; 13];
-        for shift in (0..8).filter(|shift| pattern >> shift & 1 == 1) {
-            for (place, byte) in COLLIDER.iter().enumerate() {
-                body[shift + place] ^= byte;
-            }
-        }
-        builder.push(&header(1), &body).unwrap();
-    }
+    let first = header(1);
+    builder.push(&first, &[0]).unwrap();
+    builder.push(&first, &[1]).unwrap();
+    builder.push(&MessageHeader { version: first.version + 1, ..first }, &[0]).unwrap();
+    builder.push(&MessageHeader { type_id: first.type_id + 1, ..first }, &[0]).unwrap();
+    builder.push(&MessageHeader { sequence: 2, ..first }, &[0]).unwrap();
+    builder.push(&MessageHeader { event_time_ms: first.event_time_ms + 1, ..first }, &[0]).unwrap();
     let package = builder.plain().to_vec();
-    assert!(messages(&package).windows(2).all(|pair| pair[0].crc == pair[1].crc));
-    assert!(duplicates(&package).iter().all(Option::is_none));
+    let repeat = Some(Repeat::Identity(0));
+    assert_eq!(duplicates(&package), [None, repeat, repeat, None, None, None]);
+}
+
+#[test]
+fn test_duplicates_do_not_believe_the_identity_of_a_broken_message() {
+    // Each of the three broken in turn, by its body.
+    for broken in 0..3usize {
+        let mut builder = Builder::new(LIMITS);
+        [1, 2, 3].iter().for_each(|body| builder.push(&header(1), &[*body]).unwrap());
+        let mut package = builder.plain().to_vec();
+        package[COUNT_LEN + (broken + 1) * (MESSAGE_OVERHEAD + 1) - 1] = 9;
+        let expected = match broken {
+            0 => [None, None, Some(Repeat::Identity(1))],
+            1 => [None, None, Some(Repeat::Identity(0))],
+            _ => [None, Some(Repeat::Identity(0)), None],
+        };
+        assert_eq!(duplicates(&package), expected, "{broken}");
+    }
+}
+
+#[test]
+fn test_duplicates_give_up_on_many_of_one_identity_without_losing_any() {
+    // All are rejected, so that each is remembered at the same place.
+    let mut builder = Builder::new(LIMITS);
+    (0..=255).for_each(|body| builder.push(&header(1), &[body]).unwrap());
+    let package = builder.plain().to_vec();
+    let mut table = Duplicates::default();
+    table.begin(256);
+    for message in messages(&package) {
+        assert_eq!(table.first_of(&package, &message), None);
+        table.reject(&message);
+    }
+    assert_eq!(table.slots.iter().flatten().count(), 16, "no further search than that");
 }
 
 #[test]
