@@ -265,7 +265,7 @@ const WRONG: [&str; 9] =
     ["1.5", "\"not it!\"", "-1", "0", "99999999999", "\"1 B\"", "\"9999 TiB\"", "\"1 ms\"", "\"99999 days\""];
 
 /// What is said of every key with wrong values, in the file and in the environment. The texts are the interface: what
-/// changes them is meant, and then the file is, too.
+/// changes them is meant, and then the file is, too: the test writes it when `SURGETANK_WRITE_MESSAGES` is set.
 #[test]
 fn what_is_said_of_wrong_values_stays_to_the_letter() {
     let mut said = String::new();
@@ -285,6 +285,9 @@ fn what_is_said_of_wrong_values_stays_to_the_letter() {
                 said.push('\n');
             }
         }
+    }
+    if std::env::var_os("SURGETANK_WRITE_MESSAGES").is_some() {
+        return std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/messages.txt"), said).unwrap();
     }
     let expected = include_str!("messages.txt");
     if let Some((told, line)) = said.lines().zip(expected.lines()).find(|(told, line)| told != line) {

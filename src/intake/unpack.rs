@@ -101,7 +101,7 @@ impl Unpacker {
                     continue;
                 }
             };
-            if let Err((reason, detail)) = unpacked.admit(package, &message, first, window, rules, room, limits) {
+            if let Err((reason, detail)) = unpacked.admit(package, (&message, first), window, rules, room, limits) {
                 self.duplicates.reject(&message);
                 let header = message.crc_ok.then_some(message.header);
                 unpacked.dead.bury(package, (reason, &detail), header, message.raw, limits);
@@ -150,8 +150,7 @@ impl Unpacked {
     fn admit(
         &mut self,
         package: PackageRef<'_>,
-        message: &Message<'_>,
-        first: Option<u16>,
+        (message, first): (&Message<'_>, Option<u16>),
         window: EventWindow,
         rules: &IntakeRules,
         room: Room,
