@@ -1,6 +1,7 @@
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -75,7 +76,7 @@ public final class Records {
 
     /** The line of a record. A decoder resolves what was written into one schema: here, into the one that was written. */
     private static String decode(byte[] record, SchemaStore store, List<Schema> schemas) throws IOException {
-        long fingerprint = ByteBuffer.wrap(record).order(java.nio.ByteOrder.LITTLE_ENDIAN).getLong(2);
+        long fingerprint = ByteBuffer.wrap(record).order(ByteOrder.LITTLE_ENDIAN).getLong(2);
         Schema written = store.findByFingerprint(fingerprint);
         // Without it any schema will do: the decoder says that it misses one.
         Schema wanted = written != null ? written : schemas.get(0);

@@ -1,7 +1,7 @@
 """Prints the records of a topic as lines of field=value, decoded by fastavro: records.py BROKERS SCHEMA_TOPIC TOPIC NUM_RECORDS
 
 A schema is found by the fingerprint that fastavro computes from it, as an ordinary single-object decoder does; the keys of the
-schema topic have to say the same. records.java prints the same lines.
+schema topic have to say the same. Records.java prints the same lines.
 """
 
 import datetime
