@@ -1,6 +1,6 @@
 //! A newer config against the one in force: which of its keys a running engine takes over, and which need a restart.
 //!
-//! Works on the values as they were written, so that a new key needs a restart until it is listed here, and runs them
+//! Works on the values as they were written, so that a new key needs a restart until it is declared live, and runs them
 //! through the same checks as at the start, so that no mixture of old and new comes into force that nobody would have
 //! been allowed to write.
 

@@ -64,7 +64,7 @@ section! {
         pub read_bytes: usize = "8 MiB", buffer(4 * KIB..=256 * MIB);
         /// Most batches read and not yet stored, for each partition.
         pub max_batches_in_flight: NonZeroUsize = 2, capacity(1024);
-        /// Most batches of more than 1,024 records that are gathered or wait for the store, for all partitions together.
+        /// Most batches of more than 1,024 records that are collected or wait for the store, for all partitions together.
         pub large_batches: NonZeroUsize = 2, capacity(1024);
     }
 }

@@ -124,7 +124,7 @@ section! {
         pub max_listed: NonZeroUsize = 10_000, capacity(1_000_000);
         /// Bytes of a body that are worked on at once.
         pub piece: usize = "256 KiB", buffer(4 * KIB..=16 * MIB);
-        /// Most pieces of one body that the log has not confirmed.
+        /// Most chunks of one body that the log has not confirmed.
         pub max_pieces: NonZeroUsize = 4, capacity(1024);
         /// How long the head of a request may take to arrive.
         pub head_timeout: Duration = "5 s", duration(millis(100)..=minutes(5));
