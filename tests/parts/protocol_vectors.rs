@@ -183,7 +183,7 @@ fn test_vectors_of_packages_in_both_directions() {
             match entry {
                 Entry::Message(message) => {
                     let repeat = duplicates.first_of(&plain, &message);
-                    let duplicate_of = repeat.map(|Repeat::Bytes(first)| Repeat::Identity(first) | first);
+                    let duplicate_of = repeat.map(|(Repeat::Bytes(first) | Repeat::Identity(first))| first);
                     check_message(&message, expected.next().unwrap(), duplicate_of, name);
                 }
                 Entry::Tail(found) => tail = Some(found),
