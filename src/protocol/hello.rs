@@ -16,7 +16,7 @@ pub const PROTOCOL_VERSION: u8 = 1;
 /// The first bytes of every Hello.
 pub const MAGIC: [u8; 4] = *b"SRGT";
 
-/// Longest credential that fits a Hello with the longest device id, in bytes.
+/// Longest credential that a client here sends, in bytes. The frame's limit leaves 887 with the longest device id.
 pub const MAX_CREDENTIAL_LEN: usize = 768;
 
 /// Longest text of a refusal, in bytes of UTF-8: it has to fit the frame limit before Welcome.

@@ -62,7 +62,7 @@ pub struct Exception {
 pub enum Outcome {
     /// Durable. The device forgets it.
     Accepted,
-    /// The same bytes are durable already. The device forgets it.
+    /// Another message of the package with its identity is durable already. The device forgets it.
     Duplicate,
     /// Will never be accepted. The device forgets it and counts it.
     Rejected(RejectReason),
