@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_which_nothing_was_said_asks_for_the_package_again() {
+    fn test_a_ticket_of_which_nothing_was_said_asks_for_the_package_again() {
         let (ticket, receipts) = ticket(&MemoryBudget::new(1000));
         drop(ticket);
         assert_eq!(receipts.try_recv().unwrap(), Receipt::retry_later(7, RETRY_AFTER_MS));
     }
 
     #[test]
-    fn only_a_confirmed_part_marks_its_messages_and_the_last_holder_sends_the_receipt() {
+    fn test_only_a_confirmed_part_marks_its_messages_and_the_last_holder_sends_the_receipt() {
         let (ticket, receipts) = ticket(&MemoryBudget::new(1000));
         ticket.expect_messages(ReceiptBuilder::new(7, 4));
         let confirmed = ticket.part(vec![(0, Outcome::Accepted), (2, Outcome::Duplicate)]);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_package_is_rejected_only_once_its_dead_letter_is_in_the_log() {
+    fn test_a_whole_package_is_rejected_only_once_its_dead_letter_is_in_the_log() {
         let reason = RejectReason::MalformedPackage;
         for (answer, receipt) in
             [(Ok(()), Receipt::rejected(7, reason)), (Err(unavailable()), Receipt::retry_later(7, RETRY_AFTER_MS))]
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_of_a_package_and_what_it_outgrew_is_returned_with_its_receipt() {
+    fn test_the_room_of_a_package_and_what_it_outgrew_is_returned_with_its_receipt() {
         let budget = MemoryBudget::new(1000);
         let (ticket, receipts) = ticket(&budget);
         ticket.takes(300);
