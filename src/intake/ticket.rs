@@ -148,3 +148,86 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::flow::memory::MemoryBudget;
+
+    const RETRY_AFTER_MS: u32 = 250;
+
+    fn ticket(budget: &MemoryBudget) -> (Arc<Ticket>, Receiver<Receipt>) {
+        let (answer, receipts) = channel();
+        let reply_to = ReplyTo {
+            answer: Box::new(move |receipt| answer.send(receipt).unwrap()),
+            package_id: 7,
+            memory: budget.try_reserve(100).unwrap(),
+            retry_after_ms: RETRY_AFTER_MS,
+            telemetry: Arc::new(Telemetry::default()),
+        };
+        (Ticket::new(reply_to), receipts)
+    }
+
+    fn outcomes(receipts: &Receiver<Receipt>, num_messages: u16) -> Vec<Outcome> {
+        receipts.try_recv().unwrap().outcomes(num_messages).unwrap().collect()
+    }
+
+    fn unavailable() -> AppendError {
+        AppendError::Unavailable("the log is away".to_owned())
+    }
+
+    #[test]
+    fn test_a_ticket_of_which_nothing_was_said_asks_for_the_package_again() {
+        let (ticket, receipts) = ticket(&MemoryBudget::new(1000));
+        drop(ticket);
+        assert_eq!(receipts.try_recv().unwrap(), Receipt::retry_later(7, RETRY_AFTER_MS));
+    }
+
+    #[test]
+    fn test_only_a_confirmed_part_marks_its_messages_and_the_last_holder_sends_the_receipt() {
+        let (ticket, receipts) = ticket(&MemoryBudget::new(1000));
+        ticket.expect_messages(ReceiptBuilder::new(7, 4));
+        let confirmed = ticket.part(vec![(0, Outcome::Accepted), (2, Outcome::Duplicate)]);
+        let failed = ticket.part(vec![(1, Outcome::Accepted)]);
+        let dropped = ticket.part(vec![(3, Outcome::Accepted)]);
+        drop(ticket);
+        confirmed.finish(Ok(()));
+        failed.finish(Err(unavailable()));
+        assert!(receipts.try_recv().is_err(), "one part is still on its way");
+        drop(dropped);
+        assert_eq!(
+            outcomes(&receipts, 4),
+            [Outcome::Accepted, Outcome::RetryLater, Outcome::Duplicate, Outcome::RetryLater]
+        );
+    }
+
+    #[test]
+    fn test_a_whole_package_is_rejected_only_once_its_dead_letter_is_in_the_log() {
+        let reason = RejectReason::MalformedPackage;
+        for (answer, receipt) in
+            [(Ok(()), Receipt::rejected(7, reason)), (Err(unavailable()), Receipt::retry_later(7, RETRY_AFTER_MS))]
+        {
+            let (ticket, receipts) = ticket(&MemoryBudget::new(1000));
+            let part = ticket.part(Vec::new());
+            drop(ticket);
+            part.finish_whole(reason, answer);
+            assert_eq!(receipts.try_recv().unwrap(), receipt);
+        }
+    }
+
+    #[test]
+    fn test_the_room_of_a_package_and_what_it_outgrew_is_returned_with_its_receipt() {
+        let budget = MemoryBudget::new(1000);
+        let (ticket, receipts) = ticket(&budget);
+        ticket.takes(300);
+        assert_eq!(budget.in_use(), 300);
+        let part = ticket.part(Vec::new());
+        drop(ticket);
+        assert_eq!(budget.in_use(), 300, "a part still holds the package");
+        drop(part);
+        assert_eq!(budget.in_use(), 0);
+        assert!(receipts.try_recv().is_ok());
+    }
+}

@@ -53,7 +53,10 @@ impl AppendBatch {
         self.ends.iter().map(move |end| {
             let key = match &self.keys {
                 Keys::Same(key) => key,
-                Keys::Each { text, .. } => take_to(text, &mut key_start, key_ends.next().copied().unwrap_or_default()),
+                Keys::Each { text, .. } => {
+                    let Some(key_end) = key_ends.next() else { unreachable!("each record has the end of its key") };
+                    take_to(text, &mut key_start, *key_end)
+                }
             };
             (key, take_to(&self.values, &mut start, *end))
         })
@@ -61,7 +64,7 @@ impl AppendBatch {
 }
 
 fn take_to<'a>(buffer: &'a [u8], start: &mut usize, end: u32) -> &'a [u8] {
-    let piece = buffer.get(*start..end as usize).unwrap_or_default();
+    let piece = &buffer[*start..end as usize];
     *start = end as usize;
     piece
 }
@@ -112,11 +115,11 @@ pub struct RecordRef {
 impl RecordRef {
     /// The record's key: the device id.
     pub fn key<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        data.get(self.key_start as usize..self.value_start as usize).unwrap_or_default()
+        &data[self.key_start as usize..self.value_start as usize]
     }
 
     /// The record's value.
     pub fn value<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        data.get(self.value_start as usize..self.value_end as usize).unwrap_or_default()
+        &data[self.value_start as usize..self.value_end as usize]
     }
 }

@@ -233,10 +233,9 @@ impl WritePermit {
         write_permits.latency.record(latency_us);
         lane.latency.record(latency_us);
         lane.num_rows.fetch_add(u64::from(num_rows), Ordering::Relaxed);
-        if let Some(class) = write_permits.classes.get(size_class(num_rows)) {
-            class.num_writes.fetch_add(1, Ordering::Relaxed);
-            class.latency_us.fetch_add(latency_us, Ordering::Relaxed);
-        }
+        let class = &write_permits.classes[size_class(num_rows)];
+        class.num_writes.fetch_add(1, Ordering::Relaxed);
+        class.latency_us.fetch_add(latency_us, Ordering::Relaxed);
     }
 
     /// The store has not taken the write: a timeout, overload, or it cannot be reached.

@@ -23,7 +23,7 @@ pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
         }
         *byte |= 0x80;
     }
-    out.extend_from_slice(buffer.get(..len).unwrap_or_default());
+    out.extend_from_slice(&buffer[..len]);
 }
 
 /// Appends bytes or a string.

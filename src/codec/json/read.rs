@@ -235,7 +235,7 @@ impl Context {
         let (start, first_span) = (self.out.len(), self.spans.len());
         self.read_members(group, map, None)?;
         let Self { out, spans, .. } = self;
-        let own_spans = spans.get(first_span..).unwrap_or_default();
+        let own_spans = &spans[first_span..];
         if !is_in_order(group, own_spans, start as u32) {
             let end = out.len();
             for part in parts(group, own_spans) {
@@ -268,9 +268,9 @@ impl Context {
                 continue;
             };
             hint = index + 1;
-            let Some(member) = group.members.get(index) else { continue };
+            let member = &group.members[index];
             let start = self.out.len() as u32;
-            if self.spans.get(first_span + index).is_some_and(|span| *span != ABSENT) {
+            if self.spans[first_span + index] != ABSENT {
                 return Err(self.twice(&member.name));
             }
             if member.nullable {
@@ -279,11 +279,9 @@ impl Context {
             let seed = NodeSeed { node: &member.node, nullable_at: member.optional.then_some(start), context: self };
             map.next_value_seed(seed).map_err(|error| self.at(Step::Member(Arc::clone(&member.name)), error))?;
             let end = self.out.len() as u32;
-            if let Some(span) = self.spans.get_mut(first_span + index) {
-                *span = (start, end);
-            }
+            self.spans[first_span + index] = (start, end);
         }
-        let spans = self.spans.get(first_span..).unwrap_or_default();
+        let spans = &self.spans[first_span..];
         let missing = group.members.iter().zip(spans).find(|(member, span)| **span == ABSENT && !member.optional);
         match missing {
             Some((member, _)) => Err(self.missing(&member.name)),
