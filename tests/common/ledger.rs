@@ -19,7 +19,7 @@ use super::device::CODECS;
 use super::layouts::Layouts;
 use super::scan::scan;
 use super::site::{Running, Site};
-use super::{PATIENCE, in_time, until_true};
+use super::{PATIENCE, in_time, unique_name, until_true};
 
 /// A fleet at work.
 pub struct Load {
@@ -36,7 +36,7 @@ pub fn fleet(target: SocketAddr) -> SimulateOptions {
         rate: 4000.0,
         duration: PATIENCE * 10,
         package_size: 20,
-        device_prefix: format!("truck-{:x}-", surgetank::telemetry::now_us()),
+        device_prefix: format!("truck-{}-", unique_name()),
         drain_timeout: PATIENCE,
         backoff: (Duration::from_millis(20), Duration::from_millis(500)),
         ..SimulateOptions::default()

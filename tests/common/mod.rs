@@ -17,6 +17,7 @@ pub mod scan;
 pub mod servers;
 pub mod site;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than any wait that ends well, also on a machine that does other things at the same time.
@@ -45,6 +46,14 @@ pub async fn until_true(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// Fails with `what` if the future takes too long.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// A name that no other test has, for topics, groups and keyspaces. Tests start at the same microsecond: a clock alone
+/// gives two of them the same keyspace now and then.
+pub fn unique_name() -> String {
+    static NUM_NAMES: AtomicU64 = AtomicU64::new(0);
+    let number = NUM_NAMES.fetch_add(1, Ordering::Relaxed);
+    format!("itest_{}_{}_{number}", now_ms(), std::process::id())
 }
 
 /// Milliseconds since the Unix epoch.

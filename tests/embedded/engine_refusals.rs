@@ -174,7 +174,7 @@ async fn a_table_dropped_or_of_other_types_gets_nothing_until_it_is_right() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_cassandra_settings_and_columns_stop_a_table_and_nothing_is_lost() {
     let Some(servers) = Servers::find() else { return };
-    let name = format!("itest_{}", surgetank::telemetry::now_us());
+    let name = common::unique_name();
     let site = servers.site(&name, "pod-0", &[]);
     let running = site.launch().await;
     let address = running.engine.http_addr;

@@ -58,7 +58,7 @@ impl Servers {
 
     /// A site on these servers with topics, tables and a group of its own.
     fn site(&self) -> Site {
-        self.site_of(&format!("itest_{}", surgetank::telemetry::now_us()))
+        self.site_of(&common::unique_name())
     }
 
     /// A site on these servers with the topics, tables and group of this name.
@@ -286,7 +286,7 @@ async fn pods_that_start_while_cassandra_is_down_acknowledge_and_write_when_it_i
 async fn of_two_engines_with_one_instance_id_the_first_ends_and_the_second_takes_over() {
     let Some(servers) = servers() else { return };
     let _alone = ONE_AT_A_TIME.lock().await;
-    let name = format!("itest_{}", surgetank::telemetry::now_us());
+    let name = common::unique_name();
     let (first_site, second_site) = (servers.site_of(&name), servers.site_of(&name));
     let mut first = Process::start(&first_site).await;
     let mut options = fleet(first.devices);

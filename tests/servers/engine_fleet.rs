@@ -29,7 +29,7 @@ fn num_partitions(gate: &Value) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_share_one_budget_and_survive_their_leader() {
     let Some(servers) = Servers::find() else { return };
-    let name = format!("itest_{}", surgetank::telemetry::now_us());
+    let name = common::unique_name();
     let sites = [servers.site(&name, "pod-0", &[]), servers.site(&name, "pod-1", &[])];
     let mut pods = vec![Process::start(&sites[0]).await];
     let first = pods[0].http;

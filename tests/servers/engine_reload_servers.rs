@@ -9,7 +9,6 @@ use common::ledger::add_cargo_under_load;
 use common::servers::Servers;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use surgetank::telemetry::now_us;
 
 /// Version and cargo of all rows of `position`.
 async fn cargoes(session: &Session, keyspace: &str) -> Vec<(i32, Option<i32>)> {
@@ -21,7 +20,7 @@ async fn cargoes(session: &Session, keyspace: &str) -> Vec<(i32, Option<i32>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_version_goes_live_under_load_and_loses_nothing() {
     let Some(servers) = Servers::find() else { return };
-    let name = format!("itest_{}", now_us());
+    let name = common::unique_name();
     let layouts = Layouts::new();
     let site = servers.site(&name, "pod-0", &[("messages.directory", &layouts.quoted())]);
     let running = site.launch().await;

@@ -9,7 +9,7 @@ use crate::common;
 use common::certificates::Authority;
 use common::device::{CODECS, Device, position};
 use common::site::{Running, Site};
-use common::{http, in_time, until, until_true};
+use common::{http, in_time, unique_name, until, until_true};
 use surgetank::engine::Engine;
 use surgetank::store::RowKey;
 
@@ -23,14 +23,9 @@ fn variables<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
     Some(values.map(Option::unwrap_or_default))
 }
 
-/// A name that no other test has, for topics, groups and keyspaces.
-fn unique() -> String {
-    format!("itest_{}", surgetank::telemetry::now_us())
-}
-
 /// A site on these brokers, with the embedded store.
 fn on_kafka(brokers: &str, settings: &[(&str, &str)]) -> Site {
-    let name = unique();
+    let name = unique_name();
     let quoted = |ending: &str| format!("\"{name}{ending}\"");
     let fixed = [
         (format!("topics.{name}.partitions"), "2".to_owned()),
@@ -52,7 +47,7 @@ fn on_cassandra(node: &str, settings: &[(&str, &str)]) -> Site {
     let fixed = [
         ("store.kind", "\"cassandra\"".to_owned()),
         ("store.cassandra.nodes", format!("[{node:?}]")),
-        ("store.cassandra.keyspace", format!("{:?}", unique())),
+        ("store.cassandra.keyspace", format!("{:?}", unique_name())),
     ];
     let fixed = fixed.iter().map(|(key, value)| (*key, value.as_str()));
     Site::new(&fixed.chain(settings.iter().copied()).collect::<Vec<_>>())
