@@ -31,6 +31,7 @@ use self::routes::Routes;
 use self::rules::{LiveEvidence, LiveIntakeRules};
 use self::ticket::{Answer, ReplyTo};
 use crate::flow::clock::Trust;
+use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
@@ -91,11 +92,10 @@ pub struct Package {
     pub received_at_us: u64,
     /// Its room in memory, from [`Intake::reserve`].
     pub memory: Reserved,
+    /// One of [`Intake::decoder_credits`]. Taken by the source: who waits for it keeps nothing else meanwhile, which counts
+    /// where tens of thousands of connections do.
+    pub credit: Credit,
 }
-
-/// There was no room for a package in time. Its answer was not called.
-#[derive(Debug)]
-pub struct NoRoom;
 
 // === impl Intake ===
 
@@ -163,20 +163,14 @@ impl Intake {
         })
     }
 
-    /// Hands a package to the decoder of its device, once that has room for it, or within `max_wait` if that is given. The
-    /// answer gets the receipt.
-    pub async fn take_package(
-        &self,
-        package: Package,
-        max_wait: Option<Duration>,
-        answer: Answer,
-    ) -> Result<(), NoRoom> {
-        let Package { device_id, id, block, limits, received_at_us, memory } = package;
-        let decoder = self.decoder_of(&device_id);
-        let credit = match max_wait {
-            None => decoder.credits().take().await,
-            Some(max_wait) => decoder.credits().take_within(max_wait).await.ok_or(NoRoom)?,
-        };
+    /// Where a package of this device needs a credit.
+    pub fn decoder_credits(&self, device_id: &DeviceId) -> &Credits {
+        self.decoder_of(device_id).credits()
+    }
+
+    /// Hands a package to the decoder of its device. The answer gets the receipt.
+    pub fn take_package(&self, package: Package, answer: Answer) {
+        let Package { device_id, id, block, limits, received_at_us, memory, credit } = package;
         let reply_to = ReplyTo {
             answer,
             package_id: id,
@@ -184,8 +178,8 @@ impl Intake {
             retry_after_ms: self.retry_ms(),
             telemetry: Arc::clone(&self.telemetry),
         };
+        let decoder = self.decoder_of(&device_id);
         decoder.send(Decode::new(device_id, block, limits, received_at_us, reply_to, credit));
-        Ok(())
     }
 
     /// Counts a package that was answered "retry later" without a look into it.

@@ -29,11 +29,9 @@ pub(super) async fn greet(
     limits: &EdgeLimits,
     reader: &mut FrameReader,
 ) -> Result<(DeviceId, Proof), End> {
-    let opening = edge.intake.path().await;
+    let closed = edge.intake.path().await.err();
     // Through TLS nothing is heard before its handshake, which has ended when Hello is there.
-    if !framed.is_secure()
-        && let Err(closed) = opening
-    {
+    if let Some(closed) = closed.filter(|_| !framed.is_secure()) {
         return Err(not_yet(closed));
     }
     let until = Instant::now() + limits.hello_timeout;

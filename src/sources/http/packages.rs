@@ -14,7 +14,7 @@ use super::inflate::Coding;
 use super::summary::Summary;
 use super::{Ingest, no_memory, refuse};
 use crate::http::problem::{Kind, Problem};
-use crate::intake::{NoRoom, Package};
+use crate::intake::Package;
 use crate::protocol::frame::Frame;
 use crate::protocol::receipt::{Outcome, Receipt, Verdict};
 use crate::telemetry::now_us;
@@ -62,15 +62,16 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
     block.shrink_to_fit();
 
     let memory = intake.reserve(&block, limits.package).map_err(no_memory)?;
+    let received_at_us = now_us();
+    let Some(credit) = intake.decoder_credits(&device_id).take_within(path.max_wait).await else {
+        return Err(Problem::new(Kind::Busy, "the decoders are busy").retry_after(intake.retry_delay()));
+    };
     let (answer, receipt) = oneshot::channel();
-    let package =
-        Package { device_id, id: 0, block: block.into(), limits: limits.package, received_at_us: now_us(), memory };
+    let (block, limits) = (block.into(), limits.package);
+    let package = Package { device_id, id: 0, block, limits, received_at_us, memory, credit };
     // A client that left needs no receipt.
     let answer = Box::new(move |receipt| drop(answer.send(receipt)));
-    intake
-        .take_package(package, Some(path.max_wait), answer)
-        .await
-        .map_err(|NoRoom| Problem::new(Kind::Busy, "the decoders are busy").retry_after(intake.retry_delay()))?;
+    intake.take_package(package, answer);
     let Ok(receipt) = receipt.await else { unreachable!("a ticket always answers") };
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
     let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
