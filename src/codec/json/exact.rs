@@ -3,6 +3,8 @@
 //! The JSON reader hands over numbers with a fraction or an exponent as doubles. Where that leaves in doubt which value is
 //! meant, the event is read again with the text of each number beside it: numbers are met in the order of the text.
 
+use serde::de::IgnoredAny;
+
 use crate::schema::number::DOUBLE_DIGITS;
 
 /// How much is in doubt after an event was read with numbers as doubles.
@@ -55,6 +57,26 @@ pub(super) fn has_long_number(json: &str) -> bool {
     })
 }
 
+/// The number in which reading ended, or behind which: at this line and column, as the JSON reader counts them.
+pub(super) fn number_before(json: &str, (line, column): (usize, usize)) -> Option<&str> {
+    let start_of_line: usize = json.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let end = start_of_line + column;
+    let mut scan = Scan { text: json, at: 0 };
+    while let Some(number) = scan.next() {
+        if scan.at >= end {
+            // Where only its first byte was looked at, no number may stand.
+            return (scan.at - number.len() + 1 < end).then_some(number);
+        }
+    }
+    None
+}
+
+/// Whether a text is a number as JSON writes them, and one that is larger than all doubles.
+pub(super) fn is_beyond_doubles(text: &str) -> bool {
+    // What is ignored is checked for how it is written and not for what it is.
+    serde_json::from_str::<IgnoredAny>(text).is_ok() && text.parse().is_ok_and(f64::is_infinite)
+}
+
 // === impl Scan ===
 
 impl<'a> Iterator for Scan<'a> {
@@ -92,6 +114,30 @@ mod tests {
         let json = r#"{"a 1":-1.5e+3,"b\"2":["3",4,[5e0],{"c":0}],"d\\":null,"e":true}"#;
         let found: Vec<&str> = Scan { text: json, at: 0 }.collect();
         assert_eq!(found, ["-1.5e+3", "4", "5e0", "0"]);
+    }
+
+    #[test]
+    fn test_a_number_beyond_doubles_is_known_by_its_place_and_its_text() {
+        let cases = [
+            ("[1, 1e400]", Some("1e400")),
+            ("{\"a\":\n\n  -12.5e99999999999,\"b\":1}", Some("-12.5e99999999999")),
+            ("[1e400", Some("1e400")),
+            // Something else is wrong, before, in or behind it.
+            ("[tru, 1e400]", None),
+            ("[01e400]", None),
+            ("[1.e400]", None),
+            ("[1e308 1e400]", None),
+            ("[\"1e400\", }", None),
+        ];
+        for (json, expected) in cases {
+            let error = serde_json::from_str::<serde_json::Value>(json).unwrap_err();
+            let found = number_before(json, (error.line(), error.column())).filter(|text| is_beyond_doubles(text));
+            assert_eq!(found, expected, "{json}: {error}");
+            assert_eq!(found.is_some(), error.to_string().starts_with("number out of range"), "{json}: {error}");
+        }
+        let digits = "9".repeat(400);
+        assert!(is_beyond_doubles(&digits) && is_beyond_doubles("-1e309"));
+        assert!(["1e308", "1e-400", "0e400", "inf", "1e+", ""].iter().all(|text| !is_beyond_doubles(text)));
     }
 
     #[test]
