@@ -2,7 +2,7 @@
 //!
 //! What a kind becomes stands here alone: a [`Shape`], which is its type in Avro, and by that its column. The shape stands in
 //! between because versions of different kinds share one, see [`merge`](super::evolution::merge). docs/layouts.md has the
-//! table for users.
+//! table for users, which tests hold to this.
 
 use std::sync::Arc;
 
