@@ -3,8 +3,6 @@
 //! The JSON reader hands over numbers with a fraction or an exponent as doubles. Where that leaves in doubt which value is
 //! meant, the event is read again with the text of each number beside it: numbers are met in the order of the text.
 
-use serde::de::IgnoredAny;
-
 use crate::schema::number::DOUBLE_DIGITS;
 
 /// How much is in doubt after an event was read with numbers as doubles.
@@ -73,8 +71,16 @@ pub(super) fn number_before(json: &str, (line, column): (usize, usize)) -> Optio
 
 /// Whether a text is a number as JSON writes them, and one that is larger than all doubles.
 pub(super) fn is_beyond_doubles(text: &str) -> bool {
-    // What is ignored is checked for how it is written and not for what it is.
-    serde_json::from_str::<IgnoredAny>(text).is_ok() && text.parse().is_ok_and(f64::is_infinite)
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    // Rust's numbers are more: they may begin with zeros or a plus, and end with a point.
+    let is_json = is_digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(is_digits)
+        && exponent.is_none_or(|exponent| is_digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)));
+    is_json && text.parse().is_ok_and(f64::is_infinite)
 }
 
 // === impl Scan ===
@@ -137,7 +143,11 @@ mod tests {
         }
         let digits = "9".repeat(400);
         assert!(is_beyond_doubles(&digits) && is_beyond_doubles("-1e309"));
-        assert!(["1e308", "1e-400", "0e400", "inf", "1e+", ""].iter().all(|text| !is_beyond_doubles(text)));
+        assert!(
+            ["1e308", "1e-400", "0e400", "inf", "1e+", "+1e400", "01e400", "1.e400", ".1e400", ""]
+                .iter()
+                .all(|text| !is_beyond_doubles(text))
+        );
     }
 
     #[test]
