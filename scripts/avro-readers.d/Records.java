@@ -9,6 +9,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Properties;
 import java.util.stream.Collectors;
+import org.apache.avro.Conversions;
 import org.apache.avro.LogicalTypes;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
@@ -106,10 +107,23 @@ public final class Records {
         }
     }
 
-    /** A single value. A time is microseconds since 1970. */
+    /**
+     * A single value. A time is microseconds since 1970; a number with a fraction that is very large or small is
+     * hexadecimal, because every language writes it in decimals in its own way.
+     */
     private static String text(Schema schema, Object value) {
         if (schema.getLogicalType() instanceof LogicalTypes.TimestampMillis) {
             return Long.toString(1000 * (long) value);
+        }
+        if (schema.getLogicalType() instanceof LogicalTypes.Decimal decimal) {
+            return new Conversions.DecimalConversion()
+                    .fromBytes((ByteBuffer) value, schema, decimal)
+                    .toPlainString();
+        }
+        if (value instanceof Float || value instanceof Double) {
+            double number = ((Number) value).doubleValue();
+            boolean isUsual = number == 0 || (Math.abs(number) >= 1e-3 && Math.abs(number) < 1e7);
+            return isUsual ? Double.toString(number) : Double.toHexString(number);
         }
         if (value instanceof ByteBuffer bytes) {
             byte[] copy = new byte[bytes.remaining()];

@@ -66,6 +66,11 @@ def text_of(value):
     if isinstance(value, datetime.datetime):
         since = value - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
         return str(since // datetime.timedelta(microseconds=1))
+    if isinstance(value, float) and value != 0 and not 1e-3 <= abs(value) < 1e7:
+        # The languages write it in decimals each in its own way. Hexadecimals are exact, and the same but for zeros.
+        mantissa, exponent = value.hex().split("p")
+        whole, fraction = mantissa.split(".")
+        return f"{whole}.{fraction.rstrip('0') or '0'}p{int(exponent)}"
     return str(value)
 
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::shape::{EnumShape, FieldShape, RecordShape, Shape};
 use crate::schema::Version;
-use crate::schema::{DefaultValue, Field, Kind, Resolution};
+use crate::schema::{DefaultValue, Field, Kind};
 
 /// A version does not follow from the versions before it.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -191,7 +191,9 @@ fn merge_enum(path: &str, declared: &[Declared<'_, Kind>]) -> Result<EnumShape, 
 fn merge_scalar(path: &str, declared: &[Declared<'_, Kind>]) -> Result<Shape, EvolutionError> {
     let mut merged: Option<(Version, Shape)> = None;
     for (version, kind) in declared {
-        let shape = scalar_shape(kind);
+        let Some(shape) = Shape::of_single(kind) else {
+            unreachable!("{path} is {} in version {version}: groups, arrays and enums go their own way", kind.name())
+        };
         let Some((earlier, before)) = merged else {
             merged = Some((*version, shape));
             continue;
@@ -209,23 +211,10 @@ fn merge_scalar(path: &str, declared: &[Declared<'_, Kind>]) -> Result<Shape, Ev
             }
         }
     }
-    Ok(merged.map_or(Shape::Bytes, |(_, shape)| shape))
-}
-
-/// The shape of a kind that is neither group, array nor enum.
-fn scalar_shape(kind: &Kind) -> Shape {
-    match kind {
-        Kind::Uint { bits: 64, .. } => Shape::Unsigned,
-        Kind::Uint { bits: 32.., .. } | Kind::Int { bits: 33.., .. } => Shape::Long,
-        Kind::Uint { .. } | Kind::Int { .. } => Shape::Int,
-        Kind::Bool => Shape::Bool,
-        Kind::Fixed { .. } | Kind::F64 { .. } => Shape::Double,
-        Kind::F32 { .. } => Shape::Float,
-        Kind::Timestamp { resolution: Resolution::Microseconds, .. } => Shape::TimestampMicros,
-        Kind::Timestamp { .. } => Shape::TimestampMillis,
-        Kind::Text { .. } => Shape::Text,
-        _ => Shape::Bytes,
-    }
+    let Some((_, shape)) = merged else {
+        unreachable!("{path} is declared by a version, or it would not be looked at")
+    };
+    Ok(shape)
 }
 
 /// The narrowest shape that both can be promoted to. A single does not hold every integer of 32 bits, so integers

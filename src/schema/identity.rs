@@ -1,7 +1,7 @@
 //! What identifies a record, in every form that it takes: the first fields of its Avro record, the first columns of its
 //! row, the row's key and its write timestamp.
 
-use super::row::{Cell, ScalarKind};
+use super::row::{Cell, ColumnKind, ScalarKind};
 use super::shape::Shape;
 
 /// A column that every table has. In this order they come first.
@@ -42,6 +42,17 @@ pub const RECORD_FIELDS: [IdentityColumn; 5] = [
     IdentityColumn::Version,
 ];
 
+/// The name of [`IdentityColumn::DeviceId`], for statements.
+pub const DEVICE_ID: &str = IdentityColumn::DeviceId.name();
+/// The name of [`IdentityColumn::Bucket`].
+pub const BUCKET: &str = IdentityColumn::Bucket.name();
+/// The name of [`IdentityColumn::EventTime`].
+pub const EVENT_TIME: &str = IdentityColumn::EventTime.name();
+/// The name of [`IdentityColumn::Sequence`].
+pub const SEQUENCE: &str = IdentityColumn::Sequence.name();
+/// The name of [`IdentityColumn::Version`].
+pub const VERSION: &str = IdentityColumn::Version.name();
+
 /// How long one database partition of a device lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bucket {
@@ -76,13 +87,12 @@ impl IdentityColumn {
         }
     }
 
-    /// What the column holds.
-    pub const fn kind(self) -> ScalarKind {
-        match self {
-            Self::DeviceId => ScalarKind::Text,
-            Self::Bucket | Self::EventTime | Self::ReceivedAt => ScalarKind::Timestamp,
-            Self::Sequence => ScalarKind::Long,
-            Self::Version => ScalarKind::Int,
+    /// What the column holds: what a field of that type would, but that all times here are in milliseconds.
+    pub fn kind(self) -> ColumnKind {
+        match (self, self.shape().column()) {
+            (Self::ReceivedAt, _) => ColumnKind::Scalar(ScalarKind::Timestamp),
+            (_, Some(kind)) => kind,
+            (_, None) => unreachable!("{} is no group", self.name()),
         }
     }
 

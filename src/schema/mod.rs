@@ -10,6 +10,8 @@
 mod catalog;
 mod check;
 mod check_kind;
+#[cfg(test)]
+pub(crate) mod documented;
 mod evolution;
 mod field;
 pub mod identity;

@@ -1,8 +1,13 @@
 //! The shape of a type's record: what all its versions together hold, before it is written as a schema or a table.
+//!
+//! What a kind becomes stands here alone: a [`Shape`], which is its type in Avro, and by that its column. The shape stands in
+//! between because versions of different kinds share one, see [`merge`](super::evolution::merge). docs/layouts.md has the
+//! table for users, which tests hold to this.
 
 use std::sync::Arc;
 
-use crate::schema::DefaultValue;
+use super::field::{DefaultValue, Kind, Resolution};
+use super::row::{ColumnKind, ScalarKind};
 
 /// The fields that all versions together hold, in order of first appearance.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +74,46 @@ impl RecordShape {
 // === impl Shape ===
 
 impl Shape {
+    /// What a single value of this kind is in Avro; none for kinds that are put together of others or have symbols.
+    pub fn of_single(kind: &Kind) -> Option<Shape> {
+        Some(match kind {
+            Kind::Uint { bits: 64.., .. } => Shape::Unsigned,
+            Kind::Uint { bits: 32.., .. } | Kind::Int { bits: 33.., .. } => Shape::Long,
+            Kind::Uint { .. } | Kind::Int { .. } => Shape::Int,
+            Kind::Bool => Shape::Bool,
+            Kind::Fixed { .. } | Kind::F64 { .. } => Shape::Double,
+            Kind::F32 { .. } => Shape::Float,
+            Kind::Timestamp { resolution: Resolution::Microseconds, .. } => Shape::TimestampMicros,
+            Kind::Timestamp { resolution: Resolution::Seconds | Resolution::Milliseconds, .. } => {
+                Shape::TimestampMillis
+            }
+            Kind::Text { .. } => Shape::Text,
+            Kind::Bytes { .. } => Shape::Bytes,
+            Kind::Enum { .. } | Kind::Group { .. } | Kind::Array { .. } | Kind::Reserved { .. } => return None,
+        })
+    }
+
+    /// What its column holds; none for groups, whose fields have columns of their own.
+    pub fn column(&self) -> Option<ColumnKind> {
+        Some(match self {
+            Shape::Record(_) => return None,
+            Shape::Array(item) => match item.column() {
+                Some(ColumnKind::Scalar(kind)) => ColumnKind::List(kind),
+                Some(ColumnKind::List(_) | ColumnKind::Json) | None => ColumnKind::Json,
+            },
+            Shape::Bool => ColumnKind::Scalar(ScalarKind::Bool),
+            Shape::Int => ColumnKind::Scalar(ScalarKind::Int),
+            // Tables keep times in milliseconds; finer ones stay integers rather than lose digits.
+            Shape::Long | Shape::TimestampMicros => ColumnKind::Scalar(ScalarKind::Long),
+            Shape::Unsigned => ColumnKind::Scalar(ScalarKind::Unsigned),
+            Shape::Float => ColumnKind::Scalar(ScalarKind::Float),
+            Shape::Double => ColumnKind::Scalar(ScalarKind::Double),
+            Shape::TimestampMillis => ColumnKind::Scalar(ScalarKind::Timestamp),
+            Shape::Bytes => ColumnKind::Scalar(ScalarKind::Bytes),
+            Shape::Text | Shape::Enum(_) => ColumnKind::Scalar(ScalarKind::Text),
+        })
+    }
+
     /// The shape in words, for messages about what does not fit.
     pub fn name(&self) -> &'static str {
         match self {

@@ -2,13 +2,13 @@
 
 use super::identity::IdentityColumn;
 use super::shape::{RecordShape, Shape};
-use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
+use crate::schema::row::{Column, Table};
 
 /// The table of a type. `Err` names a column that two fields would share.
 pub(crate) fn table_of(type_name: &str, record: &RecordShape) -> Result<Table, String> {
     let mut columns: Vec<Column> = IdentityColumn::ALL
         .iter()
-        .map(|column| Column { name: column.name().to_owned(), kind: ColumnKind::Scalar(column.kind()) })
+        .map(|column| Column { name: column.name().to_owned(), kind: column.kind() })
         .collect();
     add_columns("", record, &mut columns);
     let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
@@ -22,31 +22,10 @@ pub(crate) fn table_of(type_name: &str, record: &RecordShape) -> Result<Table, S
 fn add_columns(prefix: &str, record: &RecordShape, columns: &mut Vec<Column>) {
     for field in &record.fields {
         let name = format!("{prefix}{}", field.name);
-        let kind = match &field.shape {
-            Shape::Record(record) => {
-                add_columns(&format!("{name}_"), record, columns);
-                continue;
-            }
-            Shape::Array(item) => scalar_kind(item).map_or(ColumnKind::Json, ColumnKind::List),
-            scalar => scalar_kind(scalar).map_or(ColumnKind::Json, ColumnKind::Scalar),
-        };
-        columns.push(Column { name, kind });
+        match (&field.shape, field.shape.column()) {
+            (Shape::Record(record), _) => add_columns(&format!("{name}_"), record, columns),
+            (_, Some(kind)) => columns.push(Column { name, kind }),
+            (shape, None) => unreachable!("{} has a column, or its fields have", shape.name()),
+        }
     }
-}
-
-/// The kind of a single value; none for groups and arrays.
-fn scalar_kind(shape: &Shape) -> Option<ScalarKind> {
-    Some(match shape {
-        Shape::Bool => ScalarKind::Bool,
-        Shape::Int => ScalarKind::Int,
-        // Tables keep times in milliseconds; finer ones stay integers rather than lose digits.
-        Shape::Long | Shape::TimestampMicros => ScalarKind::Long,
-        Shape::Unsigned => ScalarKind::Unsigned,
-        Shape::Float => ScalarKind::Float,
-        Shape::Double => ScalarKind::Double,
-        Shape::TimestampMillis => ScalarKind::Timestamp,
-        Shape::Bytes => ScalarKind::Bytes,
-        Shape::Text | Shape::Enum(_) => ScalarKind::Text,
-        Shape::Array(_) | Shape::Record(_) => return None,
-    })
 }

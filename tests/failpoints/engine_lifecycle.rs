@@ -19,6 +19,7 @@ use common::{http, in_time, now_ms, until_true};
 use fail::FailScenario;
 use surgetank::engine::Engine;
 use surgetank::protocol::frame::Frame;
+use surgetank::protocol::hello::Goodbye;
 use surgetank::protocol::reason::{GoodbyeReason, RefusalReason};
 use surgetank::protocol::receipt::Verdict;
 use surgetank::supervision::NodeState;
@@ -259,6 +260,30 @@ async fn a_package_under_way_gets_its_receipt_before_its_connection_is_replaced(
     let words = first.last_words().await;
     let [Frame::Receipt(receipt), Frame::Refused(told)] = &words[..] else { panic!("last words: {words:?}") };
     assert_eq!((receipt.package_id, told.reason), (package_id, RefusalReason::Replaced));
+    running.stop().await;
+}
+
+/// The log stands still: neither who left nor who is replaced keeps a connection until it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_ends_does_not_wait_for_its_receipts_for_ever() {
+    let _scenario = FailScenario::setup();
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let server = running.engine.devices_addr;
+    let mut replaced = Device::connect(server, "d").await;
+    let mut leaving = Device::connect(server, "e").await;
+    fail::cfg("partition_producer", "pause").unwrap();
+    replaced.send_package(&[position(1, 1)]).await;
+    leaving.send_package(&[position(1, 1)]).await;
+    until_true("the batches to be at the producers", async || running.depth("partition_producer") == 2).await;
+    leaving.send(&Frame::Goodbye(Goodbye { reason: GoodbyeReason::Leaving, reconnect_after_ms: 0 })).await.unwrap();
+    let mut second = Device::connect(server, "d").await;
+    let words = replaced.last_words().await;
+    let [Frame::Refused(told)] = &words[..] else { panic!("last words: {words:?}") };
+    assert_eq!(told.reason, RefusalReason::Replaced);
+    assert!(leaving.last_words().await.is_empty());
+    second.answers_only_ping().await;
+    fail::remove("partition_producer");
     running.stop().await;
 }
 

@@ -47,8 +47,8 @@ use crate::supervision::CrowdMember;
 /// How long a device that was told goodbye is still listened to: what it sent before it heard that gets its receipts.
 const LAST_PACKAGES: Duration = Duration::from_secs(1);
 
-/// How long the packages of a device that is refused are waited for, so that they get their receipts first: as long as a
-/// log that is alive takes at most, about.
+/// How long the packages of a device whose connection ends are waited for, so that they get their receipts first: as long
+/// as a log that is alive takes at most, about. What has no receipt by then is sent again, and makes the same rows.
 const LAST_RECEIPTS: Duration = Duration::from_secs(5);
 
 /// One device connection.
@@ -100,6 +100,8 @@ enum End {
     Refuse(RefusalReason, u32, String),
     /// An orderly end that was asked for.
     Left,
+    /// Likewise; the engine stops.
+    Drained,
     /// Likewise; the device opened another connection.
     Replaced,
     /// Likewise; what the device was let in by is not valid any more.
@@ -269,14 +271,21 @@ async fn serve(
                 () = leave.asked.notified() => match leave.how.get() {
                     Leaving::Replaced => End::Replaced,
                     Leaving::Withdrawn => End::Withdrawn,
-                    Leaving::Later => timeout(LAST_PACKAGES, talking).await.unwrap_or(End::Left),
+                    Leaving::Later => match timeout(LAST_PACKAGES, talking).await {
+                        Ok(End::Left) | Err(_) => End::Drained,
+                        Ok(end) => end,
+                    },
                 },
             }
         }
     };
-    if matches!(end, End::Left | End::Replaced | End::Withdrawn) {
-        // What is in flight still gets its receipts. A refusal is the last that is said.
-        window.all_returned().await;
+    // What is in flight still gets its receipts. A refusal is the last that is said.
+    match end {
+        // A log that stands still does not hold the connection.
+        End::Left | End::Replaced | End::Withdrawn => drop(timeout(LAST_RECEIPTS, window.all_returned()).await),
+        // The stop has a time of its own for all that is under way.
+        End::Drained => window.all_returned().await,
+        End::Gone | End::NotSecure | End::Refuse(..) => {}
     }
     let end = match end {
         End::Replaced => End::Refuse(RefusalReason::Replaced, 0, "another connection took over".to_owned()),
@@ -290,7 +299,7 @@ async fn serve(
     };
     match end {
         End::Gone => return,
-        End::NotSecure | End::Left | End::Replaced | End::Withdrawn => {}
+        End::NotSecure | End::Left | End::Drained | End::Replaced | End::Withdrawn => {}
         End::Refuse(reason, retry_after_ms, text) => {
             debug!(?reason, text, "connection refused");
             edge.intake.admission.note_refusal(reason);

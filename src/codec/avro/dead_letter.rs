@@ -5,48 +5,57 @@ mod within;
 use std::sync::OnceLock;
 
 use apache_avro::Schema;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::canonical::{earlier_fingerprint, fingerprint};
 use super::node::{Cursor, RowError};
+use super::schema::NAMESPACE;
 use super::single_object::{Fingerprint, NotSingleObject, header, split_single_object};
 use super::varint::{write_bytes, write_long};
+use crate::schema::identity::{DEVICE_ID, EVENT_TIME, SEQUENCE, VERSION};
 use crate::schema::{TypeId, Version};
 
-/// The fields that dead letters have always had.
-macro_rules! first_fields {
-    () => {
-        r#"{
-  "type": "record", "name": "dead_letter", "namespace": "surgetank",
-  "doc": "What could not become a record or a row, with the reason",
-  "fields": [
-    {"name": "device_id", "type": "string", "doc": "the device that sent it"},
-    {"name": "reason_code", "type": "string", "doc": "why it was refused, one word, for counting"},
-    {"name": "detail", "type": "string", "doc": "why it was refused, for people"},
-    {"name": "origin", "type": "string", "doc": "who refused it: the decoder, or the writer with topic, partition and offset"},
-    {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}, "doc": "when it was refused"},
-    {"name": "type_id", "type": ["null", "int"], "default": null, "doc": "the message type, if known"},
-    {"name": "version", "type": ["null", "int"], "default": null, "doc": "the version of the type, if known"},
-    {"name": "sequence", "type": ["null", "long"], "default": null, "doc": "the device's own counter, if known"},
-    {"name": "event_time", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}], "default": null, "doc": "when the event happened, if known"},
-    {"name": "payload", "type": "bytes", "doc": "the body or the record as it was"}"#
-    };
+/// The schema before letters could come in parts.
+fn first_schema() -> Value {
+    let null_or = |schema: Value| json!(["null", schema]);
+    json!({
+        "type": "record", "name": "dead_letter", "namespace": NAMESPACE,
+        "doc": "What could not become a record or a row, with the reason",
+        "fields": [
+            {"name": DEVICE_ID, "type": "string", "doc": "the device that sent it"},
+            {"name": "reason_code", "type": "string", "doc": "why it was refused, one word, for counting"},
+            {"name": "detail", "type": "string", "doc": "why it was refused, for people"},
+            {"name": "origin", "type": "string",
+             "doc": "who refused it: the decoder, or the writer with topic, partition and offset"},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}, "doc": "when it was refused"},
+            {"name": "type_id", "type": null_or(json!("int")), "default": null, "doc": "the message type, if known"},
+            {"name": VERSION, "type": null_or(json!("int")), "default": null,
+             "doc": "the version of the type, if known"},
+            {"name": SEQUENCE, "type": null_or(json!("long")), "default": null,
+             "doc": "the device's own counter, if known"},
+            {"name": EVENT_TIME, "type": null_or(json!({"type": "long", "logicalType": "timestamp-millis"})),
+             "default": null, "doc": "when the event happened, if known"},
+            {"name": "payload", "type": "bytes", "doc": "the body or the record as it was"},
+        ],
+    })
 }
 
 /// The schema that dead letters are written with.
-pub const SCHEMA_JSON: &str = concat!(
-    first_fields!(),
-    r#",
-    {"name": "part", "type": "int", "default": 1, "doc": "which part this is of a letter that is larger than its topic takes, from 1"},
-    {"name": "num_parts", "type": "int", "default": 1, "doc": "how many parts the letter has"},
-    {"name": "payload_bytes", "type": ["null", "long"], "default": null, "doc": "bytes of the whole payload, if this is not all of it"},
-    {"name": "whole", "type": "string", "default": "", "doc": "the same, with at, in all parts of one letter; empty of one that is whole"}
-  ]
-}"#
-);
-
-/// The schema before letters could come in parts.
-const FIRST_SCHEMA_JSON: &str = concat!(first_fields!(), "\n  ]\n}");
+fn schema() -> Value {
+    let mut schema = first_schema();
+    let Some(Value::Array(fields)) = schema.get_mut("fields") else { unreachable!("a record has fields") };
+    fields.extend([
+        json!({"name": "part", "type": "int", "default": 1,
+               "doc": "which part this is of a letter that is larger than its topic takes, from 1"}),
+        json!({"name": "num_parts", "type": "int", "default": 1, "doc": "how many parts the letter has"}),
+        json!({"name": "payload_bytes", "type": ["null", "long"], "default": null,
+               "doc": "bytes of the whole payload, if this is not all of it"}),
+        json!({"name": "whole", "type": "string", "default": "",
+               "doc": "the same, with at, in all parts of one letter; empty of one that is whole"}),
+    ]);
+    schema
+}
 
 /// A dead letter to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,26 +136,26 @@ struct Fingerprints {
     earlier: Fingerprint,
 }
 
-/// The fingerprint of [`SCHEMA_JSON`], worked out once.
+/// The fingerprint of the schema that dead letters are written with, worked out once.
 pub fn dead_letter_fingerprint() -> Fingerprint {
     fingerprints().now
 }
 
 fn fingerprints() -> Fingerprints {
     static FINGERPRINTS: OnceLock<Fingerprints> = OnceLock::new();
-    *FINGERPRINTS.get_or_init(|| Fingerprints::of(SCHEMA_JSON))
+    *FINGERPRINTS.get_or_init(|| Fingerprints::of(&schema()))
 }
 
 fn first_fingerprints() -> Fingerprints {
     static FINGERPRINTS: OnceLock<Fingerprints> = OnceLock::new();
-    *FINGERPRINTS.get_or_init(|| Fingerprints::of(FIRST_SCHEMA_JSON))
+    *FINGERPRINTS.get_or_init(|| Fingerprints::of(&first_schema()))
 }
 
 // === impl Fingerprints ===
 
 impl Fingerprints {
-    fn of(json: &str) -> Self {
-        let (Some(now), Ok(schema)) = (fingerprint(json), Schema::parse_str(json)) else {
+    fn of(schema: &Value) -> Self {
+        let (Some(now), Ok(schema)) = (fingerprint(&schema.to_string()), Schema::parse(schema)) else {
             unreachable!("the schemas of dead letters are schemas")
         };
         Self { now, earlier: earlier_fingerprint(&schema) }
@@ -256,7 +265,7 @@ fn as_long(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use apache_avro::reader::datum::GenericDatumReader;
-    use apache_avro::types::Value;
+    use apache_avro::types::Value as Avro;
 
     use super::*;
 
@@ -290,13 +299,13 @@ mod tests {
 
     #[test]
     fn test_dead_letter_is_read_by_avro() {
-        let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
+        let schema = Schema::parse(&schema()).unwrap();
         let mut bytes = Vec::new();
         LETTER.encode(&mut bytes);
         let reader = GenericDatumReader::builder(&schema).build().unwrap();
-        let Value::Record(fields) = reader.read_value(&mut &bytes[10..]).unwrap() else { panic!("no record") };
-        assert_eq!(fields[4].1, Value::TimestampMicros(1_760_000_000_000_000));
-        assert_eq!(fields[9].1, Value::Bytes(vec![0, 255, 1]));
+        let Avro::Record(fields) = reader.read_value(&mut &bytes[10..]).unwrap() else { panic!("no record") };
+        assert_eq!(fields[4].1, Avro::TimestampMicros(1_760_000_000_000_000));
+        assert_eq!(fields[9].1, Avro::Bytes(vec![0, 255, 1]));
     }
 
     #[test]
@@ -326,7 +335,7 @@ mod tests {
 
     #[test]
     fn test_the_schema_reads_what_the_first_one_wrote() {
-        let [first, now] = [FIRST_SCHEMA_JSON, SCHEMA_JSON].map(|json| Schema::parse_str(json).unwrap());
+        let [first, now] = [first_schema(), schema()].map(|json| Schema::parse(&json).unwrap());
         apache_avro::schema_compatibility::SchemaCompatibility::can_read(&first, &now).unwrap();
         assert_ne!(first_fingerprints().now, dead_letter_fingerprint());
     }

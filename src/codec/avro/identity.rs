@@ -3,6 +3,7 @@
 use super::single_object::split_single_object;
 use super::varint::read_long;
 use crate::schema::Version;
+use crate::schema::identity::{IdentityColumn, RECORD_FIELDS};
 
 /// What the first fields of every record say, whatever its type and writer schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +20,24 @@ impl RecordIdentity {
     /// Reads the identity of a single-object encoded record; `None` if these bytes have none.
     pub fn peek(record: &[u8]) -> Option<Self> {
         let (_, datum) = split_single_object(record).ok()?;
-        let (device_id_len, rest) = read_long(datum)?;
-        let rest = rest.get(usize::try_from(device_id_len).ok()?..)?;
-        let (event_time_ms, rest) = read_long(rest)?;
-        let (sequence, rest) = read_long(rest)?;
-        let (_received_at_us, rest) = read_long(rest)?;
-        let (version, _) = read_long(rest)?;
-        Some(Self {
-            event_time_ms: event_time_ms.try_into().ok()?,
-            sequence: sequence.try_into().ok()?,
-            version: version.try_into().ok()?,
-        })
+        let mut identity = Self { event_time_ms: 0, sequence: 0, version: 0 };
+        RECORD_FIELDS.iter().try_fold(datum, |rest, field| identity.read(*field, rest))?;
+        Some(identity)
+    }
+
+    /// Reads one of [`RECORD_FIELDS`] from the front of `datum`; what is behind it.
+    fn read<'a>(&mut self, field: IdentityColumn, datum: &'a [u8]) -> Option<&'a [u8]> {
+        // A number, or the length of the text that follows.
+        let (number, rest) = read_long(datum)?;
+        match field {
+            IdentityColumn::DeviceId => return rest.get(usize::try_from(number).ok()?..),
+            IdentityColumn::Bucket => unreachable!("a record has no bucket, its row has"),
+            IdentityColumn::EventTime => self.event_time_ms = number.try_into().ok()?,
+            IdentityColumn::Sequence => self.sequence = number.try_into().ok()?,
+            IdentityColumn::ReceivedAt => {}
+            IdentityColumn::Version => self.version = number.try_into().ok()?,
+        }
+        Some(rest)
     }
 }
 

@@ -87,3 +87,23 @@ fn default_json(default: &DefaultValue, shape: &Shape) -> Value {
 fn logical(base: &str, logical_type: &str) -> Value {
     json!({"type": base, "logicalType": logical_type})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::documented;
+
+    #[test]
+    fn test_each_kind_is_the_type_that_is_documented() {
+        for kind in documented::kinds() {
+            let schema = shape_json("field", &kind.shape);
+            let name = schema.as_str().or(schema["type"].as_str()).unwrap();
+            let told = match (schema["logicalType"].as_str(), schema["precision"].as_u64()) {
+                (Some(logical), Some(precision)) => format!("{name}, {logical}({precision}, {})", schema["scale"]),
+                (Some(logical), None) => format!("{name}, {logical}"),
+                (None, _) => name.to_owned(),
+            };
+            assert_eq!(told, kind.avro);
+        }
+    }
+}

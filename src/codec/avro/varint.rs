@@ -6,11 +6,32 @@ pub(crate) const MAX_VARINT_LEN: usize = 10;
 /// Appends an int or long.
 #[inline]
 pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    if rest < 0x80 {
-        out.push(rest as u8);
-        return;
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    if zigzag < 0x80 {
+        out.push(zigzag as u8);
+    } else if zigzag < 1 << 56 {
+        write_longer(zigzag, out);
+    } else {
+        write_longest(zigzag, out);
     }
+}
+
+/// Appends up to eight groups of seven bits, all at once: counters and times have four to eight of them.
+fn write_longer(zigzag: u64, out: &mut Vec<u8>) {
+    // Groups move apart by halves: two of 28 bits, four of 14, eight of 7, each at the low end of its part of the word.
+    let halves = (zigzag & 0x0fff_ffff) | (zigzag & !0x0fff_ffff) << 4;
+    let quarters = (halves & 0x0000_3fff_0000_3fff) | (halves & 0x0fff_c000_0fff_c000) << 2;
+    let groups = (quarters & 0x007f_007f_007f_007f) | (quarters & 0x3f80_3f80_3f80_3f80) << 1;
+    let last = groups.checked_ilog2().unwrap_or(0) / 8;
+    // All groups but the last say that another one follows.
+    let bytes = groups | (0x8080_8080_8080_8080 & ((1 << (8 * last)) - 1));
+    out.extend_from_slice(&bytes.to_le_bytes()[..=last as usize]);
+}
+
+/// Appends groups one by one, whatever their number.
+#[cold]
+fn write_longest(zigzag: u64, out: &mut Vec<u8>) {
+    let mut rest = zigzag;
     // One append for the whole number: growing the buffer byte by byte costs a check for each.
     let mut buffer = [0u8; MAX_VARINT_LEN];
     let mut len = 0;
@@ -90,6 +111,9 @@ mod tests {
         assert_eq!(bytes(1), [2]);
         assert_eq!(bytes(-64), [0x7f]);
         assert_eq!(bytes(64), [0x80, 0x01]);
+        // Both sides of where another way of writing begins.
+        assert_eq!(bytes((1 << 55) - 1), [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        assert_eq!(bytes(1 << 55), [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]);
         assert_eq!(bytes(i64::MIN).len(), MAX_VARINT_LEN);
     }
 
@@ -105,6 +129,9 @@ mod tests {
         fn test_long_round_trips(value in any::<i64>(), shift in 0u32..64) {
             let mut out = Vec::new();
             write_long(value >> shift, &mut out);
+            let mut groups = Vec::new();
+            write_longest((((value >> shift) << 1) ^ ((value >> shift) >> 63)) as u64, &mut groups);
+            prop_assert_eq!(&out, &groups);
             out.push(7);
             prop_assert_eq!(read_long(&out), Some((value >> shift, &[7u8][..])));
         }

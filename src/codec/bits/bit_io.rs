@@ -86,18 +86,25 @@ impl<'a> BitReader<'a> {
         for _ in 0..num_bytes / 8 {
             out.extend_from_slice(&self.read(64)?.to_be_bytes());
         }
-        for _ in 0..num_bytes % 8 {
-            out.push(self.read(8)? as u8);
+        let num_over = num_bytes % 8;
+        if num_over > 0 {
+            let bits = 8 * num_over as u32;
+            let word = self.read(bits)? << (64 - bits);
+            out.extend_from_slice(&word.to_be_bytes()[..num_over]);
         }
         Ok(())
     }
 
-    /// Eight bytes from `start`, zeros past the end.
+    /// Eight bytes from `start`, which lies within the body; zeros past the end.
     #[inline]
     fn word_at(&self, start: usize) -> u64 {
         let rest = self.body.get(start..).unwrap_or_default();
-        match rest.first_chunk::<8>() {
-            Some(chunk) => u64::from_be_bytes(*chunk),
+        if let Some(chunk) = rest.first_chunk::<8>() {
+            return u64::from_be_bytes(*chunk);
+        }
+        match self.body.last_chunk::<8>() {
+            // The body's last eight bytes, those before `start` pushed out.
+            Some(chunk) => u64::from_be_bytes(*chunk) << (64 - 8 * rest.len()),
             None => rest.iter().enumerate().fold(0, |word, (i, byte)| word | (u64::from(*byte) << (56 - 8 * i))),
         }
     }

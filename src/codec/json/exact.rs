@@ -55,6 +55,34 @@ pub(super) fn has_long_number(json: &str) -> bool {
     })
 }
 
+/// The number in which reading ended, or behind which: at this line and column, as the JSON reader counts them.
+pub(super) fn number_before(json: &str, (line, column): (usize, usize)) -> Option<&str> {
+    let start_of_line: usize = json.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let end = start_of_line + column;
+    let mut scan = Scan { text: json, at: 0 };
+    while let Some(number) = scan.next() {
+        if scan.at >= end {
+            // Where only its first byte was looked at, no number may stand.
+            return (scan.at - number.len() + 1 < end).then_some(number);
+        }
+    }
+    None
+}
+
+/// Whether a text is a number as JSON writes them, and one that is larger than all doubles.
+pub(super) fn is_beyond_doubles(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    // Rust's numbers are more: they may begin with zeros or a plus, and end with a point.
+    let is_json = is_digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(is_digits)
+        && exponent.is_none_or(|exponent| is_digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)));
+    is_json && text.parse().is_ok_and(f64::is_infinite)
+}
+
 // === impl Scan ===
 
 impl<'a> Iterator for Scan<'a> {
@@ -92,6 +120,34 @@ mod tests {
         let json = r#"{"a 1":-1.5e+3,"b\"2":["3",4,[5e0],{"c":0}],"d\\":null,"e":true}"#;
         let found: Vec<&str> = Scan { text: json, at: 0 }.collect();
         assert_eq!(found, ["-1.5e+3", "4", "5e0", "0"]);
+    }
+
+    #[test]
+    fn test_a_number_beyond_doubles_is_known_by_its_place_and_its_text() {
+        let cases = [
+            ("[1, 1e400]", Some("1e400")),
+            ("{\"a\":\n\n  -12.5e99999999999,\"b\":1}", Some("-12.5e99999999999")),
+            ("[1e400", Some("1e400")),
+            // Something else is wrong, before, in or behind it.
+            ("[tru, 1e400]", None),
+            ("[01e400]", None),
+            ("[1.e400]", None),
+            ("[1e308 1e400]", None),
+            ("[\"1e400\", }", None),
+        ];
+        for (json, expected) in cases {
+            let error = serde_json::from_str::<serde_json::Value>(json).unwrap_err();
+            let found = number_before(json, (error.line(), error.column())).filter(|text| is_beyond_doubles(text));
+            assert_eq!(found, expected, "{json}: {error}");
+            assert_eq!(found.is_some(), error.to_string().starts_with("number out of range"), "{json}: {error}");
+        }
+        let digits = "9".repeat(400);
+        assert!(is_beyond_doubles(&digits) && is_beyond_doubles("-1e309"));
+        assert!(
+            ["1e308", "1e-400", "0e400", "inf", "1e+", "+1e400", "01e400", "1.e400", ".1e400", ""]
+                .iter()
+                .all(|text| !is_beyond_doubles(text))
+        );
     }
 
     #[test]

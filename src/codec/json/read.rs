@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::exact::{Doubt, NumberTexts, has_long_number};
+use super::exact::{Doubt, NumberTexts, has_long_number, is_beyond_doubles, number_before};
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
 use super::plan::{Group, JsonPlan, Piece};
 use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
@@ -28,9 +28,6 @@ pub(super) const SEQUENCE: &str = IdentityColumn::Sequence.name();
 const MAX_NUMBERS_LEN: usize = 64;
 /// Enough for the fields of most events, so that no buffer has to grow for them.
 const USUAL_FIELDS_LEN: usize = 256;
-
-/// What serde_json says of a number that no double holds; it has no other sign for it.
-const TOO_LARGE_A_NUMBER: &str = "number out of range";
 
 /// Longest part of an unknown name that a fault quotes, in bytes.
 const MAX_QUOTED_NAME: usize = 64;
@@ -126,7 +123,7 @@ impl EventReader {
         let root = Root { plan, context: &mut self.context };
         root.deserialize(&mut deserializer)
             .and_then(|event| deserializer.end().map(|()| event))
-            .map_err(|error| self.context.fault_of(&error))
+            .map_err(|error| self.context.fault_of(&error, text))
     }
 
     /// Reads an event in which a double does not say which value is meant.
@@ -211,9 +208,10 @@ impl Context {
     }
 
     #[cold]
-    fn fault_of(&mut self, error: &serde_json::Error) -> EventFault {
+    fn fault_of(&mut self, error: &serde_json::Error, text: &str) -> EventFault {
         let (reason, detail) = self.fault.take().unwrap_or_else(|| {
             let said = error.to_string();
+            let is_beyond = || number_before(text, (error.line(), error.column())).is_some_and(is_beyond_doubles);
             match error.classify() {
                 // Where it is the path tells better than serde's line and column.
                 Category::Data => {
@@ -221,7 +219,7 @@ impl Context {
                     (FaultReason::WrongKind, what.to_owned())
                 }
                 // It is a number all the same. Nothing takes one that a double does not hold.
-                Category::Syntax if said.starts_with(TOO_LARGE_A_NUMBER) => {
+                Category::Syntax if is_beyond() => {
                     (FaultReason::OutOfRange, format!("beyond all numbers; none exceeds {:e}", f64::MAX))
                 }
                 Category::Syntax | Category::Eof | Category::Io => (FaultReason::Malformed, said),

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::body::Body;
 use super::headers::{media_type, single};
 use super::summary::Summary;
-use super::{IDEMPOTENCY_HEADER, Ingest, PATHS, no_such_path, refuse};
+use super::{IDEMPOTENCY_HEADER, Ingest, PATHS, answer, no_such_path};
 use crate::codec::json::{
     EventFault, EventKey, EventReader, FaultReason, Framing, JsonPlan, Split, Splitter, derived_sequence,
 };
@@ -59,11 +59,8 @@ struct Request<'a> {
 }
 
 /// Takes events in, of the type that the rest of the path names.
-pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
-    match take(&ingest, &request, &mut payload).await {
-        Ok(answer) => answer,
-        Err(problem) => refuse(&request, payload, &problem).await,
-    }
+pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    answer(&request, payload, async |payload| take(&ingest, &request, payload).await).await
 }
 
 async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {

@@ -131,6 +131,18 @@ impl Ingest {
     }
 }
 
+/// Answers a request with what `take` makes of it, or says what is wrong with it.
+async fn answer(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    take: impl AsyncFnOnce(&mut web::Payload) -> Result<HttpResponse, Problem>,
+) -> HttpResponse {
+    match take(&mut payload).await {
+        Ok(answer) => answer,
+        Err(problem) => refuse(request, payload, &problem).await,
+    }
+}
+
 /// There is no room in memory for as long as this.
 fn no_memory(retry_after: Duration) -> Problem {
     Problem::new(Kind::MemoryFull, "the memory budget is used up").retry_after(retry_after)

@@ -12,7 +12,7 @@ use super::body::Body;
 use super::headers::{essence, media_type};
 use super::inflate::Coding;
 use super::summary::Summary;
-use super::{Ingest, no_memory, refuse};
+use super::{Ingest, answer, no_memory};
 use crate::http::problem::{Kind, Problem};
 use crate::intake::Package;
 use crate::protocol::frame::Frame;
@@ -25,11 +25,8 @@ pub(super) const PACKAGE: &str = "application/vnd.surgetank.package";
 pub(super) const RECEIPT: &str = "application/vnd.surgetank.receipt";
 
 /// Takes a package in.
-pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
-    match take(&ingest, &request, &mut payload).await {
-        Ok(answer) => answer,
-        Err(problem) => refuse(&request, payload, &problem).await,
-    }
+pub(super) async fn post(ingest: web::Data<Ingest>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    answer(&request, payload, async |payload| take(&ingest, &request, payload).await).await
 }
 
 async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload) -> Result<HttpResponse, Problem> {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::failed;
 use super::schema::quoted;
+use crate::schema::identity::{BUCKET, DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::store::scan::{Chunk, NUM_KEYS_PER_CHUNK};
 use crate::store::{RowKey, StoreError};
 
@@ -34,8 +35,8 @@ async fn read_keys(
 ) -> Result<(), StoreError> {
     let context = || format!("reading table {keyspace}.{table}");
     let cql = format!(
-        "SELECT device_id, event_time, sequence FROM {}.{} \
-         WHERE token(device_id, bucket) > ? AND token(device_id, bucket) <= ?",
+        "SELECT {DEVICE_ID}, {EVENT_TIME}, {SEQUENCE} FROM {}.{} \
+         WHERE token({DEVICE_ID}, {BUCKET}) > ? AND token({DEVICE_ID}, {BUCKET}) <= ?",
         quoted(keyspace),
         quoted(table),
     );
@@ -57,8 +58,8 @@ async fn read_keys(
         {
             let out_of_range =
                 |what: &str| failed(context(), &format!("{what} of a row of {device_id} is negative or too large"));
-            let event_time_ms = u64::try_from(event_time.0).map_err(|_| out_of_range("event_time"))?;
-            let sequence = u32::try_from(sequence).map_err(|_| out_of_range("sequence"))?;
+            let event_time_ms = u64::try_from(event_time.0).map_err(|_| out_of_range(EVENT_TIME))?;
+            let sequence = u32::try_from(sequence).map_err(|_| out_of_range(SEQUENCE))?;
             chunk.push(RowKey { device_id, event_time_ms, sequence });
             if chunk.len() == NUM_KEYS_PER_CHUNK && chunks.send(Chunk::Keys(std::mem::take(&mut chunk))).await.is_err()
             {

@@ -267,6 +267,7 @@ async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::documented;
 
     #[test]
     fn test_each_marker_says_the_type_of_its_value() {
@@ -279,5 +280,14 @@ mod tests {
         let table = Table { name: "t".to_owned(), columns };
         let expected = r#"INSERT INTO "k"."t" ("device_id", "order", "codes") VALUES ((text)?, (varint)?, (frozen<list<double>>)?) USING TIMESTAMP ?"#;
         assert_eq!(insert_cql("k", &table), expected);
+    }
+
+    #[test]
+    fn test_each_kind_has_the_column_that_is_documented() {
+        for kind in documented::kinds() {
+            // The item's type is the reader's to fill in; here it is a single.
+            let cql = kind.cql.replace('…', "float");
+            assert!(cql.split([',', ' ']).next() == Some(&cql_type(kind.column)), "{cql}: {:?}", kind.column);
+        }
     }
 }

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::schema::quoted;
 use super::sweep_time::{Hold, SweepTime};
 use super::writer::Shared;
+use crate::schema::identity::{BUCKET, DEVICE_ID, EVENT_TIME, PARTITION_KEY};
 
 /// Partitions that one step looks at.
 const NUM_PARTITIONS_PER_STEP: usize = 128;
@@ -198,7 +199,7 @@ fn newest_event_ms(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     for table in tables_with_time(connection)? {
         let mut last_opt: Option<(Value, Value)> = None;
         let newest = format!(
-            "SELECT event_time FROM {} WHERE device_id = ?1 AND bucket = ?2 ORDER BY event_time DESC LIMIT 1",
+            "SELECT {EVENT_TIME} FROM {} WHERE {DEVICE_ID} = ?1 AND {BUCKET} = ?2 ORDER BY {EVENT_TIME} DESC LIMIT 1",
             quoted(&table),
         );
         let mut statement = connection.prepare_cached(&newest)?;
@@ -215,9 +216,10 @@ fn newest_event_ms(connection: &Connection) -> rusqlite::Result<Option<u64>> {
 fn tables_with_time(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached(
         "SELECT tables.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns \
-         WHERE tables.type = 'table' AND columns.name = 'event_time' AND columns.pk = 3",
+         WHERE tables.type = 'table' AND columns.name = ?1 AND columns.pk = ?2",
     )?;
-    statement.query_map([], |row| row.get(0))?.collect()
+    // The first column that orders the rows of a partition; places in a key count from 1.
+    statement.query_map(params![EVENT_TIME, PARTITION_KEY.len() + 1], |row| row.get(0))?.collect()
 }
 
 /// The first partition after `last`, with the event time of its oldest row: one look into the key tree.
@@ -226,11 +228,10 @@ fn next_partition(
     table: &str,
     last_opt: Option<&(Value, Value)>,
 ) -> rusqlite::Result<Option<(Value, Value, i64)>> {
-    let after = if last_opt.is_some() { "WHERE (device_id, bucket) > (?1, ?2)" } else { "" };
-    let sql = format!(
-        "SELECT device_id, bucket, event_time FROM {} {after} ORDER BY device_id, bucket, event_time LIMIT 1",
-        quoted(table),
-    );
+    let key = format!("{DEVICE_ID}, {BUCKET}");
+    let after = if last_opt.is_some() { format!("WHERE ({key}) > (?1, ?2)") } else { String::new() };
+    let sql =
+        format!("SELECT {key}, {EVENT_TIME} FROM {} {after} ORDER BY {key}, {EVENT_TIME} LIMIT 1", quoted(table),);
     let mut statement = connection.prepare_cached(&sql)?;
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     match last_opt {
@@ -248,9 +249,9 @@ fn delete_head(
     oldest_ms: i64,
 ) -> rusqlite::Result<usize> {
     let table = quoted(table);
-    let partition = "device_id = ?1 AND bucket = ?2";
+    let partition = format!("{DEVICE_ID} = ?1 AND {BUCKET} = ?2");
     let bound_sql = format!(
-        "SELECT event_time FROM {table} WHERE {partition} ORDER BY event_time LIMIT 1 OFFSET {}",
+        "SELECT {EVENT_TIME} FROM {table} WHERE {partition} ORDER BY {EVENT_TIME} LIMIT 1 OFFSET {}",
         NUM_ROWS_PER_STEP - 1,
     );
     let bound_ms = connection
@@ -259,6 +260,6 @@ fn delete_head(
         .optional()?
         .unwrap_or(i64::MAX);
     connection
-        .prepare_cached(&format!("DELETE FROM {table} WHERE {partition} AND event_time < ?3 AND event_time <= ?4"))?
+        .prepare_cached(&format!("DELETE FROM {table} WHERE {partition} AND {EVENT_TIME} < ?3 AND {EVENT_TIME} <= ?4"))?
         .execute(params![device_id, bucket, oldest_ms, bound_ms])
 }

@@ -38,6 +38,7 @@ use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::health::{Condition, Gauge, Part};
+use crate::schema::identity::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::schema::row::{RowGroup, Table};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
@@ -241,7 +242,7 @@ impl Store for EmbeddedStore {
 
 /// Reads all keys of a table and sends them in chunks, until `send` says that nobody listens.
 fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowKey>) -> bool) -> rusqlite::Result<()> {
-    let sql = format!("SELECT device_id, event_time, sequence FROM {}", schema::quoted(table));
+    let sql = format!("SELECT {DEVICE_ID}, {EVENT_TIME}, {SEQUENCE} FROM {}", schema::quoted(table));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut chunk = Vec::with_capacity(NUM_KEYS_PER_CHUNK);

@@ -230,3 +230,17 @@ fn existing_columns(connection: &Connection, table: &Table) -> Result<HashMap<St
 fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     connection.execute_batch(sql).map_err(|error| failed(sql, &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::documented;
+
+    #[test]
+    fn test_each_kind_has_the_column_that_is_documented() {
+        for kind in documented::kinds() {
+            let declared = declared_type(kind.column);
+            assert!(kind.sqlite.split([',', ' ', ':', ';']).next() == Some(declared), "{}: {declared}", kind.sqlite);
+        }
+    }
+}
