@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::schema::DefaultValue;
+use crate::schema::{DefaultValue, Kind};
 
 /// The fields that all versions together hold, in order of first appearance.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,5 +84,11 @@ impl Shape {
             Shape::Array(_) => "an array",
             Shape::Record(_) => "a group",
         }
+    }
+
+    /// # Panics
+    /// Always: a shape is merged from the kinds of all versions, so that each of these fits it.
+    pub(crate) fn does_not_fit(&self, kind: &Kind) -> ! {
+        unreachable!("a {} in a record that has {} in its place", kind.name(), self.name())
     }
 }
