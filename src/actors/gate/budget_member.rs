@@ -90,13 +90,14 @@ impl FleetState {
         own: &mut Limiter,
     ) -> Decision {
         self.sample.append(sample);
-        // Fails only where a histogram cannot grow, and these can.
-        let _ = self.latencies.add(latencies);
+        let added = self.latencies.add(latencies);
+        assert!(added.is_ok(), "it fails only where a histogram cannot grow, and these can");
         self.note_standing(now);
         let has_backlog = std::mem::take(&mut self.has_backlog);
         let decision = match self.standing {
             Standing::Sharing => own.decision(),
             standing => {
+                // Who has heard no budget has no cap.
                 own.cap(self.member.cap(now, num_held).unwrap_or(u32::MAX));
                 let mut sample = sample.clone();
                 // While it shares, the leader has counted it.

@@ -155,7 +155,7 @@ impl GateControl {
     pub fn set_share(&self, budget: Budget) {
         let mut state = self.state.lock();
         let State { fleet, limiter, settings, .. } = &mut *state;
-        let Some(fleet) = fleet else { return };
+        let Some(fleet) = fleet else { unreachable!("who hears a leader has joined its fleet") };
         if let Some(limit) = fleet.on_budget(self.write_permits.now(), budget, limiter, &settings.limiter) {
             // Under the lock, so that the word and the limit are always seen together.
             self.write_permits.set_limit(limit);

@@ -152,6 +152,7 @@ impl BatchTracker {
             let mut outcome = self.outcome.lock();
             let (done, first_error) = (outcome.done.take(), outcome.first_error.take());
             drop(outcome);
+            // There until the last record, which comes once. Not asserted: a panic within librdkafka would end the process.
             if let Some(done) = done {
                 done.complete(first_error.map_or(Ok(()), Err));
             }
@@ -230,6 +231,7 @@ impl ProducerContext for DeliveryContext {
 impl DeliveryContext {
     /// The batch that the record was in is larger than the topic takes. librdkafka does not cut it anew.
     fn too_large(&self, message: &impl Message, tracker: Arc<BatchTracker>) {
+        // Ours have both, be they empty.
         let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
         match self.regrouper.upgrade() {
             Some(regrouper) => {

@@ -82,6 +82,7 @@ impl KafkaReader {
                         }
                     }
                     from.get_or_insert(offset);
+                    // Other programs' records may lack either; they become dead letters, not holes.
                     let key_start = data.len() as u32;
                     data.extend_from_slice(message.key().unwrap_or_default());
                     let value_start = data.len() as u32;

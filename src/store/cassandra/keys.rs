@@ -77,7 +77,8 @@ fn ranges() -> impl Iterator<Item = (i64, i64)> {
     let width = (i128::from(i64::MAX) - i128::from(i64::MIN)) / NUM_RANGES;
     let bound = move |index: i128| {
         let token = if index == NUM_RANGES { i128::from(i64::MAX) } else { i128::from(i64::MIN) + index * width };
-        i64::try_from(token).unwrap_or(i64::MAX)
+        let Ok(token) = i64::try_from(token) else { unreachable!("{token} is no token") };
+        token
     };
     (0..NUM_RANGES).map(move |index| (bound(index), bound(index + 1)))
 }

@@ -37,6 +37,7 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         .load_balancing_policy(load_balancing(settings))
         .build();
+    // Without any connection there is no session: at least one.
     let connections = NonZeroUsize::new(settings.connections_per_node).unwrap_or(NonZeroUsize::MIN);
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.nodes)
