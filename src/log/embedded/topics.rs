@@ -124,7 +124,7 @@ impl Topics {
     }
 
     fn check_one(&self, wanted: &TopicSpec) -> Result<(), LogError> {
-        let existing = self.existing().map_err(|failure| failed("reading the list of topics", &failure))?;
+        let existing = self.existing().map_err(|failure| failed("reading the list of topics", failure))?;
         match existing.into_iter().find(|spec| spec.name == wanted.name) {
             None => Err(LogError::MissingTopic(wanted.name.to_string())),
             Some(spec) if spec.num_partitions != wanted.num_partitions => Err(LogError::PartitionCount {
@@ -140,13 +140,12 @@ impl Topics {
         let context = format!("creating topic {}", spec.name);
         // A file system and fjall allow names up to 255 bytes, and ours carry a prefix and the partition's number.
         if spec.name.is_empty() || spec.name.len() > 200 || spec.num_partitions == 0 {
-            let reason = "a topic needs a name of 1 to 200 bytes and at least one partition".to_owned();
-            return Err(LogError::Failed { context, reason });
+            return Err(LogError::failed(context, "a topic needs a name of 1 to 200 bytes and at least one partition"));
         }
         // Partitions first: a topic that is in the list has them all, after a crash too.
-        self.add_partitions(spec).map_err(|failure| failed(&context, &failure))?;
+        self.add_partitions(spec).map_err(|failure| failed(&context, failure))?;
         self.store(&self.topics, spec.name.as_bytes(), spec.num_partitions.to_le_bytes().to_vec())
-            .map_err(|failure| failed(&context, &failure))
+            .map_err(|failure| failed(&context, failure))
     }
 
     fn add_partitions(&self, spec: &TopicSpec) -> Result<(), Failure> {
@@ -245,8 +244,8 @@ fn records_options() -> KeyspaceCreateOptions {
 }
 
 /// Says what was tried.
-pub(super) fn failed(context: &str, failure: &Failure) -> LogError {
-    LogError::Failed { context: context.to_owned(), reason: failure.to_string() }
+pub(super) fn failed(context: &str, source: impl Into<Failure>) -> LogError {
+    LogError::failed(context, source.into())
 }
 
 /// A number as this log stores it.
