@@ -298,7 +298,8 @@ mod tests {
             }
             control.tick();
             control.tick();
-            drop((permit, waiting.await));
+            drop(permit);
+            drop(waiting.await);
             control.tick();
             control.tick();
             let expected = [FlowState::Throttled, FlowState::Paused, FlowState::Open];
