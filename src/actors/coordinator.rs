@@ -79,7 +79,7 @@ impl Coordinator {
     }
 
     fn report(&mut self) {
-        let Some(taken) = self.gate.take_report() else { return };
+        let Some(taken) = self.gate.take_report() else { unreachable!("the gate has joined the fleet before") };
         self.num_reports += 1;
         self.publish(&Message::Report(Report {
             pod: self.pod.clone(),

@@ -286,3 +286,6 @@ fn names(json: &str) -> Option<String> {
 fn hex(fingerprint: Fingerprint) -> String {
     fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+pub(in crate::actors) mod tests;

@@ -93,6 +93,9 @@ impl Section<'_, '_> {
         join(&self.path, name)
     }
 
+    // What is not valid has been noted as a fault, which keeps the config from being used: what stands in for it below is never
+    // seen. Numbers that fit their range fit its type.
+
     /// A number of bytes.
     pub(super) fn size(&mut self, name: &str, entry: &Entry, range: RangeInclusive<u64>) -> u64 {
         let size = quantity::<Size>(entry).map(|size| size.0);

@@ -96,7 +96,7 @@ pub(super) fn load_text(
     problems.extend(found);
     problems.extend(unresolved.into_iter().filter(|problem| is_in_use(&problem.key, &sources, &config)));
     if problems.is_empty() {
-        let values = serde_json::to_value(&raw).unwrap_or_default();
+        let Ok(values) = serde_json::to_value(&raw) else { unreachable!("what was read from TOML is plain data") };
         return Ok(LoadedConfig { config, values, sources, surroundings });
     }
     problems.sort();

@@ -99,8 +99,7 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
                 write_buffer: log.write_buffer as u64,
                 tail_cache: log.tail_cache as u64,
             };
-            disk::prepare(&config.data_dir)
-                .map_err(|reason| LogError::Failed { context: "data_dir".to_owned(), reason })?;
+            disk::prepare(&config.data_dir).map_err(|reason| LogError::failed("data_dir", reason))?;
             Arc::new(EmbeddedLog::open(settings, &topics)?)
         }
         LogKind::Kafka(kafka) => Arc::new(KafkaLog::open(KafkaLogSettings {
@@ -139,8 +138,7 @@ fn owner(config: &Config) -> String {
 pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.store.kind {
         StoreKind::Embedded(store) => {
-            disk::prepare(&config.data_dir)
-                .map_err(|reason| StoreError::Failed { context: "data_dir".to_owned(), reason })?;
+            disk::prepare(&config.data_dir).map_err(|reason| StoreError::failed("data_dir", reason))?;
             Arc::new(EmbeddedStore::open(EmbeddedStoreSettings {
                 path: config.data_dir.join(STORE_FILE),
                 transaction_rows: store.transaction_rows.get(),

@@ -105,8 +105,9 @@ impl Addresses {
 
     /// A connection has ended.
     pub fn disconnect(&mut self, now: Instant, network: Network) {
-        let Some(address) = self.known.get_mut(&network) else { return };
-        address.num_connections = address.num_connections.saturating_sub(1);
+        let Some(address) = self.known.get_mut(&network) else { unreachable!("an address with a connection is known") };
+        assert!(address.num_connections > 0, "a connection ends once");
+        address.num_connections -= 1;
         if address.num_connections > 0 {
             return;
         }
@@ -127,7 +128,10 @@ impl Addresses {
     /// A request over HTTP had no valid token: says how long its answer is to be held back; not at all within the rate.
     pub fn request_failed(&mut self, now: Instant, network: Network) -> Duration {
         let rate = self.limits.failed_attempts;
-        self.address(network).failed_requests.take(now, &rate, 1).err().unwrap_or_default()
+        match self.address(network).failed_requests.take(now, &rate, 1) {
+            Ok(()) => Duration::ZERO,
+            Err(wait) => wait,
+        }
     }
 
     /// Takes one package of so many bytes, or says how long none may come.

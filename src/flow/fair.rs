@@ -12,6 +12,9 @@ const OLDEST_EVERY: u32 = 4;
 /// The part of the limit that one partition leaves free for the others.
 const RESERVED_PART: u32 = 8;
 
+/// What a place that is used all the same would mean.
+const GONE: &str = "a place is used until its partition has left and its last write has ended";
+
 /// A partition's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(usize);
@@ -83,7 +86,7 @@ impl<W> Fair<W> {
 
     /// The partition is gone: who waits in its place is handed back, and what is in flight stays counted until it ends.
     pub fn leave(&mut self, id: LaneId) -> Vec<W> {
-        let Some(lane) = self.lane(id) else { return Vec::new() };
+        let lane = self.lane(id);
         lane.is_left = true;
         let waiters: Vec<W> = lane.waiting.drain(..).map(|(_, waiter)| waiter).collect();
         self.num_waiting -= waiters.len();
@@ -108,10 +111,8 @@ impl<W> Fair<W> {
 
     /// Writes in flight and waiting for one partition, and since when the first of them waits.
     pub fn lane_usage(&self, id: LaneId) -> (u32, usize, Option<u64>) {
-        let lane = self.lanes.get(id.0).and_then(Option::as_ref);
-        lane.map_or((0, 0, None), |lane| {
-            (lane.num_in_flight, lane.waiting.len(), lane.waiting.front().map(|(since, _)| *since))
-        })
+        let Some(lane) = &self.lanes[id.0] else { unreachable!("{GONE}") };
+        (lane.num_in_flight, lane.waiting.len(), lane.waiting.front().map(|(since, _)| *since))
     }
 
     /// Takes a place at once, if there is one and nobody waits for it.
@@ -125,20 +126,18 @@ impl<W> Fair<W> {
 
     /// Waits in line, since `now`.
     pub fn wait(&mut self, id: LaneId, now: u64, waiter: W) {
-        if let Some(lane) = self.lane(id) {
-            lane.waiting.push_back((now, waiter));
-            self.num_waiting += 1;
-            self.was_reached = true;
-        }
+        self.lane(id).waiting.push_back((now, waiter));
+        self.num_waiting += 1;
+        self.was_reached = true;
     }
 
     /// A write has ended.
     pub fn done(&mut self, id: LaneId) {
-        if let Some(lane) = self.lane(id) {
-            lane.num_in_flight = lane.num_in_flight.saturating_sub(1);
-            self.num_in_flight = self.num_in_flight.saturating_sub(1);
-            self.remove_if_over(id);
-        }
+        let lane = self.lane(id);
+        assert!(lane.num_in_flight > 0, "a write ends once");
+        lane.num_in_flight -= 1;
+        self.num_in_flight -= 1;
+        self.remove_if_over(id);
     }
 
     /// Who goes on next, if there is room. To be called until it returns `None`.
@@ -155,7 +154,7 @@ impl<W> Fair<W> {
         });
         let (_, _, index) = candidates.min()?;
         let id = LaneId(index);
-        let (_, waiter) = self.lane(id)?.waiting.pop_front()?;
+        let Some((_, waiter)) = self.lane(id).waiting.pop_front() else { unreachable!("a candidate waits") };
         self.num_waiting -= 1;
         self.grant(id);
         Some((id, waiter))
@@ -172,14 +171,12 @@ impl<W> Fair<W> {
         self.num_grants = self.num_grants.wrapping_add(1);
         self.num_in_flight += 1;
         self.max_in_flight = self.max_in_flight.max(self.num_in_flight);
-        if let Some(lane) = self.lane(id) {
-            lane.num_in_flight += 1;
-        }
+        self.lane(id).num_in_flight += 1;
     }
 
     fn has_room(&self, id: LaneId) -> bool {
-        let lane = self.lanes.get(id.0).and_then(Option::as_ref);
-        self.num_in_flight < self.limit && lane.is_some_and(|lane| lane.num_in_flight < self.most_per_lane())
+        let Some(lane) = &self.lanes[id.0] else { unreachable!("{GONE}") };
+        self.num_in_flight < self.limit && lane.num_in_flight < self.most_per_lane()
     }
 
     /// Alone, a partition may have everything.
@@ -189,12 +186,14 @@ impl<W> Fair<W> {
         (self.limit - reserved.min(self.limit)).max(1)
     }
 
-    fn lane(&mut self, id: LaneId) -> Option<&mut Lane<W>> {
-        self.lanes.get_mut(id.0).and_then(Option::as_mut)
+    fn lane(&mut self, id: LaneId) -> &mut Lane<W> {
+        let Some(lane) = &mut self.lanes[id.0] else { unreachable!("{GONE}") };
+        lane
     }
 
     fn remove_if_over(&mut self, id: LaneId) {
-        if self.lane(id).is_some_and(|lane| lane.is_left && lane.num_in_flight == 0) {
+        let lane = self.lane(id);
+        if lane.is_left && lane.num_in_flight == 0 {
             self.lanes[id.0] = None;
         }
     }

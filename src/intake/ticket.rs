@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn unavailable() -> AppendError {
-        AppendError::Unavailable("the log is away".to_owned())
+        AppendError::unavailable("the log is away")
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{AppendBatch, AppendError, Completion, Keys};
 // === impl AppendBatch ===
 
 impl AppendBatch {
-    /// Bytes of key and value of the largest record.
+    /// Bytes of key and value of the largest record; none if there is no record.
     pub fn largest_record(&self) -> usize {
         self.iter().map(|(key, value)| key.len() + value.len()).max().unwrap_or_default()
     }
@@ -32,6 +32,7 @@ impl AppendBatch {
 
     /// The records from `start` up to `end`, sharing the buffers.
     fn part(&self, start: usize, end: usize) -> AppendBatch {
+        // A batch without records has one part, which ends where it begins.
         let (value_ends, value_start) = rebased(&self.ends, start, end);
         let value_end = value_start + value_ends.last().copied().unwrap_or_default() as usize;
         let keys = match &self.keys {
@@ -71,9 +72,8 @@ impl Completion {
                 if *num_left == 0 {
                     let (error, whole) = (error.take(), whole.take());
                     drop(state);
-                    if let Some(whole) = whole {
-                        whole.complete(error.map_or(Ok(()), Err));
-                    }
+                    let Some(whole) = whole else { unreachable!("the last part is reported once") };
+                    whole.complete(error.map_or(Ok(()), Err));
                 }
             })
         };

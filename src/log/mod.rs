@@ -14,6 +14,7 @@ pub mod partitioner;
 mod range;
 mod record_limit;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -51,25 +52,45 @@ pub struct TopicSpec {
     pub num_partitions: u32,
 }
 
+/// What an error of the log comes from. The log's errors say it in their own text, too.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
 /// Why an append was not confirmed. Whether the records are in the log is then unknown: the sender sends them again.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The log could not be reached or did not confirm in time.
     #[error("log unavailable: {0}")]
-    Unavailable(String),
+    Unavailable(#[source] Arc<dyn Error + Send + Sync>),
     /// The log's disk budget is used up by records that nobody has read yet.
     #[error("log full: {0}")]
     Full(String),
     /// A record is larger than its topic takes. Sent again it is measured where it comes in ([`Log::record_limit`]), which
     /// knows of it now.
     #[error("record larger than the topic takes: {0}")]
-    TooLarge(String),
+    TooLarge(#[source] Arc<dyn Error + Send + Sync>),
     /// The log refuses the record for another reason than its size, such as a setting of the topic.
     #[error("record refused by the log: {0}")]
-    Refused(String),
+    Refused(#[source] Arc<dyn Error + Send + Sync>),
     /// The work was dropped before the log answered.
     #[error("append abandoned before the log answered")]
     Abandoned,
+}
+
+impl AppendError {
+    /// The log could not be reached or did not confirm, for this reason.
+    pub fn unavailable(source: impl Into<Cause>) -> Self {
+        Self::Unavailable(Arc::from(source.into()))
+    }
+
+    /// A record is too large: by how much.
+    pub fn too_large(source: impl Into<Cause>) -> Self {
+        Self::TooLarge(Arc::from(source.into()))
+    }
+
+    /// The log refuses the record, for this reason.
+    pub fn refused(source: impl Into<Cause>) -> Self {
+        Self::Refused(Arc::from(source.into()))
+    }
 }
 
 type OnOutcome = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
@@ -113,16 +134,23 @@ pub struct ReadLimit {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// The log could not be reached, or reading from its disk failed.
-    #[error("cannot read {partition}: {reason}")]
+    #[error("cannot read {partition}: {source}")]
     Unavailable {
         /// Which partition.
         partition: TopicPartition,
         /// What the log said.
-        reason: String,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// The partition is no longer ours.
     #[error("{0} is no longer assigned to this process")]
     Revoked(TopicPartition),
+}
+
+impl ReadError {
+    /// The log failed, for this reason.
+    fn unavailable(partition: &TopicPartition, source: impl Into<Cause>) -> Self {
+        Self::Unavailable { partition: partition.clone(), source: Arc::from(source.into()) }
+    }
 }
 
 /// Reads one assigned partition. Dropping it gives the partition's queue up.
@@ -225,13 +253,20 @@ pub enum LogError {
         max_bytes: usize,
     },
     /// Anything else, with what was tried.
-    #[error("{context}: {reason}")]
+    #[error("{context}: {source}")]
     Failed {
         /// What was tried.
         context: String,
         /// What the log said.
-        reason: String,
+        source: Cause,
     },
+}
+
+impl LogError {
+    /// Something that was tried did not succeed, for this reason.
+    pub fn failed(context: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Failed { context: context.into(), source: source.into() }
+    }
 }
 
 /// A writer schema: its fingerprint and its Avro JSON.

@@ -211,8 +211,11 @@ impl Goodbye {
 
 /// The longest start of `text` of at most `max_len` bytes that ends between characters.
 fn cut(text: &str, max_len: usize) -> &str {
-    let end = (0..=max_len.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or_default()]
+    let mut end = max_len.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn take(payload: &mut Bytes, len: usize) -> Result<Bytes, FrameError> {

@@ -107,6 +107,7 @@ pub(super) fn check_fields(
     let mut names = BTreeSet::new();
     let mut fields = Vec::with_capacity(sources.len());
     for source in sources {
+        // Reserved bits have no name; for what has to have one, none is as wrong as an empty one.
         let name = source.name.clone().unwrap_or_default();
         let field = check_field(source, depth, progress).map_err(|problem| problem.within(&name))?;
         if !field.kind.is_reserved() && !names.insert(name.clone()) {

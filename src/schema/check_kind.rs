@@ -41,6 +41,7 @@ pub(super) fn check_kind(
             let (length_bits, max) = length(&source)?;
             Kind::Text { length_bits, max }
         }
+        // Without fields it is refused as one that has none.
         "group" => Kind::Group { fields: check_fields(source.fields.unwrap_or_default(), depth + 1, progress)? },
         "array" => {
             let count = count(&source)?;
@@ -48,7 +49,8 @@ pub(super) fn check_kind(
             let item = Box::new(check_item(item, depth + 1, progress).map_err(|problem| problem.within("item"))?);
             return Ok((Kind::Array { count, item }, None));
         }
-        _ => Kind::Reserved { bits: bits(&source, 65_535)? },
+        "reserved" => Kind::Reserved { bits: bits(&source, 65_535)? },
+        other => unreachable!("{other} is no kind that has keys"),
     };
     let default = match (source.default, &kind) {
         // An enum's default stands for unknown numbers and for the field missing from a version alike.
@@ -305,6 +307,7 @@ fn default_value(default: &toml::Value, kind: &Kind) -> Checked<DefaultValue> {
         Kind::Text { max, .. } => {
             default.as_str().filter(|text| text.len() <= *max as usize).map(|text| DefaultValue::Text(text.to_owned()))
         }
+        // These have none that could be declared.
         _ => None,
     };
     found.ok_or_else(|| {

@@ -49,7 +49,9 @@ fn merge_record(path: &str, versions: &[(Version, &[Field])]) -> Result<RecordSh
     }
     let mut fields = Vec::with_capacity(names.len());
     for name in names {
-        let same = declared.remove(name).unwrap_or_default();
+        let Some(same) = declared.remove(name) else {
+            unreachable!("{name} was noted once, when it was declared first")
+        };
         let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         fields.push(merge_field(&path, name, &same, same.len() == versions.len())?);
     }
@@ -68,7 +70,7 @@ fn merge_field(
     let default = merge_default(path, declared)?;
     let is_optional = declared.iter().any(|(_, field)| field.optional);
     let nullable = is_optional || (!is_in_every_version && default.is_none());
-    // The newest words describe the field best.
+    // The newest words describe the field best; there may be none.
     let doc = declared.iter().rev().map(|(_, field)| &field.doc).find(|doc| !doc.is_empty());
     Ok(FieldShape { name: name.to_owned(), doc: doc.cloned().unwrap_or_default(), unit, nullable, default, shape })
 }
@@ -92,7 +94,7 @@ fn merge_unit(path: &str, declared: &[Declared<'_, Field>]) -> Result<Option<Str
 /// The default that the first version of the field declares. Later versions may repeat it, not change it: records
 /// that were written with the earlier schema would change their value.
 fn merge_default(path: &str, declared: &[Declared<'_, Field>]) -> Result<Option<DefaultValue>, EvolutionError> {
-    let Some((first, field)) = declared.first() else { return Ok(None) };
+    let Some((first, field)) = declared.first() else { unreachable!("{path} is declared by a version") };
     for (version, later) in declared {
         // An enum's default may come later: it then stands for unknown numbers only.
         let is_enum = matches!(later.kind, Kind::Enum { .. });
@@ -111,7 +113,7 @@ fn merge_default(path: &str, declared: &[Declared<'_, Field>]) -> Result<Option<
 
 fn merge_kind(path: &str, declared: &[Declared<'_, Kind>]) -> Result<Shape, EvolutionError> {
     let Some(((first, first_kind), rest)) = declared.split_first() else {
-        return Ok(Shape::Record(RecordShape { fields: Vec::new() }));
+        unreachable!("{path} is declared by a version")
     };
     for (version, kind) in rest {
         let same_structure = matches!(
@@ -130,9 +132,9 @@ fn merge_kind(path: &str, declared: &[Declared<'_, Kind>]) -> Result<Shape, Evol
         Kind::Group { .. } => {
             let groups: Vec<_> = declared
                 .iter()
-                .filter_map(|(version, kind)| match kind {
-                    Kind::Group { fields } => Some((*version, fields.as_slice())),
-                    _ => None,
+                .map(|(version, kind)| match kind {
+                    Kind::Group { fields } => (*version, fields.as_slice()),
+                    other => unreachable!("all are groups, and none is {}", other.name()),
                 })
                 .collect();
             merge_record(path, &groups).map(Shape::Record)
@@ -140,9 +142,9 @@ fn merge_kind(path: &str, declared: &[Declared<'_, Kind>]) -> Result<Shape, Evol
         Kind::Array { .. } => {
             let items: Vec<_> = declared
                 .iter()
-                .filter_map(|(version, kind)| match kind {
-                    Kind::Array { item, .. } => Some((*version, &item.kind)),
-                    _ => None,
+                .map(|(version, kind)| match kind {
+                    Kind::Array { item, .. } => (*version, &item.kind),
+                    other => unreachable!("all are arrays, and none is {}", other.name()),
                 })
                 .collect();
             merge_kind(&format!("{path}.item"), &items).map(|item| Shape::Array(Box::new(item)))
@@ -156,7 +158,9 @@ fn merge_enum(path: &str, declared: &[Declared<'_, Kind>]) -> Result<EnumShape, 
     let mut merged = EnumShape { symbols: Vec::new(), unknown: None };
     let mut numbers: Vec<(Version, u64)> = Vec::new();
     for (version, kind) in declared {
-        let Kind::Enum { symbols, unknown, .. } = kind else { continue };
+        let Kind::Enum { symbols, unknown, .. } = kind else {
+            unreachable!("all are enums, and none is {}", kind.name())
+        };
         for symbol in symbols {
             let known = merged.symbols.iter().position(|name| *name == symbol.name);
             match known.and_then(|position| numbers.get(position)) {

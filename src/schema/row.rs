@@ -69,14 +69,23 @@ pub struct Span {
 }
 
 impl Span {
-    /// The bytes that this span names. Empty if the span does not lie within `data`.
+    /// The bytes that this span names.
+    ///
+    /// # Panics
+    /// If the span does not lie within `data`: a group has the buffer that its cells were decoded from.
     pub fn of<'a>(&self, data: &'a [u8]) -> &'a [u8] {
-        data.get(self.start as usize..self.end as usize).unwrap_or_default()
+        &data[self.start as usize..self.end as usize]
     }
 
-    /// The text that this span names. Spans of [`Cell::Text`] were checked to be UTF-8 when the cell was decoded.
+    /// The text that this span of a [`Cell::Text`] names.
+    ///
+    /// # Panics
+    /// As [`Span::of`], and if it is not UTF-8: that was checked when the cell was decoded.
     pub fn text_of<'a>(&self, data: &'a [u8]) -> &'a str {
-        std::str::from_utf8(self.of(data)).unwrap_or_default()
+        let Ok(text) = std::str::from_utf8(self.of(data)) else {
+            unreachable!("a text was checked when it was decoded")
+        };
+        text
     }
 }
 

@@ -130,4 +130,10 @@ impl Shape {
             Shape::Record(_) => "a group",
         }
     }
+
+    /// # Panics
+    /// Always: a shape is merged from the kinds of all versions, so that each of these fits it.
+    pub(crate) fn does_not_fit(&self, kind: &Kind) -> ! {
+        unreachable!("a {} in a record that has {} in its place", kind.name(), self.name())
+    }
 }

@@ -94,13 +94,13 @@ impl Maker {
     /// Appends a body and says of which version it is.
     pub fn append(&mut self, rng: &mut SmallRng, motion: &mut Motion, now_ms: u64, out: &mut Vec<u8>) -> Version {
         motion.drive(rng);
-        let choice = motion.firmware % self.values.len().max(1);
-        let Some((version, tree)) = self.values.get_mut(choice) else { return 0 };
-        if let Some(layout) = self.codec.layout(*version) {
-            fill_all(layout.fields(), tree, rng, motion, now_ms);
-            let encoded = layout.encode_fields(tree, out);
-            debug_assert!(encoded.is_ok(), "{encoded:?}");
-        }
+        // A type has at least one version.
+        let choice = motion.firmware % self.values.len();
+        let (version, tree) = &mut self.values[choice];
+        let Some(layout) = self.codec.layout(*version) else { unreachable!("every version has a layout") };
+        fill_all(layout.fields(), tree, rng, motion, now_ms);
+        let encoded = layout.encode_fields(tree, out);
+        assert!(encoded.is_ok(), "{encoded:?}");
         *version
     }
 }
@@ -112,9 +112,7 @@ fn fill_all(fields: &[Field], values: &mut Vec<Value>, rng: &mut SmallRng, motio
         if values.len() <= index {
             values.push(Value::Null);
         }
-        if let Some(value) = values.get_mut(index) {
-            fill(field, value, rng, motion, now_ms);
-        }
+        fill(field, &mut values[index], rng, motion, now_ms);
         num_values = index + 1;
     }
     values.truncate(num_values);
@@ -150,9 +148,9 @@ fn fill(field: &Field, value: &mut Value, rng: &mut SmallRng, motion: &Motion, n
         }
         Kind::Bool => *value = Value::Bool(typical::is_usual(&field.name) == rng.random_bool(0.95)),
         Kind::Enum { symbols, .. } => {
-            if let Some(symbol) = symbols.get(rng.random_range(0..symbols.len().max(1))) {
-                *value = Value::Symbol(Arc::clone(&symbol.name));
-            }
+            // An enum has at least one symbol.
+            let symbol = &symbols[rng.random_range(0..symbols.len())];
+            *value = Value::Symbol(Arc::clone(&symbol.name));
         }
         Kind::Timestamp { resolution, .. } => {
             // An operator's field may count from another epoch or for a shorter time than this program lives in.
@@ -200,6 +198,7 @@ fn fill(field: &Field, value: &mut Value, rng: &mut SmallRng, motion: &Motion, n
             };
             let mut items = match std::mem::replace(value, Value::Null) {
                 Value::Array(items) => items,
+                // It is filled for the first time, or was null.
                 _ => Vec::new(),
             };
             items.resize(num_items as usize, Value::Null);
@@ -208,7 +207,7 @@ fn fill(field: &Field, value: &mut Value, rng: &mut SmallRng, motion: &Motion, n
             }
             *value = Value::Array(items);
         }
-        Kind::Reserved { .. } => {}
+        Kind::Reserved { .. } => unreachable!("reserved bits have no value"),
     }
 }
 

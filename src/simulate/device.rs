@@ -91,7 +91,8 @@ impl Device {
         tls: Option<DeviceTls>,
     ) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // A random part of the interval, so that the fleet's packages come evenly from the first one on.
+        // A random part of the interval, so that the fleet's packages come evenly from the first one on. Without one it is not
+        // looked at.
         let next_due = start + crew.interval.unwrap_or_default().mul_f64(rng.random());
         Self {
             ledger: DeviceLedger { device_id: id.to_string(), ..DeviceLedger::default() },

@@ -112,11 +112,13 @@ impl Packer {
     ) {
         self.bodies.clear();
         self.headers.clear();
-        let total = self.makers.last().map_or(0.0, |(sum, _)| *sum);
+        let Some((total, _)) = self.makers.last() else { unreachable!("a mix has at least one type") };
+        let total = *total;
         for offset in 0..num_messages as u32 {
             let choice = rng.random::<f64>() * total;
-            let position = self.makers.partition_point(|(sum, _)| *sum <= choice);
-            let Some((_, maker)) = self.makers.get_mut(position) else { return };
+            // Rounding may bring the product up to the sum.
+            let position = self.makers.partition_point(|(sum, _)| *sum <= choice).min(self.makers.len() - 1);
+            let (_, maker) = &mut self.makers[position];
             let version = maker.append(rng, motion, event_time_ms, &mut self.bodies);
             let sequence = first_sequence.wrapping_add(offset);
             let header = MessageHeader { type_id: maker.type_id(), version, sequence, event_time_ms };
@@ -145,8 +147,9 @@ impl Packer {
             *count += u64::from(fits);
             fits
         })?;
-        // Only a package of more than 4 GiB cannot be compressed, and `limits` has 32 bits.
-        let block = self.builder.finish().unwrap_or_default();
+        let Some(block) = self.builder.finish() else {
+            unreachable!("only a package of more than 4 GiB cannot be compressed, and its limit has 32 bits")
+        };
         Some(Packed { package_id, block, num_first, num_again })
     }
 

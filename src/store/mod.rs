@@ -7,6 +7,7 @@ pub mod cassandra;
 pub mod embedded;
 mod scan;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -50,6 +51,9 @@ pub enum WriteError {
     Invalid(String),
 }
 
+/// What an error of the store comes from. The store's errors say it in their own text, too.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
 /// Why the store could not be opened, prepared or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -92,13 +96,20 @@ pub enum StoreError {
         reason: String,
     },
     /// Anything else, with what was tried.
-    #[error("{context}: {reason}")]
+    #[error("{context}: {source}")]
     Failed {
         /// What was tried.
         context: String,
         /// What the store said.
-        reason: String,
+        source: Cause,
     },
+}
+
+impl StoreError {
+    /// Something that was tried did not succeed, for this reason.
+    pub fn failed(context: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Failed { context: context.into(), source: source.into() }
+    }
 }
 
 // === impl WriteError ===

@@ -41,5 +41,5 @@ pub(super) async fn visit_all(
             Chunk::End(outcome) => return outcome.map(|()| num_keys),
         }
     }
-    Err(StoreError::Failed { context: "reading keys".to_string(), reason: "the reader has broken off".to_string() })
+    Err(StoreError::failed("reading keys", "the reader has broken off"))
 }

@@ -171,8 +171,7 @@ impl Actor for Connection {
     fn started(&mut self, ctx: &mut Self::Context) {
         let sending = Rc::clone(&self.framed);
         ctx.spawn(wrap_future(async move { sending.send_queued().await }));
-        // It is there: an actor starts once.
-        let Some(guard) = self.guard.take() else { return ctx.stop() };
+        let Some(guard) = self.guard.take() else { unreachable!("an actor starts once") };
         let serving = serve(
             Rc::clone(&self.framed),
             Arc::clone(&self.edge),
@@ -245,6 +244,7 @@ async fn serve(
                 // Who comes before the engine has started has done nothing wrong.
                 Err(End::Refuse(RefusalReason::Unavailable, ..)) => {}
                 Err(End::Refuse(..) | End::NotSecure) => guard.attempt_failed(),
+                // Greeted, or gone without having been refused.
                 _ => {}
             }
             greeted

@@ -90,13 +90,14 @@ impl FleetState {
         own: &mut Limiter,
     ) -> Decision {
         self.sample.append(sample);
-        // Fails only where a histogram cannot grow, and these can.
-        let _ = self.latencies.add(latencies);
+        let added = self.latencies.add(latencies);
+        assert!(added.is_ok(), "it fails only where a histogram cannot grow, and these can");
         self.note_standing(now);
         let has_backlog = std::mem::take(&mut self.has_backlog);
         let decision = match self.standing {
             Standing::Sharing => own.decision(),
             standing => {
+                // Who has heard no budget has no cap.
                 own.cap(self.member.cap(now, num_held).unwrap_or(u32::MAX));
                 let mut sample = sample.clone();
                 // While it shares, the leader has counted it.
@@ -168,5 +169,79 @@ fn name(standing: Standing) -> &'static str {
         Standing::Alone => "alone",
         Standing::Sharing => "sharing",
         Standing::CutOff => "cut_off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::flow::budget::{PodShare, STALE_AFTER};
+    use crate::flow::limiter::FixedSettings;
+
+    const HEARD: Duration = Duration::from_secs(10);
+
+    fn settings() -> LimiterSettings {
+        LimiterSettings::Fixed(FixedSettings { max_writes: 100, ..FixedSettings::default() })
+    }
+
+    /// 40 writes in flight; this pod has 3 of 8 partitions and a share of 15.
+    fn budget() -> Budget {
+        let pods = [("own", PodShare { partitions: 3, share: 15 }), ("other", PodShare { partitions: 5, share: 25 })];
+        Budget {
+            leader: "other".to_owned(),
+            epoch: 1,
+            seq: 1,
+            budget: 40,
+            shares: BTreeMap::from(pods.map(|(name, share)| (name.to_owned(), share))),
+            p50_us: 0,
+            p99_us: 0,
+            database: None,
+            is_backlogged: false,
+            limiter: None,
+        }
+    }
+
+    fn decide(fleet: &mut FleetState, now: Duration, own: &mut Limiter) -> u32 {
+        fleet.decide(now, 3, &Sample::default(), &empty(), own).limit
+    }
+
+    #[test]
+    fn test_the_limit_is_its_own_then_the_share_then_the_fair_part_of_the_last_budget() {
+        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        assert_eq!(decide(&mut fleet, Duration::ZERO, &mut own), 100);
+        assert_eq!(fleet.on_budget(HEARD, budget(), &mut own, &settings()), Some(15), "with the word, not the tick");
+        assert_eq!(decide(&mut fleet, HEARD + STALE_AFTER, &mut own), 15);
+        let cut_off = HEARD + STALE_AFTER + Duration::from_millis(1);
+        assert_eq!(decide(&mut fleet, cut_off, &mut own), 15, "three of eight parts of 40");
+        assert!(fleet.explain(cut_off).cut_off && !fleet.explain(HEARD).cut_off);
+    }
+
+    #[test]
+    fn test_who_holds_all_partitions_that_are_held_decides_alone() {
+        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        let mut alone = budget();
+        alone.shares.retain(|name, _| name == "own");
+        assert_eq!(fleet.on_budget(HEARD, alone, &mut own, &settings()), None);
+        assert_eq!(decide(&mut fleet, HEARD, &mut own), 100);
+    }
+
+    #[test]
+    fn test_a_report_has_what_was_seen_since_the_last_and_the_limiter_only_while_that_decides() {
+        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        let mut latencies = empty();
+        latencies.record(700).unwrap();
+        let sample = Sample { num_dropped: 2, ..Sample::default() };
+        for _ in 0..2 {
+            fleet.decide(Duration::ZERO, 3, &sample, &latencies, &mut own);
+        }
+        let taken = fleet.take_report(Duration::ZERO, 3, &own);
+        assert_eq!((taken.partitions, taken.sample.num_dropped, taken.latencies.len()), (3, 4, 2));
+        assert!(taken.limiter.is_some());
+        fleet.on_budget(HEARD, budget(), &mut own, &settings());
+        let taken = fleet.take_report(HEARD, 3, &own);
+        assert_eq!((taken.sample.num_dropped, taken.latencies.len()), (0, 0));
+        assert!(taken.limiter.is_none(), "while the budget is shared the leader's decides");
     }
 }

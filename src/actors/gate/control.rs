@@ -155,7 +155,7 @@ impl GateControl {
     pub fn set_share(&self, budget: Budget) {
         let mut state = self.state.lock();
         let State { fleet, limiter, settings, .. } = &mut *state;
-        let Some(fleet) = fleet else { return };
+        let Some(fleet) = fleet else { unreachable!("who hears a leader has joined its fleet") };
         if let Some(limit) = fleet.on_budget(self.write_permits.now(), budget, limiter, &settings.limiter) {
             // Under the lock, so that the word and the limit are always seen together.
             self.write_permits.set_limit(limit);
@@ -260,5 +260,98 @@ impl Partition {
             write_us: self.write,
             wait_us: self.wait,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler, System};
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::flow::limiter::FixedSettings;
+
+    /// Keeps what it is told.
+    struct Consumer(Arc<Mutex<Vec<FlowState>>>);
+
+    impl Actor for Consumer {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<SetFlow> for Consumer {
+        type Result = ();
+
+        fn handle(&mut self, SetFlow(state): SetFlow, _: &mut Self::Context) {
+            self.0.lock().push(state);
+        }
+    }
+
+    fn settings(max_writes: u32) -> GateSettings {
+        let pause = PauseSettings {
+            high: Duration::from_millis(1),
+            low: Duration::from_millis(1),
+            pause_after: Duration::ZERO,
+            min_dwell: Duration::ZERO,
+        };
+        let limiter = LimiterSettings::Fixed(FixedSettings { max_writes, ..FixedSettings::default() });
+        GateSettings { limiter, pause }
+    }
+
+    fn partition(number: u32) -> TopicPartition {
+        TopicPartition { topic: "records".into(), partition: number }
+    }
+
+    #[test]
+    fn test_a_partition_whose_writes_wait_is_stopped_paused_and_goes_on() {
+        System::new().block_on(async {
+            let control = GateControl::new(&settings(1));
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let consumer = Consumer(Arc::clone(&told)).start();
+            let admission = control.join(partition(0), consumer.clone().recipient());
+            control.tick();
+            let permit = admission.enter().await;
+            let mut waiting = Box::pin(admission.enter());
+            assert!(waiting.as_mut().now_or_never().is_none());
+            while admission.lane().usage().oldest_wait < Duration::from_millis(1) {
+                tokio::task::yield_now().await;
+            }
+            control.tick();
+            control.tick();
+            drop(permit);
+            drop(waiting.await);
+            control.tick();
+            control.tick();
+            let expected = [FlowState::Throttled, FlowState::Paused, FlowState::Open];
+            while told.lock().len() < expected.len() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(*told.lock(), expected, "each change once");
+        });
+    }
+
+    #[test]
+    fn test_a_consumer_that_starts_again_keeps_its_place_and_one_that_left_is_forgotten() {
+        System::new().block_on(async {
+            let control = GateControl::new(&settings(4));
+            let consumer = Consumer(Arc::default()).start();
+            let first = control.join(partition(0), consumer.clone().recipient());
+            let _permit = first.enter().await;
+            let again = control.join(partition(0), consumer.clone().recipient());
+            assert_eq!(again.lane().usage().num_in_flight, 1);
+            control.join(partition(1), consumer.recipient());
+            control.leave(&partition(1));
+            let explained = control.explain();
+            assert_eq!(explained.partitions.keys().collect::<Vec<_>>(), [&partition(0).to_string()]);
+            assert_eq!((explained.num_in_flight, explained.limit), (1, 4));
+        });
+    }
+
+    #[test]
+    fn test_other_settings_hold_from_the_next_tick_on() {
+        let control = GateControl::new(&settings(4));
+        control.set_settings(settings(9));
+        assert_eq!(control.limiter_settings(), settings(9).limiter);
+        control.tick();
+        assert_eq!(control.explain().limit, 9);
     }
 }

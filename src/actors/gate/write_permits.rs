@@ -184,14 +184,9 @@ impl Admission {
         let asked = Instant::now();
         // A place may have become free between the two looks at it.
         write_permits.let_in();
-        match answered.await {
-            Ok(permit) => {
-                self.lane.wait.record(asked.elapsed().as_micros() as u64);
-                permit
-            }
-            // A waiter is never dropped unanswered while its lane lives; if that changed, waiting for ever is safe.
-            Err(_) => std::future::pending().await,
-        }
+        let Ok(permit) = answered.await else { unreachable!("no waiter is dropped unanswered while its lane lives") };
+        self.lane.wait.record(asked.elapsed().as_micros() as u64);
+        permit
     }
 
     pub(super) fn lane(&self) -> &Arc<Lane> {
@@ -211,9 +206,8 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        // Nobody waits in it: a waiter would hold it.
         let waiting = self.write_permits.fair.lock().leave(self.id);
-        drop(waiting);
+        assert!(waiting.is_empty(), "who waits holds the lane");
     }
 }
 
@@ -259,5 +253,71 @@ impl Drop for WritePermit {
             let _ = answer.send(WritePermit::new(lane));
             write_permits.let_in();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn test_who_comes_over_the_limit_waits_for_the_end_of_a_write() {
+        let permits = WritePermits::new(1);
+        let (one, other) = (permits.join(), permits.join());
+        let first = one.enter().await;
+        let mut waiting = Box::pin(other.enter());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!((permits.in_flight(), other.lane().usage().num_waiting), ((1, 1), 1));
+        drop(first);
+        let second = waiting.await;
+        assert_eq!((permits.in_flight(), other.lane().usage().num_in_flight), ((1, 1), 1));
+        drop(second);
+        assert_eq!(permits.in_flight(), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn test_a_permit_that_nobody_waits_for_any_more_goes_to_the_next() {
+        let permits = WritePermits::new(1);
+        let admission = permits.join();
+        let first = admission.enter().await;
+        let (mut gone, mut waiting) = (Box::pin(admission.enter()), Box::pin(admission.enter()));
+        assert!(gone.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
+        drop(gone);
+        drop(first);
+        let second = waiting.now_or_never();
+        assert!(second.is_some(), "the permit of who has gone is handed on");
+        drop(second);
+        assert_eq!(permits.in_flight(), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn test_a_higher_limit_lets_in_at_once_who_waits() {
+        let permits = WritePermits::new(1);
+        let admission = permits.join();
+        let _first = admission.enter().await;
+        let mut waiting = Box::pin(admission.enter());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        permits.set_limit(2);
+        assert!(waiting.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn test_a_sample_counts_what_was_said_of_each_write_once() {
+        let permits = WritePermits::new(10);
+        let admission = permits.join();
+        for num_rows in [1, 1, 100] {
+            admission.enter().await.confirmed(num_rows);
+        }
+        admission.enter().await.dropped();
+        drop(admission.enter().await);
+        let (sample, latencies) = permits.take_sample(Duration::from_secs(1));
+        let counted = |rows| sample.classes[size_class(rows)].num_writes;
+        assert_eq!((counted(1), counted(100), sample.num_dropped), (2, 1, 1));
+        assert_eq!((sample.num_writes(), latencies.len()), (3, 3), "a permit without a word says nothing");
+        assert_eq!(admission.lane().num_rows.load(Ordering::Relaxed), 102);
+        let (sample, latencies) = permits.take_sample(Duration::from_secs(1));
+        assert_eq!((sample.num_writes(), sample.num_dropped, latencies.len()), (0, 0, 0));
     }
 }

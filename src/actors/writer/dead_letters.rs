@@ -270,7 +270,7 @@ mod tests {
         let unconfirmed = Unconfirmed::new("dead".into());
         assert_eq!(unconfirmed.condition(), None);
         let (first, second) = (unconfirmed.begin(), unconfirmed.begin());
-        first.note(&AppendError::Unavailable("no leader".to_owned()));
+        first.note(&AppendError::unavailable("no leader"));
         drop(first);
         assert!(unconfirmed.condition().unwrap().detail.contains("no leader"));
         drop(second);

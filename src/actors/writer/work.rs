@@ -179,3 +179,97 @@ impl Work {
         Backoff::new(min, max.min(longest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+
+    use super::super::{Tables, Unconfirmed};
+    use super::*;
+    use crate::actors::schemas::tests::{log_in, opened};
+    use crate::codec::Codecs;
+    use crate::codec::avro::Fingerprint;
+    use crate::flow::memory::MemoryBudget;
+    use crate::intake::routes::TopicRoute;
+    use crate::log::{Log, RecordLimit, RecordRef};
+    use crate::store::embedded::{EmbeddedStore, EmbeddedStoreSettings};
+    use crate::telemetry::{Recorder, Telemetry};
+
+    async fn work_in(directory: &Path, log: &Arc<dyn Log>) -> Rc<Work> {
+        let path = directory.join("rows.db");
+        let settings = EmbeddedStoreSettings { path, transaction_rows: 100, page_cache_bytes: 1 << 20, ttl: None };
+        let parts = WriterParts {
+            store: Arc::new(EmbeddedStore::open(settings).unwrap()),
+            schemas: Arc::new(opened(log).await),
+            dead_letter: TopicRoute { partitions: Vec::new(), limit: RecordLimit::new(1 << 20) },
+            unconfirmed: Arc::new(Unconfirmed::new("dead".into())),
+            retry: (Duration::from_millis(1), Duration::from_millis(10)),
+            memory: MemoryBudget::new(1 << 20),
+            telemetry: Arc::new(Telemetry::default()),
+            tables: Arc::new(Tables::new(None)),
+        };
+        let recorders = Recorders {
+            admission: Recorder::new(),
+            store_write: Recorder::new(),
+            write_rows: Recorder::new(),
+            receive_to_row: Recorder::new(),
+            device_to_row: Recorder::new(),
+        };
+        Rc::new(Work::new(Arc::new(parts), recorders))
+    }
+
+    /// Records that say no more than which schema they were written with.
+    fn batch_of(fingerprints: &[Fingerprint]) -> RecordBatch {
+        let (mut data, mut records) = (Vec::new(), Vec::new());
+        for (offset, fingerprint) in (0..).zip(fingerprints) {
+            let start = data.len() as u32;
+            data.extend_from_slice(&[0xc3, 0x01]);
+            data.extend_from_slice(fingerprint);
+            let value_end = data.len() as u32;
+            records.push(RecordRef { offset, key_start: start, value_start: start, value_end });
+        }
+        RecordBatch { data: Bytes::from(data), next_offset: records.len() as u64, records }
+    }
+
+    #[tokio::test]
+    async fn test_the_log_is_asked_for_an_unknown_schema_and_what_it_does_not_have_stays_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log_in(&directory.path().join("log"));
+        let work = work_in(directory.path(), &log).await;
+        let codecs = Codecs::builtin().unwrap();
+        let position = codecs.by_name("position").unwrap();
+        // By a newer pod, after this one has read the schemas.
+        log.put_schema([9; 8], position.schema_json.clone()).await.unwrap();
+
+        let batch = batch_of(&[position.fingerprint, [9; 8], [8; 8], [9; 8]]);
+        let grouped = work.group(&batch).await;
+        assert_eq!(grouped.unknown_schemas, [(2, [8; 8])]);
+        let tables: Vec<&str> = grouped.writes.iter().map(|write| write.table().name.as_str()).collect();
+        assert_eq!(tables, ["position", "position"], "one of the known, one of what was learnt");
+        // They have no fields, so that each says which record it is by being no row.
+        let written: Vec<u32> = grouped
+            .writes
+            .into_iter()
+            .flat_map(|write| write.decode(&batch).1.into_iter().map(|reject| reject.record))
+            .collect();
+        assert_eq!(written, [0, 1, 3], "every record that is not unknown, once");
+    }
+
+    #[tokio::test]
+    async fn test_the_state_of_a_table_is_one_however_many_tables_came_between() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log_in(&directory.path().join("log"));
+        let work = work_in(directory.path(), &log).await;
+        let table = |name: String| Arc::new(Table { name, columns: Vec::new() });
+        let first = table("first".to_owned());
+        let state = work.table(&first);
+        assert!(Arc::ptr_eq(&state, &work.table(&first)));
+        for number in 0..MAX_KNOWN_TABLES * 2 {
+            work.table(&table(format!("t{number}")));
+            assert!(work.tables.borrow().len() <= MAX_KNOWN_TABLES);
+        }
+        assert!(Arc::ptr_eq(&state, &work.table(&first)));
+    }
+}

@@ -258,6 +258,7 @@ fn number<T: TryFrom<i64>>(value: i64) -> Result<T, RowError> {
     T::try_from(value).map_err(|_| RowError::DoesNotFit)
 }
 
+/// Saturates: a clock beyond the year 292,000 is wrong in any case.
 fn as_long(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

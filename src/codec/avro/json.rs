@@ -58,13 +58,13 @@ fn separate(is_first: &mut bool, out: &mut String) {
 }
 
 fn push<T: serde::Serialize + ?Sized>(value: &T, out: &mut String) {
-    // Numbers and text always serialise; null keeps the text valid JSON if that should ever change.
-    out.push_str(&serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
+    let Ok(json) = serde_json::to_string(value) else { unreachable!("numbers and text always serialise") };
+    out.push_str(&json);
 }
 
 fn push_hex(bytes: &[u8], out: &mut String) {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+    let digit = |nibble: u8| DIGITS[usize::from(nibble)];
     out.push('"');
     for byte in bytes {
         out.push(digit(byte >> 4));

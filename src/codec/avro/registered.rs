@@ -72,7 +72,10 @@ fn check_field(path: &str, old: &RecordField, new: &RecordField) -> Result<(), I
 fn without_null(schema: &Schema) -> &Schema {
     match schema {
         Schema::Union(union) if union.variants().len() == 2 => {
-            union.variants().iter().find(|variant| !matches!(variant, Schema::Null)).unwrap_or(schema)
+            // Avro allows each type once in a union, so that one of two is not null.
+            let not_null = union.variants().iter().find(|variant| !matches!(variant, Schema::Null));
+            let Some(not_null) = not_null else { unreachable!("a union has null once") };
+            not_null
         }
         other => other,
     }

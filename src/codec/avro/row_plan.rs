@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::json;
 use super::node::{Cursor, Node, RowError, symbol};
-use crate::schema::row::{Cell, ColumnKind, ScalarKind, Span, Table};
+use crate::schema::row::{Cell, Column, ColumnKind, ScalarKind, Span, Table};
 use crate::schema::{Bucket, IdentityColumn};
 
 /// A plan that decodes records of one writer's schema into rows of one table.
@@ -113,7 +113,7 @@ impl RowPlan {
     pub fn decode(&self, record: &[u8], base: u32, cells: &mut Vec<Cell>) -> Result<(), RowError> {
         let start = cells.len();
         cells.extend(std::iter::repeat_n((), self.num_columns).map(|()| Cell::Null));
-        let result = self.fill(record, base, cells.get_mut(start..).unwrap_or_default());
+        let result = self.fill(record, base, &mut cells[start..]);
         if result.is_err() {
             cells.truncate(start);
         }
@@ -129,7 +129,7 @@ impl RowPlan {
             return Err(RowError::TrailingBytes(cursor.num_left()));
         }
         let start = self.bucket.start_of(IdentityColumn::EventTime.time_ms(row));
-        set(row, IdentityColumn::Bucket.index(), Cell::Timestamp(start));
+        row[IdentityColumn::Bucket.index()] = Cell::Timestamp(start);
         Ok(())
     }
 }
@@ -146,9 +146,9 @@ fn field_step(name: String, node: Node, table: &Table) -> Result<Step, RowPlanEr
     let (null_branch, node) = node.into_nullable();
     let step = match node {
         Node::Record(fields) => Step::Group(group_steps(&format!("{name}_"), fields, table)?),
-        node => match table.columns.iter().position(|column| column.name == name) {
+        node => match table.columns.iter().enumerate().find(|(_, column)| column.name == name) {
             None => Step::Skip(node),
-            Some(column) => column_step(column, node, table)?,
+            Some((column, declared)) => column_step(column, declared, node)?,
         },
     };
     Ok(match null_branch {
@@ -157,8 +157,7 @@ fn field_step(name: String, node: Node, table: &Table) -> Result<Step, RowPlanEr
     })
 }
 
-fn column_step(column: usize, node: Node, table: &Table) -> Result<Step, RowPlanError> {
-    let Some(declared) = table.columns.get(column) else { return Ok(Step::Skip(node)) };
+fn column_step(column: usize, declared: &Column, node: Node) -> Result<Step, RowPlanError> {
     let wrong = || RowPlanError::WrongKind { column: declared.name.clone(), kind: declared.kind };
     Ok(match (declared.kind, node) {
         (ColumnKind::Json, node) => Step::Json { column, node },
@@ -175,12 +174,9 @@ fn column_step(column: usize, node: Node, table: &Table) -> Result<Step, RowPlan
 impl Step {
     fn run(&self, cursor: &mut Cursor<'_>, base: u32, row: &mut [Cell]) -> Result<(), RowError> {
         match self {
-            Step::Scalar { column, read } => {
-                if let Some(cell) = row.get_mut(*column) {
-                    read.run(cursor, base, cell)?;
-                }
-            }
+            Step::Scalar { column, read } => read.run(cursor, base, &mut row[*column])?,
             Step::Nullable { null_branch, step } => match cursor.long()? {
+                // The cell is null already.
                 branch if branch == *null_branch => {}
                 0 | 1 => step.run(cursor, base, row)?,
                 _ => return Err(RowError::Malformed("a branch that the union does not have")),
@@ -194,12 +190,12 @@ impl Step {
                     list.push(item);
                     Ok(())
                 })?;
-                set(row, *column, Cell::List(list));
+                row[*column] = Cell::List(list);
             }
             Step::Json { column, node } => {
                 let mut text = String::new();
                 json::write(node, cursor, &mut text)?;
-                set(row, *column, Cell::Json(text));
+                row[*column] = Cell::Json(text);
             }
             Step::Group(steps) => {
                 for step in steps {
@@ -269,16 +265,9 @@ impl Read {
     }
 }
 
-/// The span of the `len` bytes that were read last.
+/// The span of the `len` bytes that were read last. The record lies in its buffer as a whole, with ends of 32 bits.
 #[inline]
 fn span(cursor: &Cursor<'_>, len: usize, base: u32) -> Span {
-    let end = base.saturating_add(cursor.position() as u32);
-    Span { start: end.saturating_sub(len as u32), end }
-}
-
-#[inline]
-fn set(row: &mut [Cell], column: usize, cell: Cell) {
-    if let Some(slot) = row.get_mut(column) {
-        *slot = cell;
-    }
+    let end = base + cursor.position() as u32;
+    Span { start: end - len as u32, end }
 }

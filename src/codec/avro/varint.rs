@@ -59,7 +59,7 @@ pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
     let bytes = value.to_be_bytes();
     let num_zero = (value.leading_zeros() / 8).min(7) as usize;
-    let significant = bytes.get(num_zero..).unwrap_or_default();
+    let significant = &bytes[num_zero..];
     let needs_sign = significant.first().is_some_and(|byte| *byte >= 0x80);
     write_long((significant.len() + usize::from(needs_sign)) as i64, out);
     if needs_sign {
@@ -87,7 +87,7 @@ fn read_longer(bytes: &[u8]) -> Option<(i64, &[u8])> {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if *byte < 0x80 {
             let long = (value >> 1) as i64 ^ -((value & 1) as i64);
-            return Some((long, bytes.get(i + 1..).unwrap_or_default()));
+            return Some((long, &bytes[i + 1..]));
         }
     }
     None

@@ -48,7 +48,7 @@ impl<'a> BitReader<'a> {
         } else {
             // Nine bytes hold it: the last one has the bits that the word lacks.
             let num_missing = shift + bits - 64;
-            let last = self.body.get(self.position / 8 + 8).copied().unwrap_or(0);
+            let last = self.body[self.position / 8 + 8];
             let high = (word << shift) >> shift;
             (high << num_missing) | u64::from(last >> (8 - num_missing))
         };
@@ -79,7 +79,7 @@ impl<'a> BitReader<'a> {
         }
         if self.position.is_multiple_of(8) {
             let start = self.position / 8;
-            out.extend_from_slice(self.body.get(start..start + num_bytes).unwrap_or_default());
+            out.extend_from_slice(&self.body[start..start + num_bytes]);
             self.position += num_bytes * 8;
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl<'a> BitReader<'a> {
     /// Eight bytes from `start`, which lies within the body; zeros past the end.
     #[inline]
     fn word_at(&self, start: usize) -> u64 {
-        let rest = self.body.get(start..).unwrap_or_default();
+        let rest = &self.body[start..];
         if let Some(chunk) = rest.first_chunk::<8>() {
             return u64::from_be_bytes(*chunk);
         }
@@ -127,9 +127,8 @@ impl<'a> BitWriter<'a> {
             }
             let num_now = num_left.min(8 - self.used);
             let part = (value >> (num_left - num_now)) & ((1 << num_now) - 1);
-            if let Some(last) = self.out.last_mut() {
-                *last |= (part << (8 - self.used - num_now)) as u8;
-            }
+            let Some(last) = self.out.last_mut() else { unreachable!("the byte that the bits go into is there") };
+            *last |= (part << (8 - self.used - num_now)) as u8;
             self.used = (self.used + num_now) % 8;
             num_left -= num_now;
         }

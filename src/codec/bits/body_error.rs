@@ -116,7 +116,7 @@ impl BodyError {
     }
 
     pub(super) fn from_fault((field, fault): FieldFault, paths: &[Arc<str>]) -> BodyError {
-        let field = paths.get(usize::from(field)).cloned().unwrap_or_default();
+        let field = paths[usize::from(field)].clone();
         match fault {
             Fault::TooShort => BodyError::TooShort { field },
             Fault::OutOfRange(value) => BodyError::OutOfRange { field, value },

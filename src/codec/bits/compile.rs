@@ -120,7 +120,7 @@ fn compile_kind(
         Kind::Text { length_bits, max } => Op::Text { field, length_bits: *length_bits, max: *max },
         Kind::Reserved { bits } => Op::Reserved { field, bits: *bits },
         Kind::Group { fields } => {
-            let Shape::Record(record) = shape else { misfit(kind, shape) };
+            let Shape::Record(record) = shape else { shape.does_not_fit(kind) };
             let mut inner = compile_group(&format!("{path}."), fields, record, paths);
             let num_values = fields.iter().filter(|field| !field.kind.is_reserved()).count() as u32;
             ops.push(Op::Group { field, num_ops: inner.len() as u32, num_values });
@@ -128,7 +128,7 @@ fn compile_kind(
             return;
         }
         Kind::Array { count, item } => {
-            let Shape::Array(item_shape) = shape else { misfit(kind, shape) };
+            let Shape::Array(item_shape) = shape else { shape.does_not_fit(kind) };
             let path = format!("{path}.item");
             let mut item_ops = Vec::new();
             let index = add_path(&path, paths);
@@ -149,13 +149,8 @@ fn last_index(paths: &[Arc<str>]) -> FieldIndex {
     paths.len().saturating_sub(1) as FieldIndex
 }
 
-/// The shape was merged from kinds of which this is one.
-fn misfit(kind: &Kind, shape: &Shape) -> ! {
-    unreachable!("a {} in a record that has {} in its place", kind.name(), shape.name())
-}
-
 fn symbol_table(kind: &Kind, shape: &Shape) -> SymbolTable {
-    let (Kind::Enum { symbols, unknown, .. }, Shape::Enum(merged)) = (kind, shape) else { misfit(kind, shape) };
+    let (Kind::Enum { symbols, unknown, .. }, Shape::Enum(merged)) = (kind, shape) else { shape.does_not_fit(kind) };
     let entry = |symbol: &Symbol| SymbolEntry {
         number: symbol.number,
         name: symbol.name.clone(),

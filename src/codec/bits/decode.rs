@@ -21,12 +21,13 @@ pub(super) fn read_values(ops: &[Op], reader: &mut BitReader<'_>, values: &mut V
             Op::Group { num_ops, num_values, .. } => {
                 let end = next + *num_ops as usize;
                 let mut group = Vec::with_capacity(*num_values as usize);
-                read_values(ops.get(next..end).unwrap_or_default(), reader, &mut group)?;
+                read_values(&ops[next..end], reader, &mut group)?;
                 values.push(Value::Group(group));
                 next = end;
             }
             Op::Array(array) => values.push(read_array(array, reader)?),
             Op::Reserved { field, bits } => unpack::reserved(reader, *bits).map_err(|end| (*field, end.into()))?,
+            // Avro alone has it.
             Op::Emit(_) => {}
             Op::Reordered(group) => read_values(&group.ops, reader, values)?,
             scalar => values.push(read_scalar(scalar, reader)?),
@@ -68,8 +69,12 @@ fn read_scalar(op: &Op, reader: &mut BitReader<'_>) -> Result<Value, FieldFault>
                 .and_then(|bytes| String::from_utf8(bytes).map_err(|_| Fault::BadText));
             (field, text.map(Value::Text))
         }
-        // The caller has handled all others.
-        _ => return Ok(Value::Null),
+        Op::Reserved { .. }
+        | Op::Optional { .. }
+        | Op::Group { .. }
+        | Op::Array(_)
+        | Op::Emit(_)
+        | Op::Reordered(_) => unreachable!("{op:?} is no single value"),
     };
     value.map_err(|fault| (*field, fault))
 }

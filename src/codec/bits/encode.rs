@@ -41,10 +41,12 @@ impl Encoder<'_> {
                     self.write(&group.ops, values)?;
                     continue;
                 }
+                // All others take a value.
                 _ => {}
             }
-            // The number of values was compared with the number of fields: there is one.
-            let value = present.take().or_else(|| values.next()).unwrap_or(&Value::Null);
+            let Some(value) = present.take().or_else(|| values.next()) else {
+                unreachable!("the number of values was compared with the number of fields")
+            };
             match op {
                 Op::Optional { num_ops, .. } => {
                     let is_present = *value != Value::Null;
@@ -58,7 +60,7 @@ impl Encoder<'_> {
                 Op::Group { field, num_ops, num_values } => {
                     let Value::Group(values) = value else { return Err(self.wrong(*field, "a group")) };
                     let end = next + *num_ops as usize;
-                    self.write_group(*field, ops.get(next..end).unwrap_or_default(), *num_values as usize, values)?;
+                    self.write_group(*field, &ops[next..end], *num_values as usize, values)?;
                     next = end;
                 }
                 Op::Array(array) => self.write_array(array, value)?,
@@ -166,8 +168,12 @@ impl Encoder<'_> {
                 let Value::Text(text) = value else { return Err(self.wrong(*field, "text")) };
                 self.write_bytes(*field, text.as_bytes(), *length_bits, *max)?;
             }
-            // The caller has handled all others.
-            _ => {}
+            Op::Reserved { .. }
+            | Op::Optional { .. }
+            | Op::Group { .. }
+            | Op::Array(_)
+            | Op::Emit(_)
+            | Op::Reordered(_) => unreachable!("{op:?} is no single value"),
         }
         Ok(())
     }
@@ -184,7 +190,7 @@ impl Encoder<'_> {
     }
 
     fn path(&self, field: FieldIndex) -> Arc<str> {
-        self.paths.get(usize::from(field)).cloned().unwrap_or_default()
+        self.paths[usize::from(field)].clone()
     }
 
     fn wrong(&self, field: FieldIndex, expected: &'static str) -> EncodeError {

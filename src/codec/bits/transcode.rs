@@ -52,7 +52,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
             }
             Op::Text { field, length_bits, max } => {
                 let start = copy_bytes(reader, *length_bits, *max, out).map_err(|fault| (*field, fault))?;
-                std::str::from_utf8(out.get(start..).unwrap_or_default()).map_err(|_| (*field, Fault::BadText))?;
+                std::str::from_utf8(&out[start..]).map_err(|_| (*field, Fault::BadText))?;
             }
             Op::Reserved { field, bits } => unpack::reserved(reader, *bits).map_err(|end| (*field, end.into()))?,
             Op::Optional { field, num_ops } => {
@@ -63,6 +63,7 @@ pub(super) fn write_body(ops: &[Op], reader: &mut BitReader<'_>, out: &mut Vec<u
                     next += *num_ops as usize;
                 }
             }
+            // Avro has nothing around a group: its steps follow.
             Op::Group { .. } => {}
             Op::Array(array) => write_array(array, reader, out)?,
             Op::Emit(bytes) => out.extend_from_slice(bytes),
@@ -89,7 +90,7 @@ fn write_reordered(group: &ReorderedOp, reader: &mut BitReader<'_>, out: &mut Ve
     let mut ends: Ends = [0; MAX_FIELDS];
     let mut first_op = 0;
     for (end, end_op) in ends.iter_mut().zip(&group.ends) {
-        write_body(group.ops.get(first_op..*end_op).unwrap_or_default(), reader, out)?;
+        write_body(&group.ops[first_op..*end_op], reader, out)?;
         first_op = *end_op;
         *end = (out.len() - start) as u32;
     }
@@ -98,9 +99,8 @@ fn write_reordered(group: &ReorderedOp, reader: &mut BitReader<'_>, out: &mut Ve
         match piece {
             Piece::Constant(bytes) => out.extend_from_slice(bytes),
             Piece::Field(index) => {
-                let before = index.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-                let after = ends.get(*index).copied().unwrap_or(before);
-                out.extend_from_within(start + before as usize..start + after as usize);
+                let before = index.checked_sub(1).map_or(0, |before| ends[before]);
+                out.extend_from_within(start + before as usize..start + ends[*index] as usize);
             }
         }
     }

@@ -49,7 +49,7 @@ impl NumberTexts {
 /// Whether a number of the text has more digits than doubles tell apart.
 pub(super) fn has_long_number(json: &str) -> bool {
     Scan { text: json, at: 0 }.any(|number| {
-        let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
+        let (mantissa, _) = number.split_once(['e', 'E']).unwrap_or((number, ""));
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0');
         digits.count() > DOUBLE_DIGITS
     })

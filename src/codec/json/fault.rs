@@ -116,7 +116,11 @@ impl EventFault {
 
 /// The longest beginning of a text that has at most so many bytes.
 pub(super) fn shortened(text: &str, max_len: usize) -> &str {
-    (0..=max_len.min(text.len())).rev().find_map(|len| text.get(..len)).unwrap_or_default()
+    let mut len = max_len.min(text.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    &text[..len]
 }
 
 /// The path whose last step is the first of `steps`.

@@ -13,14 +13,17 @@ pub struct EventKey([u32; 3]);
 
 impl EventKey {
     /// The key of an event.
+    ///
+    /// # Panics
+    /// If the id is longer than ids of devices are.
     pub fn new(device_id: &str, event_time_ms: u64, sequence: u32) -> Self {
         let mut bytes = [0; MAX_DEVICE_ID_LEN + 12];
         let numbers = event_time_ms.to_le_bytes().into_iter().chain(sequence.to_le_bytes());
-        let len = device_id.len().min(MAX_DEVICE_ID_LEN) + 12;
+        let len = device_id.len() + 12;
         for (to, from) in bytes.iter_mut().zip(numbers.chain(device_id.bytes())) {
             *to = from;
         }
-        let hash = xxh3_128(bytes.get(..len).unwrap_or_default());
+        let hash = xxh3_128(&bytes[..len]);
         Self([hash as u32, (hash >> 32) as u32, (hash >> 64) as u32])
     }
 }

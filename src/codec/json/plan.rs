@@ -97,12 +97,6 @@ pub(super) enum Node {
     },
 }
 
-/// The double that is written like this single.
-fn shortest(single: f64) -> f64 {
-    // What is written of a float reads back.
-    (single as f32).to_string().parse().unwrap_or(single)
-}
-
 // === impl JsonPlan ===
 
 impl JsonPlan {
@@ -134,7 +128,7 @@ impl Group {
                 pieces.push(Piece::Constant(missing(shape)));
                 continue;
             };
-            let Some(node) = Node::compile(&field.kind, &shape.shape) else { continue };
+            let node = Node::compile(&field.kind, &shape.shape);
             pieces.push(Piece::Member(members.len()));
             let (name, optional) = (field.name.as_str().into(), field.optional);
             members.push(Member { name, optional, nullable: shape.nullable, node });
@@ -155,10 +149,10 @@ impl Group {
 // === impl Node ===
 
 impl Node {
-    /// `None` for what is no value. The shape comes from fields that include this one, so that it fits the kind.
-    fn compile(kind: &Kind, shape: &Shape) -> Option<Self> {
+    /// The shape comes from fields that include this one, so that it fits the kind.
+    fn compile(kind: &Kind, shape: &Shape) -> Self {
         let into = NumberType::of(shape);
-        Some(match kind {
+        match kind {
             Kind::Uint { range, .. } => Self::Uint { min: *range.start(), max: *range.end(), into },
             Kind::Int { range, .. } => Self::Int { min: *range.start(), max: *range.end(), into },
             Kind::Fixed { range, scale, .. } => Self::Fixed { min: *range.start(), max: *range.end(), scale: *scale },
@@ -172,7 +166,7 @@ impl Node {
             }
             Kind::Bool => Self::Bool,
             Kind::Enum { symbols, .. } => {
-                let Shape::Enum(merged) = shape else { return None };
+                let Shape::Enum(merged) = shape else { shape.does_not_fit(kind) };
                 let index = |name: &Arc<str>| (Arc::clone(name), symbol_index(merged, name));
                 Self::Enum(symbols.iter().map(|symbol| index(&symbol.name)).collect())
             }
@@ -185,34 +179,24 @@ impl Node {
             Kind::Bytes { max, .. } => Self::Bytes { max: *max },
             Kind::Text { max, .. } => Self::Text { max: *max },
             Kind::Group { fields } => {
-                let Shape::Record(record) = shape else { return None };
+                let Shape::Record(record) = shape else { shape.does_not_fit(kind) };
                 Self::Group(Group::compile(fields, record))
             }
             Kind::Array { count, item } => {
-                let Shape::Array(item_shape) = shape else { return None };
+                let Shape::Array(item_shape) = shape else { shape.does_not_fit(kind) };
                 let (min, max) = match count {
                     Count::Fixed(count) => (*count, *count),
                     Count::Counted { max, .. } => (0, *max),
                 };
-                Self::Array { min, max, item: Box::new(Self::compile(&item.kind, item_shape)?) }
+                Self::Array { min, max, item: Box::new(Self::compile(&item.kind, item_shape)) }
             }
-            Kind::Reserved { .. } => return None,
-        })
+            // Reserved bits have no name, and the record no field for them.
+            Kind::Reserved { .. } => shape.does_not_fit(kind),
+        }
     }
 
     /// Whether nothing but a whole number will do.
     pub(super) fn is_integer(&self) -> bool {
         matches!(self, Self::Uint { .. } | Self::Int { .. } | Self::Timestamp { .. })
-    }
-
-    /// The smallest and the largest value of a number that may have a fraction.
-    pub(super) fn physical_bounds(&self) -> Option<(f64, f64)> {
-        match self {
-            Self::Fixed { min, max, scale } => Some((scale.physical(*min), scale.physical(*max))),
-            // The single's own decimal, and not that of the double that it is kept as.
-            Self::F32 { min, max, .. } => Some((shortest(*min), shortest(*max))),
-            Self::F64 { min, max } => Some((*min, *max)),
-            _ => None,
-        }
     }
 }

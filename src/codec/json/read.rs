@@ -145,9 +145,7 @@ impl EventReader {
         for part in parts(&plan.root, &self.context.spans) {
             match part {
                 Part::Constant(bytes) => out.extend_from_slice(bytes),
-                Part::Span((start, end)) => {
-                    out.extend_from_slice(self.context.out.get(start as usize..end as usize).unwrap_or_default());
-                }
+                Part::Span((start, end)) => out.extend_from_slice(&self.context.out[start as usize..end as usize]),
             }
         }
     }
@@ -215,7 +213,7 @@ impl Context {
             match error.classify() {
                 // Where it is the path tells better than serde's line and column.
                 Category::Data => {
-                    let what = said.split(" at line ").next().unwrap_or_default();
+                    let (what, _) = said.split_once(" at line ").unwrap_or((&said, ""));
                     (FaultReason::WrongKind, what.to_owned())
                 }
                 // It is a number all the same. Nothing takes one that a double does not hold.
@@ -310,10 +308,10 @@ enum Part<'a> {
 fn parts<'a>(group: &'a Group, spans: &'a [Span]) -> impl Iterator<Item = Part<'a>> {
     group.pieces.iter().map(|piece| match piece {
         Piece::Constant(bytes) => Part::Constant(bytes),
-        Piece::Member(index) => match spans.get(*index) {
-            Some(span) if *span != ABSENT => Part::Span(*span),
+        Piece::Member(index) => match spans[*index] {
             // Only members that may be left out are absent here.
-            _ => Part::Constant(&[NULL]),
+            ABSENT => Part::Constant(&[NULL]),
+            span => Part::Span(span),
         },
     })
 }

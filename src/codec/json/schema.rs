@@ -39,12 +39,10 @@ pub fn event_schema(message_type: &MessageType, plan: &JsonPlan) -> Value {
             }),
         ),
     ];
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.extend(own.map(|(name, schema)| (name.to_owned(), schema)));
-    }
-    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.splice(0..0, [json!(DEVICE_ID), json!(EVENT_TIME)]);
-    }
+    let Some(properties) = schema["properties"].as_object_mut() else { unreachable!("an object has properties") };
+    properties.extend(own.map(|(name, schema)| (name.to_owned(), schema)));
+    let Some(required) = schema["required"].as_array_mut() else { unreachable!("an object says what it requires") };
+    required.splice(0..0, [json!(DEVICE_ID), json!(EVENT_TIME)]);
     schema["description"] = json!(message_type.doc);
     schema
 }
@@ -53,7 +51,9 @@ fn object(members: &[super::plan::Member], fields: &[Field]) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for member in members {
-        let Some(field) = fields.iter().find(|field| *field.name == *member.name) else { continue };
+        let Some(field) = fields.iter().find(|field| *field.name == *member.name) else {
+            unreachable!("the member {} was compiled from a field", member.name)
+        };
         let mut schema = value(&member.node, &field.kind);
         if member.optional {
             schema = json!({"anyOf": [schema, {"type": "null"}]});
@@ -77,14 +77,16 @@ fn describe(schema: &mut Value, field: &Field) {
     }
 }
 
+/// The schema of a value of this kind, which the node was compiled from.
 fn value(node: &Node, kind: &Kind) -> Value {
+    let does_not_fit = || unreachable!("{node:?} of a {}", kind.name());
     match node {
         Node::Uint { min, max, .. } => json!({"type": "integer", "minimum": min, "maximum": max}),
         Node::Int { min, max, .. } => json!({"type": "integer", "minimum": min, "maximum": max}),
-        Node::Fixed { .. } | Node::F32 { .. } | Node::F64 { .. } => match node.physical_bounds() {
-            Some((min, max)) => json!({"type": "number", "minimum": min, "maximum": max}),
-            None => json!({"type": "number"}),
-        },
+        Node::Fixed { min, max, scale } => number(scale.physical(*min), scale.physical(*max)),
+        // The single's own decimal, and not that of the double that it is kept as.
+        Node::F32 { min, max, .. } => number(shortest(*min), shortest(*max)),
+        Node::F64 { min, max } => number(*min, *max),
         Node::Bool => json!({"type": "boolean"}),
         Node::Enum(symbols) => {
             let symbols: Vec<&str> = symbols.iter().map(|(symbol, _)| &**symbol).collect();
@@ -108,16 +110,24 @@ fn value(node: &Node, kind: &Kind) -> Value {
             json!({"type": "string", "maxLength": max, "title": format!("at most {max} bytes of UTF-8")})
         }
         Node::Group(group) => {
-            let fields = if let Kind::Group { fields } = kind { fields.as_slice() } else { &[] };
+            let Kind::Group { fields } = kind else { does_not_fit() };
             object(&group.members, fields)
         }
         Node::Array { min, max, item } => {
-            let item_field = if let Kind::Array { item, .. } = kind { Some(item) } else { None };
-            let mut items = item_field.map_or(Value::Null, |field| value(item, &field.kind));
-            if let Some(field) = item_field {
-                describe(&mut items, field);
-            }
+            let Kind::Array { item: item_field, .. } = kind else { does_not_fit() };
+            let mut items = value(item, &item_field.kind);
+            describe(&mut items, item_field);
             json!({"type": "array", "minItems": min, "maxItems": max, "items": items})
         }
     }
+}
+
+fn number(min: f64, max: f64) -> Value {
+    json!({"type": "number", "minimum": min, "maximum": max})
+}
+
+/// The double that is written like this single.
+fn shortest(single: f64) -> f64 {
+    let Ok(double) = (single as f32).to_string().parse() else { unreachable!("what is written of a float reads back") };
+    double
 }

@@ -129,7 +129,7 @@ impl Splitter {
             let Some(len) = mark_len(bytes, is_last) else { return (0, Split::More) };
             (mark, self.is_at_start) = (len, false);
         }
-        let bytes = bytes.get(mark..).unwrap_or_default();
+        let bytes = &bytes[mark..];
         let (num_consumed, mut split) = match self.framing {
             Framing::Lines => self.next_line(bytes, is_last),
             Framing::Json => self.next_item(bytes, is_last),
@@ -143,8 +143,8 @@ impl Splitter {
     fn next_line(&mut self, bytes: &[u8], is_last: bool) -> (usize, Split) {
         let mut start = 0;
         loop {
-            let rest = bytes.get(start..).unwrap_or_default();
-            let unseen = rest.get(self.scan.num_bytes..).unwrap_or_default();
+            let rest = &bytes[start..];
+            let unseen = &rest[self.scan.num_bytes..];
             let end = memchr(b'\n', unseen).map(|position| self.scan.num_bytes + position);
             if end.is_none() && !is_last {
                 self.scan.num_bytes = rest.len();
@@ -158,7 +158,7 @@ impl Splitter {
             self.line += u64::from(end.is_some());
             self.scan = Scan::default();
             let is_too_large = std::mem::take(&mut self.is_passing_over) || len > self.max_event;
-            let event = rest.get(..len).unwrap_or_default();
+            let event = &rest[..len];
             if is_too_large {
                 return (next, Split::TooLarge { line });
             }
@@ -176,7 +176,7 @@ impl Splitter {
         let mut at = 0;
         loop {
             if matches!(self.place, Place::Single | Place::Item) {
-                let (num_consumed, split) = self.within_item(bytes.get(at..).unwrap_or_default(), is_last);
+                let (num_consumed, split) = self.within_item(&bytes[at..], is_last);
                 let split = match split {
                     Split::Event { range, line } => Split::Event { range: at + range.start..at + range.end, line },
                     other => other,
@@ -227,7 +227,7 @@ impl Splitter {
     fn within_item(&mut self, bytes: &[u8], is_last: bool) -> (usize, Split) {
         let seen = self.scan.num_bytes;
         let end = self.scan.run(bytes);
-        self.line += memchr_iter(b'\n', bytes.get(seen..self.scan.num_bytes).unwrap_or_default()).count() as u64;
+        self.line += memchr_iter(b'\n', &bytes[seen..self.scan.num_bytes]).count() as u64;
         self.pass_over_if_too_large(self.scan.num_bytes);
         if !end && !is_last {
             let num_consumed = if self.is_passing_over { self.drop_seen() } else { 0 };
@@ -289,6 +289,7 @@ impl Scan {
                 // A bare value ends before what cannot be part of it.
                 Some(b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n') if self.depth == 0 => return true,
                 Some(b'"') => self.is_in_string = true,
+                // A colon of a bare value, or what else is for the reader to refuse.
                 Some(_) => {}
                 None => return false,
             }

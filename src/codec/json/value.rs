@@ -214,9 +214,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
             let end = context.out.len();
             sink::begin_array(count, &mut context.out);
             let count_len = context.out.len() - end;
-            if let Some(array) = context.out.get_mut(start..) {
-                array.rotate_right(count_len);
-            }
+            context.out[start..].rotate_right(count_len);
         }
         sink::end_array(&mut context.out);
         Ok(())
@@ -362,7 +360,10 @@ impl NodeSeed<'_> {
 
 fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<(), E> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let digit = |byte: u8| match char::from(byte).to_digit(16) {
+        Some(digit) => digit as u8,
+        None => unreachable!("the text was checked to be hexadecimal"),
+    };
     if !rest.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(context.fail(FaultReason::WrongKind, "not bytes as hexadecimal text"));
     }
@@ -371,8 +372,7 @@ fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<()
         return Err(context.fail(FaultReason::WrongLength, detail));
     }
     write_long(pairs.len() as i64, &mut context.out);
-    let bytes = pairs.iter().map(|[high, low]| digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0));
-    context.out.extend(bytes);
+    context.out.extend(pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)));
     Ok(())
 }
 

@@ -98,9 +98,7 @@ impl Layouts {
     /// Tables and columns are there before the first record can need them.
     async fn widen_store(&self, config: &Config, catalog: &Catalog) -> Result<(), EngineError> {
         let Some(store) = self.store.borrow().clone() else {
-            let (context, reason) =
-                ("new layouts need columns".to_owned(), "the store is not connected yet".to_owned());
-            return Err(StoreError::Failed { context, reason }.into());
+            return Err(StoreError::failed("new layouts need columns", "the store is not connected yet").into());
         };
         let tables = tables(catalog);
         if config.store.apply_on_start {

@@ -203,7 +203,7 @@ impl Committer {
             Ok(()) => group.receipts.into_iter().for_each(|done| done.complete(Ok(()))),
             Err(failure) => {
                 self.state.break_down_by(&failure, "writing to the log");
-                let error = AppendError::Unavailable(failure.to_string());
+                let error = AppendError::unavailable(failure);
                 group.receipts.into_iter().for_each(|done| done.complete(Err(error.clone())));
             }
         }

@@ -90,7 +90,9 @@ impl EntryBuilder {
             let run = rest.clone().take_while(|(other, _)| *other == key).map(|(_, value)| value.len());
             let num_values = run.clone().count();
             let values_len = run.clone().sum();
-            let run_values = values.split_off(..values_len).unwrap_or_default();
+            let Some(run_values) = values.split_off(..values_len) else {
+                unreachable!("the values of a batch hold those of its records")
+            };
             self.push_run(key, run.map(|length| length as u32), num_values, run_values);
             // Not `skip`: the iterator has to keep its type.
             rest.by_ref().take(num_values).for_each(drop);

@@ -207,7 +207,7 @@ impl LogState {
     /// `Ok` while appends are taken.
     pub(super) fn check(&self) -> Result<(), AppendError> {
         if let Some(reason) = self.broken() {
-            return Err(AppendError::Unavailable(reason));
+            return Err(AppendError::unavailable(reason));
         }
         if self.is_full.load(Ordering::Acquire) {
             return Err(AppendError::Full(self.full_detail()));
@@ -310,7 +310,7 @@ mod tests {
         let state = state();
         state.break_down("disk is gone");
         state.break_down("later");
-        assert!(matches!(state.check(), Err(AppendError::Unavailable(reason)) if reason == "disk is gone"));
+        assert!(matches!(state.check(), Err(AppendError::Unavailable(reason)) if reason.to_string() == "disk is gone"));
         let conditions = state.conditions();
         assert_eq!((conditions.len(), conditions[0].code), (1, "log_broken"));
         assert!(conditions[0].refuses_intake);

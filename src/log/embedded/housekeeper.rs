@@ -128,6 +128,7 @@ impl Housekeeper {
         let mut moved = Vec::new();
         for partition in self.topics.partitions() {
             let committed = partition.committed();
+            // One that this process has not looked at yet may be stored already: once more does no harm.
             if self.stored_commits.insert(partition.index, committed).unwrap_or(0) < committed {
                 moved.push((partition, committed));
             }
@@ -197,7 +198,7 @@ impl Housekeeper {
             partition.entries.tree.drop_range(..cut.to_be_bytes()).map_err(fjall::Error::from)?;
         }
         self.oldest.remove(&partition.index);
-        let Some(oldest) = self.oldest(partition)? else { return Ok(()) };
+        let Some(oldest) = self.oldest(partition)? else { unreachable!("the last entry is kept, whatever its age") };
         if oldest.header == before {
             oldest.retry_at = Instant::now() + RETENTION_PAUSE;
         }
@@ -234,7 +235,7 @@ impl Removed {
 fn first_kept(partition: &Partition, limit: u64, may_go: impl Fn(&Header) -> bool) -> Result<Option<u64>, Failure> {
     let Some((last, _)) = partition.entries.last_key_value().map(decode_guard).transpose()? else { return Ok(None) };
     let Some((mut low, _)) = partition.entries.first_key_value().map(decode_guard).transpose()? else {
-        return Ok(None);
+        unreachable!("a partition with a last entry has a first one, and nobody else removes any")
     };
     let mut high = last.min(limit);
     while low < high {

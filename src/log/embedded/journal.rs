@@ -34,7 +34,8 @@ const TRAILER: &[u8] = b"FJL\x03";
 /// Cuts off the torn end of the newest journal, if there is one. Fails on damage that has hit receipted records, and
 /// when another process has the directory open.
 pub(super) fn recover(directory: &Path) -> Result<(), Failure> {
-    // Without the lock a batch that a living process is writing would look torn.
+    // Without the lock a batch that a living process is writing would look torn. Where there is none, there is no log yet; what
+    // else is wrong with it the storage engine says when it opens the log.
     let Ok(lock) = OpenOptions::new().read(true).write(true).open(directory.join(LOCK_FILE)) else { return Ok(()) };
     match lock.try_lock() {
         Ok(()) => {}
@@ -93,7 +94,7 @@ fn end_of_sound_part(bytes: &[u8]) -> Option<usize> {
 
 /// Whether a whole batch lies anywhere behind the one at `torn_at`. A batch follows the trailer of the one before it.
 fn has_batch_after(bytes: &[u8], torn_at: usize) -> bool {
-    let torn = bytes.get(torn_at..).unwrap_or_default();
+    let torn = &bytes[torn_at..];
     let mut ends = torn.windows(TRAILER.len()).enumerate().filter(|(_, window)| *window == TRAILER);
     ends.any(|(at, _)| torn.get(at + TRAILER.len()..).and_then(batch_len).is_some())
 }

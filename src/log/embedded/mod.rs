@@ -100,21 +100,20 @@ impl EmbeddedLog {
         let context = format!("opening the log in {path}");
         let database = open_database(&settings).map_err(|failure| match failure {
             Failure::Engine(fjall::Error::Locked) => LogError::Locked { path: path.clone() },
-            other => failed(&context, &other),
+            other => failed(&context, other),
         })?;
         let num_partitions = topics.iter().map(|topic| u64::from(topic.num_partitions)).sum::<u64>().max(1);
         let tail_cache = (settings.tail_cache / num_partitions) as usize;
-        let recovered = Topics::recover(database.clone(), tail_cache).map_err(|failure| failed(&context, &failure))?;
+        let recovered = Topics::recover(database.clone(), tail_cache).map_err(|failure| failed(&context, failure))?;
         let topics = Arc::new(recovered);
 
         let state = Arc::new(LogState::new(&settings.directory, settings.disk_budget, settings.write_buffer));
         state.set_unread_bytes(topics.num_unread_bytes());
-        let newest_written_ms = topics.newest_written_ms().map_err(|failure| failed(&context, &failure))?;
-        let time = Arc::new(start_time(&topics, settings.retention).map_err(|failure| failed(&context, &failure))?);
+        let newest_written_ms = topics.newest_written_ms().map_err(|failure| failed(&context, failure))?;
+        let time = Arc::new(start_time(&topics, settings.retention).map_err(|failure| failed(&context, failure))?);
         let (num_groups, num_removed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (orders, incoming) = mpsc::channel();
-        let place =
-            LogPlace::of(&settings.directory).map_err(|error| failed(&context, &fjall::Error::from(error).into()))?;
+        let place = LogPlace::of(&settings.directory).map_err(|error| failed(&context, fjall::Error::from(error)))?;
         let committer = Committer::new(
             database,
             topics.clone(),
@@ -165,12 +164,12 @@ impl EmbeddedLog {
         if !is_consistent {
             let reason = "the ends of the values do not fit their buffer";
             tracing::error!(reason, "a batch that cannot be appended: a defect");
-            return Err(AppendError::Refused(reason.to_owned()));
+            return Err(AppendError::refused(reason));
         }
         if batch.num_bytes() > MAX_BATCH_BYTES {
             let num_bytes = batch.largest_record();
             if num_bytes > MAX_BATCH_BYTES {
-                return Err(AppendError::TooLarge(format!("{num_bytes} bytes, allowed are {MAX_BATCH_BYTES}")));
+                return Err(AppendError::too_large(format!("{num_bytes} bytes, allowed are {MAX_BATCH_BYTES}")));
             }
         }
         Ok(())
@@ -180,7 +179,7 @@ impl EmbeddedLog {
         if let Err(mpsc::SendError(Order::Append { done, .. })) =
             self.orders.send(Order::Append { partition, batch, done })
         {
-            done.complete(Err(AppendError::Unavailable("the log is closed".to_owned())));
+            done.complete(Err(AppendError::unavailable("the log is closed")));
         }
     }
 
@@ -207,7 +206,7 @@ impl Log for EmbeddedLog {
             return done.complete(Err(error));
         }
         let Some(partition) = self.topics.partition(to) else {
-            return done.complete(Err(AppendError::Unavailable(format!("{to} does not exist"))));
+            return done.complete(Err(AppendError::unavailable(format!("{to} does not exist"))));
         };
         if batch.ends.is_empty() {
             return done.complete(Ok(()));
@@ -245,15 +244,13 @@ impl Log for EmbeddedLog {
     fn put_schema(&self, fingerprint: [u8; 8], schema_json: String) -> BoxFuture<'_, Result<(), LogError>> {
         let own = self.topics.clone();
         let context = "keeping a writer schema";
-        blocking(context, move || {
-            own.put_schema(fingerprint, &schema_json).map_err(|failure| failed(context, &failure))
-        })
+        blocking(context, move || own.put_schema(fingerprint, &schema_json).map_err(|failure| failed(context, failure)))
     }
 
     fn schemas(&self) -> BoxFuture<'_, Result<Vec<WriterSchema>, LogError>> {
         let own = self.topics.clone();
         let context = "reading the writer schemas";
-        blocking(context, move || own.schemas().map_err(|failure| failed(context, &failure)))
+        blocking(context, move || own.schemas().map_err(|failure| failed(context, failure)))
     }
 
     fn health(&self) -> Result<(), String> {
@@ -353,10 +350,7 @@ fn open_database(settings: &EmbeddedLogSettings) -> Result<Database, Failure> {
 }
 
 fn spawn(name: &str, context: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| LogError::Failed { context: context.to_owned(), reason: error.to_string() })
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| LogError::failed(context, error))
 }
 
 /// Runs `work` where blocking is allowed.
@@ -366,7 +360,7 @@ fn blocking<T: Send + 'static>(
 ) -> BoxFuture<'static, Result<T, LogError>> {
     async move {
         let joined = tokio::task::spawn_blocking(work).await;
-        joined.unwrap_or_else(|error| Err(LogError::Failed { context: context.to_owned(), reason: error.to_string() }))
+        joined.unwrap_or_else(|error| Err(LogError::failed(context, error)))
     }
     .boxed()
 }

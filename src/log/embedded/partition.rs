@@ -220,7 +220,7 @@ impl Tail {
         self.num_bytes += entry.bytes.len();
         self.entries.push_back(entry);
         while self.num_bytes > self.max_bytes {
-            let Some(oldest) = self.entries.pop_front() else { break };
+            let Some(oldest) = self.entries.pop_front() else { unreachable!("no entries have no bytes") };
             self.num_bytes -= oldest.bytes.len();
         }
     }

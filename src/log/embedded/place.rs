@@ -74,6 +74,7 @@ impl LogPlace {
         }
         // Twice before it is believed: the storage engine may be at work while the directory is read.
         for is_last in [false, true] {
+            // Out of descriptors, perhaps. That the newest journal is there has been seen.
             let Ok(found) = journal::journals(&self.directory) else { return Ok(()) };
             match missing(&self.journals, &found) {
                 None => {
@@ -157,6 +158,7 @@ fn gone<T>(what: &Path, how: &str) -> Result<T, Failure> {
 /// A journal that was there and is not, although an older one is, or no newer one.
 fn missing(known: &[u64], found: &[(u64, PathBuf)]) -> Option<u64> {
     let is_there = |number: &u64| found.iter().any(|(found, _)| found == number);
+    // If there is none, each that was there is missing.
     let oldest = found.first().map_or(0, |(number, _)| *number);
     let newest = found.last().map_or(0, |(number, _)| *number);
     known.iter().copied().find(|number| !is_there(number) && (*number > oldest || *number > newest))

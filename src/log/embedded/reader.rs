@@ -6,9 +6,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::failure::Failure;
 use super::partition::Partition;
-use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
+use crate::log::{Cause, PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
 
 /// The reader of one partition.
 pub(super) struct EmbeddedReader {
@@ -33,13 +32,13 @@ impl EmbeddedReader {
             if self.end.wait_for(|end| *end > from).await.is_err() {
                 return Err(self.unavailable("the log is closed"));
             }
-            let batch = match self.partition.read_tail(from, limit).map_err(|failure| self.failed(&failure))? {
+            let batch = match self.partition.read_tail(from, limit).map_err(|failure| self.unavailable(failure))? {
                 Some(batch) => batch,
                 None => {
                     let partition = self.partition.clone();
                     let reading = tokio::task::spawn_blocking(move || partition.read_disk(from, limit));
-                    let result = reading.await.map_err(|error| self.unavailable(&error.to_string()))?;
-                    result.map_err(|failure| self.failed(&failure))?
+                    let result = reading.await.map_err(|error| self.unavailable(error))?;
+                    result.map_err(|failure| self.unavailable(failure))?
                 }
             };
             self.next_offset = batch.next_offset;
@@ -49,12 +48,8 @@ impl EmbeddedReader {
         }
     }
 
-    fn failed(&self, failure: &Failure) -> ReadError {
-        self.unavailable(&failure.to_string())
-    }
-
-    fn unavailable(&self, reason: &str) -> ReadError {
-        ReadError::Unavailable { partition: self.partition.id.clone(), reason: reason.to_owned() }
+    fn unavailable(&self, source: impl Into<Cause>) -> ReadError {
+        ReadError::unavailable(&self.partition.id, source)
     }
 }
 

@@ -34,8 +34,7 @@ impl EmbeddedSubscription {
     ) -> Result<Started, LogError> {
         let partitions = topics.partitions_of(wanted)?;
         if is_subscribed.swap(true, Ordering::AcqRel) {
-            let reason = "there is a subscription already".to_owned();
-            return Err(LogError::Failed { context: "subscribing".to_owned(), reason });
+            return Err(LogError::failed("subscribing", "there is a subscription already"));
         }
         let (events, receiver) = mpsc::unbounded_channel();
         let subscription = Self { topics, partitions, is_subscribed: is_subscribed.clone(), _events: events.clone() };
@@ -44,7 +43,7 @@ impl EmbeddedSubscription {
         // the consumer is back.
         store_commits(&subscription.topics, &subscription.partitions)?;
         for partition in &subscription.partitions {
-            partition.update_kept_position().map_err(|failure| failed("subscribing", &failure))?;
+            partition.update_kept_position().map_err(|failure| failed("subscribing", failure))?;
         }
         let readers = subscription
             .partitions
@@ -76,5 +75,5 @@ impl Drop for EmbeddedSubscription {
 
 fn store_commits(topics: &Topics, partitions: &[Arc<Partition>]) -> Result<(), LogError> {
     let commits: Vec<_> = partitions.iter().map(|partition| (partition.clone(), partition.committed())).collect();
-    topics.store_commits(&commits).map_err(|failure| failed("storing commits", &failure))
+    topics.store_commits(&commits).map_err(|failure| failed("storing commits", failure))
 }

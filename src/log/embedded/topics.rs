@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::Mutex;
 
-use super::entry::Header;
+use super::entry::{Damaged, Header};
 use super::failure::Failure;
 use super::partition::{Partition, decode_guard};
 use crate::log::{LogError, TopicPartition, TopicSpec, WriterSchema};
@@ -124,7 +124,7 @@ impl Topics {
     }
 
     fn check_one(&self, wanted: &TopicSpec) -> Result<(), LogError> {
-        let existing = self.existing().map_err(|failure| failed("reading the list of topics", &failure))?;
+        let existing = self.existing().map_err(|failure| failed("reading the list of topics", failure))?;
         match existing.into_iter().find(|spec| spec.name == wanted.name) {
             None => Err(LogError::MissingTopic(wanted.name.to_string())),
             Some(spec) if spec.num_partitions != wanted.num_partitions => Err(LogError::PartitionCount {
@@ -140,13 +140,12 @@ impl Topics {
         let context = format!("creating topic {}", spec.name);
         // A file system and fjall allow names up to 255 bytes, and ours carry a prefix and the partition's number.
         if spec.name.is_empty() || spec.name.len() > 200 || spec.num_partitions == 0 {
-            let reason = "a topic needs a name of 1 to 200 bytes and at least one partition".to_owned();
-            return Err(LogError::Failed { context, reason });
+            return Err(LogError::failed(context, "a topic needs a name of 1 to 200 bytes and at least one partition"));
         }
         // Partitions first: a topic that is in the list has them all, after a crash too.
-        self.add_partitions(spec).map_err(|failure| failed(&context, &failure))?;
+        self.add_partitions(spec).map_err(|failure| failed(&context, failure))?;
         self.store(&self.topics, spec.name.as_bytes(), spec.num_partitions.to_le_bytes().to_vec())
-            .map_err(|failure| failed(&context, &failure))
+            .map_err(|failure| failed(&context, failure))
     }
 
     fn add_partitions(&self, spec: &TopicSpec) -> Result<(), Failure> {
@@ -156,8 +155,7 @@ impl Topics {
             let name = format!("records.{}.{partition}", spec.name);
             let entries = self.database.keyspace(&name, records_options)?;
             let committed = self.commits.get(id.to_string())?;
-            let committed =
-                committed.and_then(|bytes| bytes.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)));
+            let committed = committed.as_deref().map(number).transpose()?;
             let recovered = Partition::recover(id.clone(), partitions.len(), entries, committed, self.tail_cache)?;
             partitions.insert(id, Arc::new(recovered));
         }
@@ -168,7 +166,7 @@ impl Topics {
     fn existing(&self) -> Result<Vec<TopicSpec>, Failure> {
         let specs = self.topics.iter().map(|guard| {
             let (name, count) = guard.into_inner()?;
-            let num_partitions = count.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            let num_partitions = u32::from_le_bytes(*count.first_chunk::<4>().ok_or(Damaged)?);
             Ok(TopicSpec { name: String::from_utf8_lossy(&name).into(), num_partitions })
         });
         specs.collect()
@@ -192,7 +190,7 @@ impl Topics {
     /// The newest time that the log knows of, stored or of an entry, in milliseconds since the Unix epoch.
     pub(super) fn newest_ms(&self) -> Result<Option<u64>, Failure> {
         let stored = self.commits.get(TIME_KEY)?;
-        let stored = stored.and_then(|bytes| bytes.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)));
+        let stored = stored.as_deref().map(number).transpose()?;
         Ok(stored.max(self.newest_written_ms()?))
     }
 
@@ -231,8 +229,8 @@ impl Topics {
         let mut schemas = Vec::new();
         for guard in self.schemas.iter() {
             let (key, value) = guard.into_inner()?;
-            let fingerprint = *key.first_chunk::<8>().ok_or(super::entry::Damaged)?;
-            let (order, text) = value.split_first_chunk::<8>().ok_or(super::entry::Damaged)?;
+            let fingerprint = *key.first_chunk::<8>().ok_or(Damaged)?;
+            let (order, text) = value.split_first_chunk::<8>().ok_or(Damaged)?;
             schemas.push((u64::from_le_bytes(*order), fingerprint, String::from_utf8_lossy(text).into_owned()));
         }
         schemas.sort_unstable();
@@ -246,6 +244,11 @@ fn records_options() -> KeyspaceCreateOptions {
 }
 
 /// Says what was tried.
-pub(super) fn failed(context: &str, failure: &Failure) -> LogError {
-    LogError::Failed { context: context.to_owned(), reason: failure.to_string() }
+pub(super) fn failed(context: &str, source: impl Into<Failure>) -> LogError {
+    LogError::failed(context, source.into())
+}
+
+/// A number as this log stores it.
+fn number(bytes: &[u8]) -> Result<u64, Damaged> {
+    Ok(u64::from_le_bytes(*bytes.first_chunk::<8>().ok_or(Damaged)?))
 }

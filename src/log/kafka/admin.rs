@@ -40,12 +40,12 @@ pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
         }
         let context = format!("creating topic {}", spec.name);
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-        let results = admin.create_topics([&topic], &options).await.map_err(|error| failed(&context, &error))?;
+        let results = admin.create_topics([&topic], &options).await.map_err(|error| failed(&context, error))?;
         for result in results {
             match result {
                 // Another pod that starts at the same time may have been faster.
                 Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(failed(&context, &code)),
+                Err((_, code)) => return Err(failed(&context, code)),
             }
         }
         changes.push(format!(
@@ -77,9 +77,9 @@ pub(super) fn with_own_topics(settings: &KafkaLogSettings, mut wanted: Vec<Topic
 async fn look(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<(Admin, Vec<TopicSpec>), LogError> {
     let asking = tokio::task::spawn_blocking(move || {
         let context = format!("asking kafka at {} for its topics", settings.brokers.join(","));
-        let admin = Admin::from_config(&settings.admin()).map_err(|error| failed(&context, &error))?;
+        let admin = Admin::from_config(&settings.admin()).map_err(|error| failed(&context, error))?;
         // All topics, since asking for one by name may create it.
-        let metadata = admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| failed(&context, &error))?;
+        let metadata = admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| failed(&context, error))?;
         let mut missing = Vec::new();
         for spec in wanted {
             match metadata.topics().iter().find(|topic| topic.name() == &*spec.name) {
@@ -96,7 +96,7 @@ async fn look(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<(Adm
         }
         Ok((admin, missing))
     });
-    asking.await.unwrap_or_else(|error| Err(failed("asking kafka for its topics", &error)))
+    asking.await.unwrap_or_else(|error| Err(failed("asking kafka for its topics", error)))
 }
 
 /// A created topic takes a moment until every broker knows it; whoever appends before that would fail.

@@ -74,9 +74,9 @@ impl Client {
             queued_bytes: AtomicU64::new(0),
         };
         let producer = BaseProducer::from_config_and_context(&settings.producer(sizes), context)
-            .map_err(|error| super::failed(what, &error))?;
+            .map_err(|error| super::failed(what, error))?;
         let producer = Arc::new(producer);
-        serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, &error))?;
+        serve_producer("kafka-producer", &producer).map_err(|error| super::failed(what, error))?;
         Ok(Self { producer, sizes })
     }
 
@@ -98,7 +98,7 @@ impl Client {
         for (num_sent, (key, value)) in (0u32..).zip(batch.iter()) {
             if let Err(error) = self.send(Arc::clone(&tracker), key, value) {
                 // The rest is not tried: it would overtake this record, and the batch has failed anyway.
-                return tracker.settle(num_records - num_sent, Some(append_error(&error)));
+                return tracker.settle(num_records - num_sent, Some(append_error(error)));
             }
         }
     }
@@ -106,7 +106,7 @@ impl Client {
     /// Hands a record over again that was refused in too large a batch.
     pub(super) fn append_again(&self, Refused { tracker, key, value, .. }: Refused) {
         if let Err(error) = self.send(Arc::clone(&tracker), &key, &value) {
-            tracker.settle(1, Some(append_error(&error)));
+            tracker.settle(1, Some(append_error(error)));
         }
     }
 
@@ -152,6 +152,7 @@ impl BatchTracker {
             let mut outcome = self.outcome.lock();
             let (done, first_error) = (outcome.done.take(), outcome.first_error.take());
             drop(outcome);
+            // There until the last record, which comes once. Not asserted: a panic within librdkafka would end the process.
             if let Some(done) = done {
                 done.complete(first_error.map_or(Ok(()), Err));
             }
@@ -211,7 +212,7 @@ impl ProducerContext for DeliveryContext {
                 tracker.lane.note_confirmed();
                 return tracker.settle(1, None);
             }
-            Err((error, message)) => match append_error(error) {
+            Err((error, message)) => match append_error(error.clone()) {
                 AppendError::TooLarge(_) => return self.too_large(message, tracker),
                 error => error,
             },
@@ -230,6 +231,7 @@ impl ProducerContext for DeliveryContext {
 impl DeliveryContext {
     /// The batch that the record was in is larger than the topic takes. librdkafka does not cut it anew.
     fn too_large(&self, message: &impl Message, tracker: Arc<BatchTracker>) {
+        // Ours have both, be they empty.
         let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
         match self.regrouper.upgrade() {
             Some(regrouper) => {
@@ -237,7 +239,7 @@ impl DeliveryContext {
                 let (batch_bytes, single_bytes) = (self.batch_bytes, self.single_bytes);
                 regrouper.take(Refused { tracker, key, value, batch_bytes, single_bytes });
             }
-            None => tracker.settle(1, Some(AppendError::Unavailable("the log is closed".to_owned()))),
+            None => tracker.settle(1, Some(AppendError::unavailable("the log is closed"))),
         }
     }
 }
@@ -249,10 +251,10 @@ impl Drop for DeliveryContext {
 }
 
 /// Tells what no retry can help from what may pass.
-fn append_error(error: &KafkaError) -> AppendError {
+fn append_error(error: KafkaError) -> AppendError {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => AppendError::TooLarge(error.to_string()),
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => AppendError::too_large(error),
         Some(
             Code::InvalidMessage
             | Code::InvalidMessageSize
@@ -260,8 +262,8 @@ fn append_error(error: &KafkaError) -> AppendError {
             | Code::InvalidTimestamp
             | Code::PolicyViolation
             | Code::UnsupportedForMessageFormat,
-        ) => AppendError::Refused(error.to_string()),
-        _ => AppendError::Unavailable(error.to_string()),
+        ) => AppendError::refused(error),
+        _ => AppendError::unavailable(error),
     }
 }
 
@@ -270,8 +272,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn test_an_error_keeps_what_kafka_said_and_says_it() {
+        let said = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+        let error = append_error(said.clone());
+        assert_eq!(error.to_string(), format!("log unavailable: {said}"));
+        assert_eq!(std::error::Error::source(&error).map(ToString::to_string), Some(said.to_string()));
+        let error = super::super::failed("asking", said.clone());
+        assert_eq!(error.to_string(), format!("asking: {said}"));
+        assert!(std::error::Error::source(&error).is_some_and(|cause| cause.is::<KafkaError>()));
+    }
+
+    #[test]
     fn test_size_and_settings_are_told_from_what_may_pass() {
-        let of = |code| append_error(&KafkaError::MessageProduction(code));
+        let of = |code| append_error(KafkaError::MessageProduction(code));
         assert!(matches!(of(RDKafkaErrorCode::MessageSizeTooLarge), AppendError::TooLarge(_)));
         assert!(matches!(of(RDKafkaErrorCode::MessageBatchTooLarge), AppendError::TooLarge(_)));
         assert!(matches!(of(RDKafkaErrorCode::InvalidTimestamp), AppendError::Refused(_)));

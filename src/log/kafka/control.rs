@@ -75,7 +75,7 @@ impl KafkaControl {
             bootstrap: Bootstrap::new(settings),
             is_leader: Arc::clone(&is_leader),
         };
-        let failed = |error: KafkaError| failed(what, &error);
+        let failed = |error: KafkaError| failed(what, error);
 
         let producer =
             BaseProducer::from_config_and_context(&settings.control_producer(), context()).map_err(failed)?;
@@ -162,7 +162,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LogErro
 }
 
 fn thread_failed(error: std::io::Error) -> LogError {
-    failed("starting a thread of the control channel", &error)
+    failed("starting a thread of the control channel", error)
 }
 
 /// Installations that share a topic by mistake must not share a budget: the key begins with the group.

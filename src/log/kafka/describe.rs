@@ -50,10 +50,10 @@ pub(super) async fn topic_configs(
 ) -> Result<HashMap<String, TopicConfig>, LogError> {
     let context = format!("asking kafka at {} for the settings of its topics", settings.brokers.join(","));
     let admin =
-        AdminClient::from_config_and_context(&settings.admin(), Quiet).map_err(|error| failed(&context, &error))?;
+        AdminClient::from_config_and_context(&settings.admin(), Quiet).map_err(|error| failed(&context, error))?;
     let specifiers: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-    let results = admin.describe_configs(&specifiers, &options).await.map_err(|error| failed(&context, &error))?;
+    let results = admin.describe_configs(&specifiers, &options).await.map_err(|error| failed(&context, error))?;
     let mut configs = HashMap::new();
     for (name, result) in topics.iter().zip(results) {
         let entries = result.map(|resource| resource.entries).unwrap_or_default();

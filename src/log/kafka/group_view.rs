@@ -48,6 +48,7 @@ pub(super) fn ask<C: ClientContext>(
         let members = info.members().iter().map(|member| GroupMember {
             client_id: member.client_id().to_owned(),
             host: member.client_host().to_owned(),
+            // What cannot be read of another program's member is nothing that it is known to hold.
             held: member.assignment().and_then(partitions).unwrap_or_default(),
         });
         let members = members.collect();

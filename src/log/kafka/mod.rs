@@ -55,7 +55,7 @@ use self::range_reader::KafkaRange;
 pub use self::settings::{KafkaLogSettings, KafkaLogin};
 use self::subscription::KafkaSubscription;
 use super::{
-    AppendBatch, AppendError, AssignmentEvent, Completion, Control, Keys, Log, LogError, RangeEnd, RangeError,
+    AppendBatch, AppendError, AssignmentEvent, Cause, Completion, Control, Keys, Log, LogError, RangeEnd, RangeError,
     RangeReader, RangeStart, Ranges, ReadLimit, RecordLimit, Subscription, TopicPartition, TopicSpec, WriterSchema,
     unavailable,
 };
@@ -116,7 +116,7 @@ impl Log for KafkaLog {
         topics: &[TopicSpec],
     ) -> Result<(Box<dyn Subscription>, mpsc::UnboundedReceiver<AssignmentEvent>), LogError> {
         if self.is_subscribed.swap(true, Ordering::AcqRel) {
-            return Err(failed("subscribing", &"there is a subscription already"));
+            return Err(failed("subscribing", "there is a subscription already"));
         }
         let known = (Arc::clone(&self.brokers), Arc::clone(&self.consumption));
         let started = KafkaSubscription::start(&self.settings, topics, known, self.is_subscribed.clone());
@@ -168,7 +168,7 @@ impl Log for KafkaLog {
             let to = TopicPartition { topic, partition: 0 };
             self.append(&to, batch, done);
             let outcome = confirmed.await.unwrap_or(Err(AppendError::Abandoned));
-            outcome.map_err(|error| failed(context, &error))
+            outcome.map_err(|error| failed(context, error))
         }
         .boxed()
     }
@@ -178,9 +178,9 @@ impl Log for KafkaLog {
         async move {
             let context = "reading the writer schemas";
             let opened = self.read_range(&id, RangeStart::Earliest, RangeEnd::Now).await;
-            let mut range = opened.map_err(|error| failed(context, &error))?;
+            let mut range = opened.map_err(|error| failed(context, error))?;
             let mut schemas: Vec<WriterSchema> = Vec::new();
-            while let Some(batch) = range.read(SCHEMAS_READ).await.map_err(|error| failed(context, &error))? {
+            while let Some(batch) = range.read(SCHEMAS_READ).await.map_err(|error| failed(context, error))? {
                 for record in &batch.records {
                     // Somebody else's record, under a key that is no fingerprint.
                     let Some(fingerprint) = unhex(record.key(&batch.data)) else { continue };
@@ -271,8 +271,8 @@ impl Ranges for KafkaLog {
 }
 
 /// Says what was tried.
-fn failed(context: &str, reason: &dyn std::fmt::Display) -> LogError {
-    LogError::Failed { context: context.to_owned(), reason: reason.to_string() }
+fn failed(context: &str, source: impl Into<Cause>) -> LogError {
+    LogError::failed(context, source)
 }
 
 fn hex(fingerprint: [u8; 8]) -> String {

@@ -59,14 +59,14 @@ impl BatchProducer {
     /// Hands a batch over, in order, without waiting for anything.
     pub(super) fn append(&self, to: &TopicPartition, batch: AppendBatch, done: Completion) {
         if self.is_closed.load(Ordering::Acquire) {
-            return done.complete(Err(AppendError::Unavailable("the log is closed".to_owned())));
+            return done.complete(Err(AppendError::unavailable("the log is closed")));
         }
         if batch.num_records() == 0 {
             return done.complete(Ok(()));
         }
         match self.producers.lane(&to.topic) {
             Ok(lane) => lane.append(Pending { partition: to.partition, batch, done }),
-            Err(error) => done.complete(Err(AppendError::Unavailable(error.to_string()))),
+            Err(error) => done.complete(Err(AppendError::unavailable(error))),
         }
     }
 
@@ -142,7 +142,7 @@ impl Producers {
         // Of one installation: tests of others run in the same process.
         fail::fail_point!("kafka_limits", |group| {
             if group.as_deref() == Some(self.settings.group.as_str()) {
-                return Err(super::failed("asking what topics take", &"fail point"));
+                return Err(super::failed("asking what topics take", "fail point"));
             }
             self.ask_brokers(topics)
         });
@@ -152,7 +152,7 @@ impl Producers {
     fn ask_brokers(&self, topics: &[Arc<str>]) -> Result<(), LogError> {
         let context = "asking what topics take";
         let runtime =
-            tokio::runtime::Builder::new_current_thread().build().map_err(|error| super::failed(context, &error))?;
+            tokio::runtime::Builder::new_current_thread().build().map_err(|error| super::failed(context, error))?;
         let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
         self.take_in(&runtime.block_on(topic_configs(&self.settings, &names))?)
     }

@@ -13,7 +13,9 @@ use rdkafka::{Message, TopicPartitionList};
 use super::assigned::Assigned;
 use super::group::GroupContext;
 use super::watermarks::{self, Watermarks};
-use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
+use crate::log::{
+    Cause, PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition,
+};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -82,6 +84,7 @@ impl KafkaReader {
                         }
                     }
                     from.get_or_insert(offset);
+                    // Other programs' records may lack either; they become dead letters, not holes.
                     let key_start = data.len() as u32;
                     data.extend_from_slice(message.key().unwrap_or_default());
                     let value_start = data.len() as u32;
@@ -99,7 +102,7 @@ impl KafkaReader {
                 Some(Err(error)) => {
                     let is_news = self.assigned.on_error(&error.to_string());
                     if batch.records.is_empty() && is_news {
-                        return Err(self.unavailable(&error));
+                        return Err(self.unavailable(error));
                     }
                     tracing::debug!(partition = %self.assigned.id, %error, "reading was interrupted");
                     break;
@@ -131,8 +134,8 @@ impl KafkaReader {
         own.offset().to_raw().and_then(|offset| u64::try_from(offset).ok())
     }
 
-    fn unavailable(&self, reason: &dyn std::fmt::Display) -> ReadError {
-        ReadError::Unavailable { partition: self.assigned.id.clone(), reason: reason.to_string() }
+    fn unavailable(&self, source: impl Into<Cause>) -> ReadError {
+        ReadError::unavailable(&self.assigned.id, source)
     }
 
     fn set_paused(
@@ -159,8 +162,8 @@ impl KafkaReader {
             move || consumer.seek(&id.topic, id.partition as i32, rdkafka::Offset::Offset(offset), SEEK_TIMEOUT);
         match tokio::task::spawn_blocking(seeking).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.unavailable(&error)),
-            Err(error) => Err(self.unavailable(&error)),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(error) => Err(self.unavailable(error)),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Regrouper {
             state.is_at_work = false;
             let refused = std::mem::take(&mut state.refused);
             drop(state);
-            let error = AppendError::Unavailable(format!("cannot start a thread: {error}"));
+            let error = AppendError::unavailable(format!("cannot start a thread: {error}"));
             refused.into_iter().for_each(|refused| refused.give_up(error.clone()));
         }
     }
@@ -99,7 +99,7 @@ impl Regrouper {
             match self.producers.upgrade() {
                 Some(producers) => send_again(&producers, refused),
                 None => {
-                    let error = AppendError::Unavailable("the log is closed".to_owned());
+                    let error = AppendError::unavailable("the log is closed");
                     refused.into_iter().for_each(|refused| refused.give_up(error.clone()));
                 }
             }
@@ -126,8 +126,8 @@ fn send_again(producers: &Producers, refused: Vec<Refused>) {
         if refused.was_alone() {
             let learnt = producers.learn(&lane, |limit| limit.record_refused(num_bytes, now));
             let error = match learnt {
-                Ok(()) => AppendError::TooLarge(format!("{num_bytes} bytes, topic {}", lane.topic())),
-                Err(error) => AppendError::Unavailable(error.to_string()),
+                Ok(()) => AppendError::too_large(format!("{num_bytes} bytes, topic {}", lane.topic())),
+                Err(error) => AppendError::unavailable(error),
             };
             refused.give_up(error);
             continue;
@@ -136,9 +136,9 @@ fn send_again(producers: &Producers, refused: Vec<Refused>) {
             Ok(true) => lane.newest().append_again(refused),
             Ok(false) => {
                 lane.note_refused("it is refused as too large, however small the batch");
-                refused.give_up(AppendError::TooLarge(format!("topic {} takes no batch at all", lane.topic())));
+                refused.give_up(AppendError::too_large(format!("topic {} takes no batch at all", lane.topic())));
             }
-            Err(error) => refused.give_up(AppendError::Unavailable(error.to_string())),
+            Err(error) => refused.give_up(AppendError::unavailable(error)),
         }
     }
     producers.retire();

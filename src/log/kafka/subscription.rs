@@ -95,7 +95,7 @@ impl KafkaSubscription {
             consumption,
             brokers,
         };
-        let consumer = membership.join().map_err(|error| failed(&context, &error))?;
+        let consumer = membership.join().map_err(|error| failed(&context, error))?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let (ended_sender, ended) = watch::channel(());
@@ -113,7 +113,7 @@ impl KafkaSubscription {
         std::thread::Builder::new()
             .name("kafka-group".to_owned())
             .spawn(move || driver.run())
-            .map_err(|error| failed(&context, &error))?;
+            .map_err(|error| failed(&context, error))?;
         Ok((Self { stop, ended }, receiver))
     }
 }

@@ -106,22 +106,22 @@ impl Duplicates {
 
     /// Notes that a message was rejected: the next one of its identity may be taken.
     pub fn reject(&mut self, message: &Message<'_>) {
+        // A package of one message has no places.
         let Some(mask) = self.slots.len().checked_sub(1) else { return };
         let key = Key::of(message.header);
         let start = key.start();
         for probe in 0..MAX_PROBES {
-            match self.slots.get_mut(start.wrapping_add(probe) & mask) {
-                Some(Some(slot)) if slot.index == message.index => {
+            match &mut self.slots[start.wrapping_add(probe) & mask] {
+                Some(slot) if slot.index == message.index => {
                     slot.is_taken = false;
                     return;
                 }
-                Some(Some(_)) => {}
+                Some(_) => {}
                 // It had the identity of another one.
-                Some(empty @ None) => {
+                empty @ None => {
                     *empty = Some(Slot::new(key, message, false));
                     return;
                 }
-                None => return,
             }
         }
     }

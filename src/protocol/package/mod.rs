@@ -199,14 +199,14 @@ impl<'a> Messages<'a> {
     }
 
     fn tail(&mut self) -> Option<Entry<'a>> {
-        let raw = self.package.get(self.offset..).filter(|rest| !rest.is_empty());
+        let raw = &self.package[self.offset..];
         let first_index = std::mem::replace(&mut self.next_index, self.count);
         self.offset = self.package.len();
         // A message may be missing without a byte left of it: its index still has to be told.
-        if raw.is_none() && first_index == self.count {
+        if raw.is_empty() && first_index == self.count {
             return None;
         }
-        Some(Entry::Tail(Tail { first_index, raw: raw.unwrap_or_default() }))
+        Some(Entry::Tail(Tail { first_index, raw }))
     }
 }
 

@@ -169,10 +169,10 @@ impl<'a> Request<'a> {
             let mut start = 0;
             loop {
                 let buffer = std::mem::take(&mut self.buffer);
-                let (num_consumed, split) = self.splitter.next(buffer.get(start..).unwrap_or_default(), is_last);
+                let (num_consumed, split) = self.splitter.next(&buffer[start..], is_last);
                 let taken = match &split {
                     Split::Event { range, line } => {
-                        let json = buffer.get(start + range.start..start + range.end).unwrap_or_default();
+                        let json = &buffer[start + range.start..start + range.end];
                         self.take_event(json, *line, &mut chunk)
                     }
                     Split::TooLarge { line } => self.take_too_large(*line, &mut chunk),

@@ -83,13 +83,16 @@ impl Summary {
 
     /// Takes in the receipt of a chunk whose first event is at `first`. What was noted before stands.
     pub(super) fn settle(&mut self, first: u32, num_events: u16, receipt: &Receipt) {
-        let Some(outcomes) = receipt.outcomes(num_events) else { return };
+        let Some(outcomes) = receipt.outcomes(num_events) else {
+            unreachable!("the receipt of a chunk has an outcome for each of its events")
+        };
         for (index, outcome) in (first..).zip(outcomes) {
             match outcome {
                 Outcome::Accepted => self.accepted += 1,
                 Outcome::RetryLater => {
                     self.unconfirmed.insert(index);
                 }
+                // Noted when it was found.
                 Outcome::Duplicate | Outcome::Rejected(_) => {}
             }
         }

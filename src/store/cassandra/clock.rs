@@ -52,10 +52,10 @@ async fn ask_node(session: &Session, node: NodeIdentifier) -> Result<u64, StoreE
     question.set_consistency(Consistency::One);
     question.set_request_timeout(Some(TIMEOUT));
     question.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(node, None)));
-    let answer = session.query_unpaged(question, ()).await.map_err(|error| failed(context, &error))?;
-    let rows = answer.into_rows_result().map_err(|error| failed(context, &error))?;
-    let (CqlTimestamp(unix_ms),) = rows.single_row().map_err(|error| failed(context, &error))?;
-    u64::try_from(unix_ms).map_err(|_| failed(context, &"the node's clock is before 1970"))
+    let answer = session.query_unpaged(question, ()).await.map_err(|error| failed(context, error))?;
+    let rows = answer.into_rows_result().map_err(|error| failed(context, error))?;
+    let (CqlTimestamp(unix_ms),) = rows.single_row().map_err(|error| failed(context, error))?;
+    u64::try_from(unix_ms).map_err(|_| failed(context, "the node's clock is before 1970"))
 }
 
 // === impl NodeClocks ===

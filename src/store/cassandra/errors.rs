@@ -58,7 +58,10 @@ fn cause(error: &ExecutionError) -> String {
 
 fn short(mut cause: String) -> String {
     if cause.len() > MAX_CAUSE_BYTES {
-        let end = (0..=MAX_CAUSE_BYTES).rev().find(|end| cause.is_char_boundary(*end)).unwrap_or_default();
+        let mut end = MAX_CAUSE_BYTES;
+        while !cause.is_char_boundary(end) {
+            end -= 1;
+        }
         cause.truncate(end);
         cause.push('…');
     }

@@ -40,7 +40,7 @@ async fn read_keys(
         quoted(keyspace),
         quoted(table),
     );
-    let mut select = session.prepare(cql).await.map_err(|error| failed(context(), &error))?;
+    let mut select = session.prepare(cql).await.map_err(|error| failed(context(), error))?;
     select.set_is_idempotent(true);
     select.set_request_timeout(Some(PAGE_TIMEOUT));
     // Reads for a ledger are no load to be limited; the driver may try another node.
@@ -49,15 +49,15 @@ async fn read_keys(
         let mut rows = session
             .execute_iter(select.clone(), (after, last))
             .await
-            .map_err(|error| failed(context(), &error))?
+            .map_err(|error| failed(context(), error))?
             .rows_stream::<(String, CqlTimestamp, i64)>()
-            .map_err(|error| failed(context(), &error))?;
+            .map_err(|error| failed(context(), error))?;
         let mut chunk = Vec::new();
         while let Some((device_id, event_time, sequence)) =
-            rows.try_next().await.map_err(|error| failed(context(), &error))?
+            rows.try_next().await.map_err(|error| failed(context(), error))?
         {
             let out_of_range =
-                |what: &str| failed(context(), &format!("{what} of a row of {device_id} is negative or too large"));
+                |what: &str| failed(context(), format!("{what} of a row of {device_id} is negative or too large"));
             let event_time_ms = u64::try_from(event_time.0).map_err(|_| out_of_range(EVENT_TIME))?;
             let sequence = u32::try_from(sequence).map_err(|_| out_of_range(SEQUENCE))?;
             chunk.push(RowKey { device_id, event_time_ms, sequence });
@@ -78,7 +78,8 @@ fn ranges() -> impl Iterator<Item = (i64, i64)> {
     let width = (i128::from(i64::MAX) - i128::from(i64::MIN)) / NUM_RANGES;
     let bound = move |index: i128| {
         let token = if index == NUM_RANGES { i128::from(i64::MAX) } else { i128::from(i64::MIN) + index * width };
-        i64::try_from(token).unwrap_or(i64::MAX)
+        let Ok(token) = i64::try_from(token) else { unreachable!("{token} is no token") };
+        token
     };
     (0..NUM_RANGES).map(move |index| (bound(index), bound(index + 1)))
 }

@@ -35,7 +35,7 @@ use self::current::Current;
 use self::inspect::Inspector;
 use self::pressure::Views;
 use super::scan;
-use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::health::Condition;
@@ -79,7 +79,7 @@ impl CassandraStore {
                 (Current::default(), Views::new(&settings.keyspace), Inspector::default());
             Ok(Arc::new(Cluster { session, settings, current, health_query, views, inspector }))
         });
-        let cluster = task.await.map_err(|error| failed("connecting to the cluster", &error))??;
+        let cluster = task.await.map_err(|error| failed("connecting to the cluster", error))??;
         let mut question = Statement::new("SELECT schema_version FROM system.local");
         question.set_execution_profile_handle(cluster.health_query.get_execution_profile_handle().cloned());
         runtime.spawn(current::watch(Arc::downgrade(&cluster), question));
@@ -112,7 +112,7 @@ impl CassandraStore {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let task = self.runtime.spawn(request(self.cluster.clone()));
-        task.await.map_err(|error| failed(context, &error))?
+        task.await.map_err(|error| failed(context, error))?
     }
 }
 
@@ -249,6 +249,6 @@ impl Store for CassandraStore {
 }
 
 /// An error of the store with what was tried.
-fn failed(context: impl Display, reason: &dyn Display) -> StoreError {
-    StoreError::Failed { context: context.to_string(), reason: reason.to_string() }
+fn failed(context: impl Display, source: impl Into<Cause>) -> StoreError {
+    StoreError::failed(context.to_string(), source)
 }

@@ -219,10 +219,10 @@ async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Stor
     session
         .query_unpaged("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
         .await
-        .map_err(|error| failed(context(), &error))?
+        .map_err(|error| failed(context(), error))?
         .into_rows_result()
         .map(|rows| rows.rows_num() > 0)
-        .map_err(|error| failed(context(), &error))
+        .map_err(|error| failed(context(), error))
 }
 
 /// The columns that a table has; none if there is no such table.
@@ -239,12 +239,12 @@ async fn existing_columns(
             (keyspace, &table.name),
         )
         .await
-        .map_err(|error| failed(context(), &error))?
+        .map_err(|error| failed(context(), error))?
         .into_rows_result()
-        .map_err(|error| failed(context(), &error))?;
+        .map_err(|error| failed(context(), error))?;
     let mut columns = HashMap::new();
-    for row in rows.rows::<(String, String, String, i32)>().map_err(|error| failed(context(), &error))? {
-        let (name, cql_type, kind, position) = row.map_err(|error| failed(context(), &error))?;
+    for row in rows.rows::<(String, String, String, i32)>().map_err(|error| failed(context(), error))? {
+        let (name, cql_type, kind, position) = row.map_err(|error| failed(context(), error))?;
         let key_place = match kind.as_str() {
             "partition_key" => Some((false, position)),
             "clustering" => Some((true, position)),
@@ -260,7 +260,7 @@ async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
     statement.set_request_timeout(Some(CHANGE_TIMEOUT));
     match session.query_unpaged(statement.clone(), ()).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(failed(&statement.contents, &error)),
+        Err(error) => Err(failed(&statement.contents, error)),
     }
 }
 

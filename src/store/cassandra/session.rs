@@ -37,6 +37,7 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         .load_balancing_policy(load_balancing(settings))
         .build();
+    // Without any connection there is no session: at least one.
     let connections = NonZeroUsize::new(settings.connections_per_node).unwrap_or(NonZeroUsize::MIN);
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.nodes)
@@ -50,13 +51,13 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
     }
     if let Some(trust) = &settings.tls {
         // Nodes are called by their addresses: the cluster knows no names of them.
-        let tls = tls::client_config(trust).map_err(|error| failed("TLS", &error))?;
+        let tls = tls::client_config(trust).map_err(|error| failed("TLS", error))?;
         builder = builder.tls_context(Some(Arc::new(tls)));
     }
     let context = || format!("connecting to {}", settings.nodes.join(", "));
     let session = builder.build().await.map_err(|error| match refused_login(&error) {
         Some(reason) => StoreError::LoginRefused { context: context(), reason },
-        None => failed(context(), &error),
+        None => failed(context(), error),
     })?;
     match inspect::unknown_datacenter(&session, settings) {
         None => Ok(session),

@@ -50,7 +50,7 @@ pub(super) async fn prepare(
     let mut insert = session
         .prepare(insert_cql(keyspace, table))
         .await
-        .map_err(|error| failed(format!("preparing for table {keyspace}.{}", table.name), &error))?;
+        .map_err(|error| failed(format!("preparing for table {keyspace}.{}", table.name), error))?;
     types::check_prepared(&insert, keyspace, table)?;
     // The key and the timestamp come from the row.
     insert.set_is_idempotent(true);

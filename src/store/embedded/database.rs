@@ -48,11 +48,11 @@ impl WriterLock {
             .truncate(false)
             .write(true)
             .open(&path)
-            .map_err(|error| failed(context(), &error))?;
+            .map_err(|error| failed(context(), error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: database.display().to_string() }),
-            Err(TryLockError::Error(error)) => Err(failed(context(), &error)),
+            Err(TryLockError::Error(error)) => Err(failed(context(), error)),
         }
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn open_writer(path: &Path, page_cache_bytes: u64) -> Result<Connecti
         connection.set_prepared_statement_cache_capacity(NUM_CACHED_STATEMENTS);
         Ok(connection)
     };
-    open().map_err(|error| failed(format!("opening {}", path.display()), &error))
+    open().map_err(|error| failed(format!("opening {}", path.display()), error))
 }
 
 /// Copies the whole write-ahead log into the database and empties its file. Fails at once while somebody reads from it.

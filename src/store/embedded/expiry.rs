@@ -64,6 +64,7 @@ impl Expiry {
     /// Rows live this long after their event time. Looks up when they were swept last.
     pub(super) fn new(ttl: Duration, connection: &Connection, shared: Arc<Shared>) -> rusqlite::Result<Self> {
         let swept_minute = connection.pragma_query_value(None, SWEPT_PRAGMA, |row| row.get::<_, i64>(0))?;
+        // Below zero is nothing that this program writes: as if nothing were known.
         let swept_minute = u64::try_from(swept_minute).unwrap_or(0);
         let known_ms = match swept_minute {
             0 => newest_event_ms(connection)?,
@@ -129,6 +130,7 @@ impl Expiry {
         // start: so it has to stand for as long as one that is ahead.
         let has_stood = self.began.is_some_and(|began| now.saturating_duration_since(began) >= self.time.hold());
         if minute > self.swept_minute || (minute < self.swept_minute && has_stood) {
+            // Minutes of the next 4,000 years fit; beyond, nothing is known.
             connection.pragma_update(None, SWEPT_PRAGMA, i32::try_from(minute).unwrap_or(0))?;
             self.swept_minute = minute;
         }

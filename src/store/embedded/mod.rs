@@ -36,7 +36,7 @@ use self::sentry::Sentry;
 use self::state::StoreState;
 use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
-use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError};
 use crate::flow::health::{Condition, Gauge, Part};
 use crate::schema::identity::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::schema::row::{RowGroup, Table};
@@ -79,7 +79,7 @@ impl EmbeddedStore {
         let lock = database::WriterLock::take(&path)?;
         let connection = database::open_writer(&path, page_cache_bytes)?;
         let state = Arc::new(StoreState::new(&path));
-        let sentry = Sentry::of(&path, state.clone()).map_err(|error| failed(path.display(), &error))?;
+        let sentry = Sentry::of(&path, state.clone()).map_err(|error| failed(path.display(), error))?;
         let (jobs, job_receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             permits: Arc::new(Semaphore::new(NUM_WAITING_GROUPS)),
@@ -90,7 +90,7 @@ impl EmbeddedStore {
         let expiry_opt = ttl
             .map(|ttl| Expiry::new(ttl, &connection, shared.clone()))
             .transpose()
-            .map_err(|error| failed(format!("looking up when {} was swept", path.display()), &error))?;
+            .map_err(|error| failed(format!("looking up when {} was swept", path.display()), error))?;
         let transaction_rows = transaction_rows.max(1);
         let writer = Writer {
             path: path.clone(),
@@ -105,7 +105,7 @@ impl EmbeddedStore {
         thread::Builder::new()
             .name("store-writer".to_string())
             .spawn(move || writer.run())
-            .map_err(|error| failed("starting the store's thread", &error))?;
+            .map_err(|error| failed("starting the store's thread", error))?;
         Ok(Self { path, transaction_rows, jobs, shared, state })
     }
 
@@ -122,14 +122,14 @@ impl EmbeddedStore {
                 .and_then(|connection| {
                     send_keys(&connection, &name, |keys| chunks.blocking_send(Chunk::Keys(keys)).is_ok())
                 })
-                .map_err(|error| failed(format!("reading table {name}"), &error));
+                .map_err(|error| failed(format!("reading table {name}"), error));
             // A visitor that has hung up needs no outcome.
             let _ = chunks.blocking_send(Chunk::End(outcome));
         };
         thread::Builder::new()
             .name("store-scan".to_string())
             .spawn(reader)
-            .map_err(|error| failed("starting a reading thread", &error))?;
+            .map_err(|error| failed("starting a reading thread", error))?;
         scan::visit_all(chunk_receiver, visit).await
     }
 
@@ -138,7 +138,7 @@ impl EmbeddedStore {
         let (reply, answer) = oneshot::channel();
         // If the thread is gone, the order and the sender of the answer in it are dropped.
         let _ = self.jobs.send(job(reply));
-        answer.await.map_err(|_| failed(self.path.display(), &CLOSED))
+        answer.await.map_err(|_| failed(self.path.display(), CLOSED))
     }
 }
 
@@ -215,11 +215,11 @@ impl Store for EmbeddedStore {
         // Beside the writing thread, which may be at work for long: whoever changes the file does so beside it, too.
         let inspection = tokio::task::spawn_blocking(move || {
             let connection =
-                database::open_reader(&path).map_err(|error| failed(format!("opening {}", path.display()), &error))?;
+                database::open_reader(&path).map_err(|error| failed(format!("opening {}", path.display()), error))?;
             let misshapen = |table| schema::condition(&connection, table).transpose();
             tables.iter().filter_map(misshapen).collect()
         });
-        Box::pin(async move { inspection.await.unwrap_or_else(|error| Err(failed(context, &error))) })
+        Box::pin(async move { inspection.await.unwrap_or_else(|error| Err(failed(context, error))) })
     }
 
     fn num_expired(&self) -> u64 {
@@ -257,6 +257,6 @@ fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowK
 }
 
 /// An error of the store with what was tried.
-fn failed(context: impl Display, reason: &dyn Display) -> StoreError {
-    StoreError::Failed { context: context.to_string(), reason: reason.to_string() }
+fn failed(context: impl Display, source: impl Into<Cause>) -> StoreError {
+    StoreError::failed(context.to_string(), source)
 }

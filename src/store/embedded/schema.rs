@@ -183,7 +183,7 @@ fn check_strict(connection: &Connection, table: &Table) -> Result<(), StoreError
         .query_row("SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [&table.name], |row| {
             row.get(0)
         })
-        .map_err(|error| failed(format!("reading how table {} is declared", table.name), &error))?;
+        .map_err(|error| failed(format!("reading how table {} is declared", table.name), error))?;
     if is_strict {
         return Ok(());
     }
@@ -217,18 +217,18 @@ fn existing_columns(connection: &Connection, table: &Table) -> Result<HashMap<St
     let context = || format!("reading the columns of table {}", table.name);
     let mut statement = connection
         .prepare("SELECT name, type, pk FROM pragma_table_info(?1)")
-        .map_err(|error| failed(context(), &error))?;
+        .map_err(|error| failed(context(), error))?;
     let columns = statement
         .query_map([&table.name], |row| {
             Ok((row.get(0)?, ExistingColumn { declared: row.get(1)?, key_position: row.get(2)? }))
         })
         .and_then(Iterator::collect)
-        .map_err(|error| failed(context(), &error))?;
+        .map_err(|error| failed(context(), error))?;
     Ok(columns)
 }
 
 fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
-    connection.execute_batch(sql).map_err(|error| failed(sql, &error))
+    connection.execute_batch(sql).map_err(|error| failed(sql, error))
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ impl GroupWriter {
                 .zip(right_key)
                 .map(|(a, b)| compare(a, &left_group.data, b, &right_group.data))
                 .find(|order| order.is_ne())
+                // Two rows of one key; the order that they came in is kept.
                 .unwrap_or(Ordering::Equal)
         });
     }

@@ -43,7 +43,7 @@ impl DeadLetter<'_> {
         let room = max_bytes.saturating_sub(len_of(bare));
         let parts: Vec<&[u8]> = match room {
             LEAST_PART_BYTES.. => self.payload.chunks(room).collect(),
-            _ => vec![self.payload.get(..room).unwrap_or(self.payload)],
+            _ => vec![&self.payload[..room.min(payload_bytes)]],
         };
         // A letter whose texts alone were too long is one part that may be empty.
         let parts = if parts.is_empty() { vec![self.payload] } else { parts };
@@ -62,8 +62,11 @@ fn shortened(text: &str, max_len: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let note = format!("… ({} bytes)", text.len());
-    let kept = (0..=max_len.saturating_sub(note.len())).rev().find_map(|len| text.get(..len)).unwrap_or_default();
-    Cow::Owned(format!("{kept}{note}"))
+    let mut len = max_len.saturating_sub(note.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    Cow::Owned(format!("{}{note}", &text[..len]))
 }
 
 #[cfg(test)]

@@ -114,14 +114,14 @@ impl Asker {
     pub(super) fn new(settings: &KafkaLogSettings) -> Result<Self, LogError> {
         let context = format!("asking kafka at {} about its topics", settings.brokers.join(","));
         let consumer = BaseConsumer::from_config_and_context(&settings.inspector(), Quiet)
-            .map_err(|error| failed(&context, &error))?;
+            .map_err(|error| failed(&context, error))?;
         Ok(Self { consumer, context })
     }
 
     /// The partitions of a topic. Asking never creates it: a consumer's client does not allow that.
     pub(super) fn partitions(&self, topic: &str) -> Result<Result<Vec<PartitionFacts>, RDKafkaErrorCode>, LogError> {
         let metadata =
-            self.consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| failed(&self.context, &error))?;
+            self.consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| failed(&self.context, error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
         };
@@ -146,7 +146,7 @@ impl Asker {
 
     /// All partitions of the cluster that this login may see and that have a leader.
     pub(super) fn all_partitions(&self) -> Result<Vec<Place>, LogError> {
-        let metadata = self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&self.context, &error))?;
+        let metadata = self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&self.context, error))?;
         let sound = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let places = sound.flat_map(|topic| {
             let name: Arc<str> = topic.name().into();
@@ -188,7 +188,7 @@ impl Asker {
                 });
                 Ok(refusal.map_or_else(|| Ok(commits.collect()), Err))
             }
-            Err(error) => refused(&error).map(Err).ok_or_else(|| failed(&self.context, &error)),
+            Err(error) => refused(&error).map(Err).ok_or_else(|| failed(&self.context, error)),
         }
     }
 
@@ -213,7 +213,7 @@ impl Asker {
         if list.count() == 0 {
             return Ok(HashMap::new());
         }
-        let answered = self.consumer.offsets_for_times(list, TIMEOUT).map_err(|error| failed(&self.context, &error))?;
+        let answered = self.consumer.offsets_for_times(list, TIMEOUT).map_err(|error| failed(&self.context, error))?;
         Ok(by_place(&answered))
     }
 
@@ -221,7 +221,7 @@ impl Asker {
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in wanted {
             list.add_partition_offset(topic, *partition as i32, offset)
-                .map_err(|error| failed(&self.context, &error))?;
+                .map_err(|error| failed(&self.context, error))?;
         }
         Ok(list)
     }

@@ -80,7 +80,7 @@ impl Inspector {
     ) -> Result<Vec<Condition>, LogError> {
         // The client is dropped there, too, which may block.
         let asking = tokio::task::spawn_blocking(move || self.ask(topics, configs));
-        asking.await.unwrap_or_else(|error| Err(failed("asking kafka about its topics", &error)))
+        asking.await.unwrap_or_else(|error| Err(failed("asking kafka about its topics", error)))
     }
 
     fn ask(

@@ -16,6 +16,7 @@ pub(super) struct Wanted {
 /// What is wrong with a topic's copies.
 pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
     let name = &topic.spec.name;
+    // A topic whose settings may not be read is held to Kafka's own default.
     let min_insync = topic.number("min.insync.replicas").and_then(|number| usize::try_from(number).ok()).unwrap_or(1);
     let is_short = |partition: &PartitionFacts| partition.has_leader && partition.num_in_sync < min_insync;
     let which = |is_it: &dyn Fn(&PartitionFacts) -> bool| -> Vec<u32> {
@@ -38,14 +39,12 @@ pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
         );
         conditions.push(failing("partitions_offline", detail));
     }
-    if !short.is_empty() {
-        let in_sync =
-            topic.wanted_partitions().filter(|(_, facts)| is_short(facts)).map(|(_, facts)| facts.num_in_sync);
+    let in_sync = topic.wanted_partitions().filter(|(_, facts)| is_short(facts)).map(|(_, facts)| facts.num_in_sync);
+    if let Some(num_in_sync) = in_sync.min() {
         let detail = format!(
-            "nothing can be appended to {} of topic {name}: copies in sync {}, min.insync.replicas {min_insync}. Bring the missing \
+            "nothing can be appended to {} of topic {name}: copies in sync {num_in_sync}, min.insync.replicas {min_insync}. Bring the missing \
              brokers back, or lower the setting if you accept the risk",
             numbers(short),
-            in_sync.min().unwrap_or_default()
         );
         conditions.push(failing("too_few_in_sync", detail));
     }

@@ -22,9 +22,9 @@ pub(super) struct Keyspace {
 pub(super) async fn ask(session: &Session, keyspace: &str) -> Result<Option<Keyspace>, StoreError> {
     let context = format!("reading the settings of keyspace {keyspace}");
     let cql = "SELECT replication, durable_writes FROM system_schema.keyspaces WHERE keyspace_name = ?";
-    let answer = session.query_unpaged(cql, (keyspace,)).await.map_err(|error| failed(&context, &error))?;
-    let rows = answer.into_rows_result().map_err(|error| failed(&context, &error))?;
-    let row = rows.maybe_first_row::<(BTreeMap<String, String>, bool)>().map_err(|error| failed(&context, &error))?;
+    let answer = session.query_unpaged(cql, (keyspace,)).await.map_err(|error| failed(&context, error))?;
+    let rows = answer.into_rows_result().map_err(|error| failed(&context, error))?;
+    let row = rows.maybe_first_row::<(BTreeMap<String, String>, bool)>().map_err(|error| failed(&context, error))?;
     Ok(row.map(|(replication, has_commit_log)| Keyspace { replication, has_commit_log }))
 }
 

@@ -239,9 +239,9 @@ fn lifetime_text(seconds: u64) -> String {
 async fn lifetimes(session: &Session, keyspace: &str) -> Result<HashMap<String, u64>, StoreError> {
     let context = format!("reading how long rows live in keyspace {keyspace}");
     let cql = "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?";
-    let answer = session.query_unpaged(cql, (keyspace,)).await.map_err(|error| failed(&context, &error))?;
-    let rows = answer.into_rows_result().map_err(|error| failed(&context, &error))?;
-    let rows = rows.rows::<(String, Option<i32>)>().map_err(|error| failed(&context, &error))?;
+    let answer = session.query_unpaged(cql, (keyspace,)).await.map_err(|error| failed(&context, error))?;
+    let rows = answer.into_rows_result().map_err(|error| failed(&context, error))?;
+    let rows = rows.rows::<(String, Option<i32>)>().map_err(|error| failed(&context, error))?;
     let seconds = rows.map(|row| row.map(|(name, ttl)| (name, u64::try_from(ttl.unwrap_or(0)).unwrap_or(0))));
-    seconds.collect::<Result<_, _>>().map_err(|error| failed(&context, &error))
+    seconds.collect::<Result<_, _>>().map_err(|error| failed(&context, error))
 }
