@@ -71,7 +71,8 @@ async fn test_what_is_removed_from_under_the_log_is_written_again() {
     assert_eq!(restored.conditions().len(), 1);
     let mut again = emptied.schemas().await.unwrap();
     let mut known = known;
-    (again.sort_unstable(), known.sort_unstable());
+    again.sort_unstable();
+    known.sort_unstable();
     assert_eq!(again, known);
     assert!(schemas.restore().await.unwrap().conditions().is_empty(), "it is told once");
 }

@@ -9,6 +9,7 @@ mod exact;
 mod fault;
 mod identity;
 mod mark;
+mod own_members;
 mod plan;
 mod read;
 mod schema;

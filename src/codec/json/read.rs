@@ -10,19 +10,11 @@ use serde_json::error::Category;
 
 use super::exact::{Doubt, NumberTexts, has_long_number, is_beyond_doubles, number_before};
 use super::fault::{EventFault, FaultReason, Step, path_of, shortened};
+use super::own_members::{DEVICE_ID, EVENT_TIME, OwnMember, OwnMembers, SEQUENCE};
 use super::plan::{Group, JsonPlan, Piece};
-use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
-use super::value::{NodeSeed, Primitive, PrimitiveSeed};
+use super::value::NodeSeed;
 use crate::codec::avro::sink::{NULL, VALUE, write_identity};
-use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
-use crate::protocol::package::EVENT_TIME_END_MS;
-use crate::schema::{IdentityColumn, Resolution};
-
-/// The members that every event has, whatever its type.
-pub(super) const DEVICE_ID: &str = IdentityColumn::DeviceId.name();
-pub(super) const EVENT_TIME: &str = IdentityColumn::EventTime.name();
-pub(super) const SEQUENCE: &str = IdentityColumn::Sequence.name();
 
 /// Enough for the numbers of an identity as Avro has them.
 const MAX_NUMBERS_LEN: usize = 64;
@@ -70,20 +62,10 @@ type Span = (u32, u32);
 /// The span of a member that has not come.
 const ABSENT: Span = (u32::MAX, 0);
 
-/// An event's own members as they come.
-#[derive(Debug, Default)]
-struct RawIdentity<'de> {
-    device_id: Option<Cow<'de, str>>,
-    event_time_ms: Option<u64>,
-    sequence: Option<Option<u32>>,
-}
-
 /// What the name of a member stands for.
 enum Key {
     Member(usize),
-    DeviceId,
-    EventTime,
-    Sequence,
+    Own(OwnMember),
 }
 
 struct Root<'c> {
@@ -176,6 +158,13 @@ impl Context {
         E::custom("see the fault")
     }
 
+    /// Ends reading with this fault at this member.
+    #[cold]
+    pub(super) fn fail_at<E: Error>(&mut self, name: &str, reason: FaultReason, detail: String) -> E {
+        self.path.push(Step::Member(name.into()));
+        self.fail(reason, detail)
+    }
+
     /// Notes a step of the way to what is wrong.
     #[inline]
     pub(super) fn at<E>(&mut self, step: Step, error: E) -> E {
@@ -250,18 +239,20 @@ impl Context {
         &mut self,
         group: &Group,
         mut map: A,
-        mut identity: Option<&mut RawIdentity<'de>>,
+        mut own: Option<&mut OwnMembers<'de>>,
     ) -> Result<(), A::Error> {
         let first_span = self.spans.len();
         self.spans.resize(first_span + group.members.len(), ABSENT);
         let mut hint = 0;
-        let is_root = identity.is_some();
+        let is_root = own.is_some();
         while let Some(key) = map.next_key_seed(KeySeed { group, hint, is_root, context: self })? {
-            let Key::Member(index) = key else {
-                if let Some(identity) = identity.as_deref_mut() {
-                    identity.read(&key, &mut map, self)?;
+            let index = match key {
+                Key::Member(index) => index,
+                Key::Own(member) => {
+                    let Some(own) = own.as_deref_mut() else { unreachable!("only an event has these members") };
+                    own.read(member, &mut map, self)?;
+                    continue;
                 }
-                continue;
             };
             hint = index + 1;
             let member = &group.members[index];
@@ -292,7 +283,7 @@ impl Context {
     }
 
     #[cold]
-    fn twice<E: Error>(&mut self, name: &str) -> E {
+    pub(super) fn twice<E: Error>(&mut self, name: &str) -> E {
         self.path.push(Step::Member(name.into()));
         self.fail(FaultReason::RepeatedField, "the member is there twice")
     }
@@ -326,81 +317,6 @@ fn is_in_order(group: &Group, spans: &[Span], start: u32) -> bool {
     })
 }
 
-// === impl RawIdentity ===
-
-impl<'de> RawIdentity<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, key: &Key, map: &mut A, context: &mut Context) -> Result<(), A::Error> {
-        let (name, is_there) = match key {
-            Key::DeviceId => (DEVICE_ID, self.device_id.is_some()),
-            Key::EventTime => (EVENT_TIME, self.event_time_ms.is_some()),
-            _ => (SEQUENCE, self.sequence.is_some()),
-        };
-        if is_there {
-            return Err(context.twice(name));
-        }
-        let value = map.next_value_seed(PrimitiveSeed { context: &mut *context });
-        let value = value.map_err(|error| context.at(Step::Member(name.into()), error))?;
-        let taken = match key {
-            Key::DeviceId => self.take_device_id(value),
-            Key::EventTime => self.take_event_time(value),
-            _ => self.take_sequence(value),
-        };
-        taken.map_err(|(reason, detail)| {
-            context.path.push(Step::Member(name.into()));
-            context.fail(reason, detail)
-        })
-    }
-
-    #[inline]
-    fn take_device_id(&mut self, value: Primitive<'de>) -> Result<(), (FaultReason, String)> {
-        let Primitive::Text(text) = value else {
-            return Err((FaultReason::WrongKind, "the id of a device is a text".to_owned()));
-        };
-        DeviceId::check(&text).map_err(|bad| (FaultReason::BadDeviceId, bad.to_string()))?;
-        self.device_id = Some(text);
-        Ok(())
-    }
-
-    #[inline]
-    fn take_event_time(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
-        let time = match value {
-            Primitive::Integer(time) => Some(time),
-            Primitive::Text(text) => match nanoseconds(&text) {
-                Some(Instant::Nanoseconds(time)) => Some(rounded(time, Resolution::Milliseconds).into()),
-                Some(Instant::LeapSecond) => {
-                    return Err((FaultReason::EventTimeOutOfRange, NO_LEAP_SECONDS.to_owned()));
-                }
-                None => None,
-            },
-            Primitive::Null => None,
-        };
-        let time = time.ok_or_else(|| {
-            let allowed = "a time is a number of milliseconds since 1970, or RFC 3339 with Z or an offset";
-            (FaultReason::WrongKind, allowed.to_owned())
-        })?;
-        let time = u64::try_from(time).ok().filter(|time| *time < EVENT_TIME_END_MS).ok_or_else(|| {
-            let last = EVENT_TIME_END_MS - 1;
-            (FaultReason::EventTimeOutOfRange, format!("{time}; an event time is 0 to {last} ms since 1970"))
-        })?;
-        self.event_time_ms = Some(time);
-        Ok(())
-    }
-
-    #[inline]
-    fn take_sequence(&mut self, value: Primitive<'_>) -> Result<(), (FaultReason, String)> {
-        let sequence = match value {
-            Primitive::Null => None,
-            Primitive::Integer(number) => {
-                let number = u32::try_from(number);
-                Some(number.map_err(|_| (FaultReason::OutOfRange, "allowed are 0 to 4294967295".to_owned()))?)
-            }
-            Primitive::Text(_) => return Err((FaultReason::WrongKind, "a sequence is a number".to_owned())),
-        };
-        self.sequence = Some(sequence);
-        Ok(())
-    }
-}
-
 // === impl Root ===
 
 impl<'de> DeserializeSeed<'de> for Root<'_> {
@@ -421,9 +337,9 @@ impl<'de> Visitor<'de> for Root<'_> {
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'de>, A::Error> {
-        let mut identity = RawIdentity::default();
-        self.context.read_members(&self.plan.root, map, Some(&mut identity))?;
-        let RawIdentity { device_id, event_time_ms, sequence } = identity;
+        let mut own = OwnMembers::default();
+        self.context.read_members(&self.plan.root, map, Some(&mut own))?;
+        let OwnMembers { device_id, event_time_ms, sequence } = own;
         let device_id = device_id.ok_or_else(|| self.context.missing(DEVICE_ID))?;
         let event_time_ms = event_time_ms.ok_or_else(|| self.context.missing(EVENT_TIME))?;
         Ok(Event { device_id, event_time_ms, sequence: sequence.flatten() })
@@ -452,9 +368,10 @@ impl Visitor<'_> for KeySeed<'_> {
     fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
         // No field of a type has one of these names.
         match name {
-            DEVICE_ID if self.is_root => return Ok(Key::DeviceId),
-            EVENT_TIME if self.is_root => return Ok(Key::EventTime),
-            SEQUENCE if self.is_root => return Ok(Key::Sequence),
+            DEVICE_ID if self.is_root => return Ok(Key::Own(OwnMember::DeviceId)),
+            EVENT_TIME if self.is_root => return Ok(Key::Own(OwnMember::EventTime)),
+            SEQUENCE if self.is_root => return Ok(Key::Own(OwnMember::Sequence)),
+            // A field of the type, or a member of a group of it.
             _ => {}
         }
         match self.group.find(name, self.hint) {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::own_members::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use super::plan::{JsonPlan, Node};
-use super::read::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::protocol::device_id::MAX_DEVICE_ID_LEN;
 use crate::protocol::package::EVENT_TIME_END_MS;
 use crate::schema::{Field, Kind, MessageType, Resolution};

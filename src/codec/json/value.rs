@@ -1,6 +1,5 @@
 //! Single values out of JSON, checked against what the layout declares and written as Avro.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -25,24 +24,13 @@ pub(super) struct NodeSeed<'c> {
     pub context: &'c mut Context,
 }
 
-/// A number, a text or null, for the members that every event has.
-pub(super) enum Primitive<'de> {
-    Null,
-    Integer(i128),
-    Text(Cow<'de, str>),
-}
-
-pub(super) struct PrimitiveSeed<'c> {
-    pub context: &'c mut Context,
-}
-
 /// A float as people read it: with an exponent where its digits would be many.
 struct Short<T>(T);
 
 /// The integer that a number with a fraction or an exponent stands for, such as 5.0 or 1e3; and what is in doubt of it,
 /// because the double is only next to what is written.
 #[inline]
-fn whole(number: f64) -> (Option<i64>, Doubt) {
+pub(super) fn whole(number: f64) -> (Option<i64>, Doubt) {
     if number.abs() >= EXACT_INTEGERS {
         return (None, Doubt::Certain);
     }
@@ -374,80 +362,6 @@ fn write_hex<E: Error>(text: &str, max: u32, context: &mut Context) -> Result<()
     write_long(pairs.len() as i64, &mut context.out);
     context.out.extend(pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)));
     Ok(())
-}
-
-// === impl PrimitiveSeed ===
-
-impl<'de> DeserializeSeed<'de> for PrimitiveSeed<'_> {
-    type Value = Primitive<'de>;
-
-    #[inline]
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Primitive<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PrimitiveSeed<'_> {
-    type Value = Primitive<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a whole number")
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Primitive<'de>, E> {
-        if let Some(text) = self.context.text_of_number() {
-            return self.exactly(&text);
-        }
-        Ok(Primitive::Integer(value.into()))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Primitive<'de>, E> {
-        if let Some(text) = self.context.text_of_number() {
-            return self.exactly(&text);
-        }
-        Ok(Primitive::Integer(value.into()))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Primitive<'de>, E> {
-        if let Some(text) = self.context.text_of_number() {
-            return self.exactly(&text);
-        }
-        let (integer, doubt) = whole(value);
-        self.context.doubt(doubt);
-        match integer {
-            Some(integer) => Ok(Primitive::Integer(integer.into())),
-            None => Err(E::invalid_type(Unexpected::Float(value), &self)),
-        }
-    }
-
-    #[inline]
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Primitive<'de>, E> {
-        Ok(Primitive::Text(Cow::Borrowed(text)))
-    }
-
-    #[inline]
-    fn visit_str<E: Error>(self, text: &str) -> Result<Primitive<'de>, E> {
-        Ok(Primitive::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Primitive<'de>, E> {
-        Ok(Primitive::Null)
-    }
-}
-
-impl PrimitiveSeed<'_> {
-    #[cold]
-    #[inline(never)]
-    fn exactly<'de, E: Error>(self, text: &str) -> Result<Primitive<'de>, E> {
-        let Some(decimal) = Decimal::parse(text) else { panic!("{text} was read as a number before") };
-        match decimal.whole() {
-            Whole::Integer(integer) => Ok(Primitive::Integer(integer)),
-            // What takes integers takes far smaller ones.
-            Whole::Below => Ok(Primitive::Integer(i128::MIN)),
-            Whole::Above => Ok(Primitive::Integer(i128::MAX)),
-            Whole::Fraction => Err(E::invalid_type(Unexpected::Other("a number with a fraction"), &self)),
-        }
-    }
 }
 
 // === impl Short ===
