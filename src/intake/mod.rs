@@ -9,6 +9,7 @@ pub mod admission;
 pub mod append;
 pub mod chunk;
 pub mod decode;
+pub mod held_back;
 mod opening;
 pub mod records;
 mod reject;

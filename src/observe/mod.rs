@@ -1,9 +1,11 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
+mod guard;
 mod http;
 mod reloads;
 mod status;
 
+pub use guard::{Guard, PublicPaths};
 pub use reloads::{Attempt, Outcome, ReloadRecord, Reloads};
 pub use status::{Phase, Status};
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 
 use crate::actors::gate::GateControl;
@@ -52,6 +55,8 @@ pub struct View {
     pub admission: Arc<AdmissionControl>,
     /// How reloads went.
     pub reloads: Arc<Reloads>,
+    /// Who may look at all this over HTTP.
+    pub guard: Arc<Guard>,
 }
 
 /// Serves HTTP on an open socket, with TLS if there is any, until the handle stops it. Beyond so many connections, further
@@ -71,7 +76,9 @@ pub fn serve(
     };
     server::serve(listener, tls, serving, move || {
         App::new()
+            .app_data(web::Data::from(Arc::clone(&view.guard)))
             .app_data(web::Data::new(view.clone()))
+            .wrap(from_fn(guard::guard))
             .service(readable("/health/live", http::live))
             .service(readable("/health", http::health))
             .service(readable("/health/ready", http::ready))

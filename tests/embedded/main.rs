@@ -30,3 +30,4 @@ mod http_durability;
 mod http_ingest;
 mod http_limits;
 mod http_numbers;
+mod operators_access;

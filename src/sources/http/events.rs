@@ -8,13 +8,14 @@ use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::Body;
-use super::headers::{media_type, single};
+use super::headers::media_type;
 use super::summary::Summary;
 use super::{IDEMPOTENCY_HEADER, Ingest, PATHS, no_such_path, refuse};
 use crate::codec::json::{
     EventFault, EventKey, EventReader, FaultReason, Framing, JsonPlan, Split, Splitter, derived_sequence,
 };
 use crate::flow::memory::Reserved;
+use crate::http::headers::single;
 use crate::http::problem::{Kind, Problem};
 use crate::intake::Path;
 use crate::intake::chunk::{Chunk, SentChunk};

@@ -39,6 +39,7 @@ use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::http::refusal::{no_such_path, only, readable, refuse};
 use crate::http::server::{self, Serving};
 use crate::http::transport::Times;
+use crate::intake::held_back::HeldBack;
 use crate::intake::{Closed, Intake, Path};
 use crate::sources::Source;
 use crate::telemetry::Recorder;
@@ -50,8 +51,6 @@ const DEVICE_HEADER: &str = "surgetank-device";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// How long a browser may remember what CORS allows.
 const CORS_MAX_AGE_SECONDS: usize = 3600;
-/// Most requests without a valid token whose answers are held back at a time.
-const MAX_HELD_BACK: u32 = 256;
 /// Where to find the paths that there are.
 const PATHS: &str = "see /openapi.json";
 
@@ -78,8 +77,7 @@ pub struct Ingest {
     credentials: CurrentCredentials,
     /// One for each request that is worked on.
     requests: Credits,
-    /// One for each request without a valid token that is held back.
-    held_back: Credits,
+    held_back: HeldBack,
     /// From the head of a request to its answer.
     acknowledge: Recorder,
 }
@@ -96,7 +94,7 @@ impl Ingest {
     pub fn new(limits: IngestLimits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
         let requests = Credits::new(limits.max_requests);
         let acknowledge = intake.telemetry.acknowledge.recorder();
-        let held_back = Credits::new(MAX_HELD_BACK);
+        let held_back = HeldBack::new(Arc::clone(&intake.admission));
         Self { limits, intake, credentials, requests, held_back, acknowledge }
     }
 
