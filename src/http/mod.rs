@@ -4,5 +4,6 @@ pub mod bearer;
 pub mod headers;
 pub mod problem;
 pub mod refusal;
+pub mod request_id;
 pub mod server;
 pub mod transport;

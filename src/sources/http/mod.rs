@@ -27,7 +27,7 @@ use actix_web::dev::{ServerHandle, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
-use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use futures_util::future::BoxFuture;
 
 use crate::config;
@@ -37,6 +37,7 @@ use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::Reserved;
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::http::refusal::{no_such_path, only, readable, refuse};
+use crate::http::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::http::server::{self, Serving};
 use crate::http::transport::Times;
 use crate::intake::held_back::HeldBack;
@@ -191,7 +192,8 @@ fn not_by_cors<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerR
     }
     let problem =
         Problem::new(Kind::BadHeader, "pages of this origin may not send, or not by this method or these headers");
-    let answer = ServiceResponse::new(answer.into_parts().0, problem.error_response());
+    let id = RequestId::of_request(answer.request());
+    let answer = ServiceResponse::new(answer.request().clone(), problem.answer(id.as_ref()));
     Ok(ErrorHandlerResponse::Response(answer.map_into_right_body()))
 }
 
@@ -200,8 +202,8 @@ fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST"])
         .allowed_headers(headers)
-        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER])
-        .expose_headers([RETRY_AFTER])
+        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER])
+        .expose_headers([RETRY_AFTER.as_str(), REQUEST_ID_HEADER])
         .max_age(CORS_MAX_AGE_SECONDS);
     match origins {
         [all] if all == "*" => cors.allow_any_origin().send_wildcard(),
