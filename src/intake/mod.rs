@@ -33,6 +33,7 @@ use self::rules::{LiveEvidence, LiveIntakeRules};
 use self::ticket::{Answer, ReplyTo};
 use crate::flow::clock::Trust;
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
+use crate::flow::trace::Trace;
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::{self, PackageLimits};
@@ -90,6 +91,8 @@ pub struct Package {
     pub limits: PackageLimits,
     /// When it was read, in microseconds since the Unix epoch.
     pub received_at_us: u64,
+    /// The trace of the request that it came with.
+    pub trace: Option<Trace>,
     /// Its room in memory, from [`Intake::reserve`].
     pub memory: Reserved,
 }
@@ -172,7 +175,7 @@ impl Intake {
         max_wait: Option<Duration>,
         answer: Answer,
     ) -> Result<(), NoRoom> {
-        let Package { device_id, id, block, limits, received_at_us, memory } = package;
+        let Package { device_id, id, block, limits, received_at_us, trace, memory } = package;
         let decoder = self.decoder_of(&device_id);
         let credit = match max_wait {
             None => decoder.credits().take().await,
@@ -185,7 +188,7 @@ impl Intake {
             retry_after_ms: self.retry_ms(),
             telemetry: Arc::clone(&self.telemetry),
         };
-        decoder.send(Decode::new(device_id, block, limits, received_at_us, reply_to, credit));
+        decoder.send(Decode::new(device_id, block, limits, received_at_us, trace, reply_to, credit));
         Ok(())
     }
 

@@ -35,6 +35,7 @@ use crate::credentials::CurrentCredentials;
 use crate::flow::clock::Trust;
 use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::Reserved;
+use crate::flow::trace::{TRACEPARENT, TRACESTATE};
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::http::refusal::{no_such_path, only, readable, refuse};
 use crate::http::request_id::{REQUEST_ID_HEADER, RequestId};
@@ -202,7 +203,7 @@ fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST"])
         .allowed_headers(headers)
-        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER])
+        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER, TRACEPARENT, TRACESTATE])
         .expose_headers([RETRY_AFTER.as_str(), REQUEST_ID_HEADER])
         .max_age(CORS_MAX_AGE_SECONDS);
     match origins {

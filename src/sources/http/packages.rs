@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::body::Body;
-use super::headers::{essence, media_type};
+use super::headers::{essence, media_type, trace};
 use super::inflate::Coding;
 use super::summary::Summary;
 use super::{Ingest, no_memory, refuse};
@@ -63,8 +63,8 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
 
     let memory = intake.reserve(&block, limits.package).map_err(no_memory)?;
     let (answer, receipt) = oneshot::channel();
-    let package =
-        Package { device_id, id: 0, block: block.into(), limits: limits.package, received_at_us: now_us(), memory };
+    let (block, limits, received_at_us, trace) = (block.into(), limits.package, now_us(), trace(request));
+    let package = Package { device_id, id: 0, block, limits, received_at_us, trace, memory };
     // A client that left needs no receipt.
     let answer = Box::new(move |receipt| drop(answer.send(receipt)));
     intake
