@@ -65,6 +65,7 @@ impl Decoder {
             keys: Keys::Same(Bytes::copy_from_slice(device.as_bytes())),
             values: records.records.values.into(),
             ends: records.records.ends,
+            trace: package.trace.clone(),
         };
         let done = Completion::new(move |answer| {
             if answer.is_ok() {

@@ -250,8 +250,11 @@ pub(super) enum TokenKindArg {
     Device,
     /// An HTTP client that sends messages
     Http,
-    /// An operator who changes the engine's state over HTTP
-    Admin,
+    /// A person or program that looks at the engine over HTTP
+    Observer,
+    /// An operator who may change the engine's state over HTTP, and look
+    #[value(alias = "admin")]
+    Operator,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

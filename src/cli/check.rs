@@ -14,7 +14,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     let codecs = load_codecs(&config).map_err(Failure::usage)?;
     let catalog = codecs.catalog();
     check_topics(&config, catalog).map_err(Failure::Usage)?;
-    check_secrets(&config, catalog)?;
+    let secrets = check_secrets(&config, catalog)?;
     let num_versions: usize = catalog.types().iter().map(|message_type| message_type.versions.len()).sum();
     tell!(
         "{}: fine ({} topics, {} message types in {num_versions} versions)",
@@ -25,17 +25,18 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     let limit = descriptors::raise_limit();
     let notes =
         [descriptors::refusal(&config, limit), descriptors::shortage(&config, limit), capacity::shortage(&config)];
-    for note in notes.into_iter().flatten() {
+    let notes = notes.into_iter().chain([secrets.nobody_may_look(&config)]);
+    for note in notes.flatten() {
         tell!("{}: note: {note}", path.display());
     }
     if args.online { check_online(path, &config, &codecs) } else { Ok(()) }
 }
 
 /// That tokens and certificates can be read, and every type that a token names has a layout.
-fn check_secrets(config: &Config, catalog: &Catalog) -> Outcome {
+fn check_secrets(config: &Config, catalog: &Catalog) -> Result<Secrets, Failure> {
     let secrets = Secrets::open(config).map_err(Failure::usage)?;
     match secrets.credentials.load().http_types().find(|(_, type_name)| catalog.by_name(type_name).is_none()) {
-        None => Ok(()),
+        None => Ok(secrets),
         Some((token, type_name)) => Err(Failure::Usage(format!(
             "credentials.file: token {token:?} may send type {type_name:?}, for which there is no layout; correct its types"
         ))),

@@ -14,7 +14,8 @@ pub(super) fn new(args: &TokenNewArgs) -> Outcome {
     let kind = match args.kind {
         TokenKindArg::Device => TokenKind::Device,
         TokenKindArg::Http => TokenKind::Http,
-        TokenKindArg::Admin => TokenKind::Admin,
+        TokenKindArg::Observer => TokenKind::Observer,
+        TokenKindArg::Operator => TokenKind::Operator,
     };
     if args.device.is_some() && kind != TokenKind::Device {
         return Err(Failure::Usage("--device goes with --kind device only".to_owned()));

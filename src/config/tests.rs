@@ -302,7 +302,7 @@ fn all_problems_are_reported_in_the_order_of_the_file() {
     let expected = "x.toml:1: gate.max_writes: -1 is too small; raise it (allowed: 0 to 65536)\n\
         x.toml:2: http.lsten: unknown key; did you mean \"listen\"?\n\
         x.toml:3: writer.actors: \"x\" is not a whole number; write digits only (allowed: 0 to 256)\n\
-        environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen, max_connections, tls)";
+        environment variable SURGETANK__HTTP__X: unknown key http.x; remove it (known here: listen, max_connections, public_health_checks, public_metrics, tls)";
     assert_eq!(error.unwrap_err(), expected);
 }
 

@@ -1,4 +1,5 @@
-//! The file of tokens: TOML tables `[[device]]`, `[[http]]` and `[[admin]]`, each with the hash of one token.
+//! The file of tokens: TOML tables `[[device]]`, `[[http]]`, `[[observer]]` and `[[operator]]`, each with the hash of one
+//! token.
 //!
 //! All mistakes are reported at once, each with its line, its key and what to do. No value is ever shown: somebody may
 //! have written a token where its hash belongs.
@@ -34,7 +35,12 @@ struct TokenFile {
     #[serde(default)]
     http: Vec<Spanned<HttpToken>>,
     #[serde(default)]
-    admin: Vec<Spanned<AdminToken>>,
+    observer: Vec<Spanned<PlainToken>>,
+    #[serde(default)]
+    operator: Vec<Spanned<PlainToken>>,
+    /// What `operator` was called first. A list of its own, since a file may have tables of both names.
+    #[serde(default)]
+    admin: Vec<Spanned<PlainToken>>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +64,7 @@ struct HttpToken {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AdminToken {
+struct PlainToken {
     /// For people. Not read otherwise, so any text will do.
     #[serde(default, rename = "name")]
     _name: String,
@@ -98,7 +104,8 @@ impl Credentials {
         let mut reader = Reader { name, text, found: Self::none(), lines, problems };
         file.device.into_iter().for_each(|token| reader.device(token.into_inner()));
         file.http.into_iter().for_each(|token| reader.http(token.into_inner()));
-        file.admin.into_iter().for_each(|token| reader.admin(&token.into_inner()));
+        file.observer.into_iter().for_each(|token| reader.observer(&token.into_inner()));
+        file.operator.into_iter().chain(file.admin).for_each(|token| reader.operator(&token.into_inner()));
         let Reader { found, mut problems, .. } = reader;
         problems.sort();
         if problems.is_empty() { Ok(found) } else { Err(CredentialsError(problems)) }
@@ -145,9 +152,15 @@ impl Reader<'_> {
         }
     }
 
-    fn admin(&mut self, token: &AdminToken) {
-        if let Some(hash) = self.hash(TokenKind::Admin, &token.hash) {
-            self.found.admins.push(hash);
+    fn observer(&mut self, token: &PlainToken) {
+        if let Some(hash) = self.hash(TokenKind::Observer, &token.hash) {
+            self.found.observers.push(hash);
+        }
+    }
+
+    fn operator(&mut self, token: &PlainToken) {
+        if let Some(hash) = self.hash(TokenKind::Operator, &token.hash) {
+            self.found.operators.push(hash);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who may send, and who may change something: tokens of devices, of HTTP clients and of operators.
+//! Who may send, look, and change something: tokens of devices, of HTTP clients, of observers and of operators.
 //!
 //! The tokens' hashes are in one file ([`file`]), which is read whole into [`Credentials`] and replaced whole: several
 //! tokens are valid at once, so that a new one can be handed out before the old one is taken away. Comparisons take the
@@ -26,7 +26,7 @@ pub type CurrentCredentials = Arc<ArcSwap<Credentials>>;
 /// Who may do what.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Whether devices and HTTP clients need no token: there is no file.
+    /// Whether devices, HTTP clients and observers need no token: there is no file.
     is_open: bool,
     /// Tokens that every device may present.
     fleet: Vec<TokenHash>,
@@ -36,7 +36,8 @@ pub struct Credentials {
     of_devices: HashSet<u64>,
     /// By [`TokenHash::handle`].
     http: HashMap<u64, (TokenHash, HttpGrant)>,
-    admins: Vec<TokenHash>,
+    observers: Vec<TokenHash>,
+    operators: Vec<TokenHash>,
 }
 
 /// What an HTTP client may do.
@@ -58,16 +59,16 @@ pub struct Denied;
 // === impl Credentials ===
 
 impl Credentials {
-    /// For an engine without a file: devices and HTTP clients need no token. Nobody is an operator, since whoever
-    /// changes something has to be somebody.
+    /// For an engine without a file: devices, HTTP clients and observers need no token. Nobody is an operator, since
+    /// whoever changes something has to be somebody.
     pub fn open() -> Self {
         Self { is_open: true, ..Self::none() }
     }
 
     /// Nobody may do anything; the file adds to it.
     fn none() -> Self {
-        let (fleet, devices, http, admins) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
-        Self { is_open: false, fleet, devices, of_devices: HashSet::new(), http, admins }
+        let (fleet, devices, of_devices, http) = (Vec::new(), HashMap::new(), HashSet::new(), HashMap::new());
+        Self { is_open: false, fleet, devices, of_devices, http, observers: Vec::new(), operators: Vec::new() }
     }
 
     /// Whether this device may connect with this token. A token of one device is of no use to another.
@@ -98,15 +99,26 @@ impl Credentials {
         self.admit(known.ct_eq(&presented).into()).map(|()| grant.clone())
     }
 
-    /// Whether the bearer of this token may change the engine's state.
-    pub fn admin(&self, bearer: Option<&str>) -> Result<(), Denied> {
-        self.admit(is_any(self.admins.iter(), &TokenHash::of(bearer.unwrap_or_default().as_bytes())))
+    /// Whether the bearer of this token may look at the engine: observers, and operators as well.
+    pub fn observer(&self, bearer: Option<&str>) -> Result<(), Denied> {
+        let presented = TokenHash::of(bearer.unwrap_or_default().as_bytes());
+        self.admit(self.is_open || is_any(self.observers.iter().chain(&self.operators), &presented))
     }
 
-    /// How many tokens of devices, of HTTP clients and of operators there are, for people.
-    pub fn num_tokens(&self) -> [usize; 3] {
+    /// Whether the bearer of this token may change the engine's state.
+    pub fn operator(&self, bearer: Option<&str>) -> Result<(), Denied> {
+        self.admit(is_any(self.operators.iter(), &TokenHash::of(bearer.unwrap_or_default().as_bytes())))
+    }
+
+    /// Whether there is anybody who may look at the engine.
+    pub fn has_observers(&self) -> bool {
+        self.is_open || !self.observers.is_empty() || !self.operators.is_empty()
+    }
+
+    /// How many tokens of devices, of HTTP clients, of observers and of operators there are, for people.
+    pub fn num_tokens(&self) -> [usize; 4] {
         let num_devices: usize = self.devices.values().map(Vec::len).sum();
-        [self.fleet.len() + num_devices, self.http.len(), self.admins.len()]
+        [self.fleet.len() + num_devices, self.http.len(), self.observers.len(), self.operators.len()]
     }
 
     /// Every type that an HTTP token names, with the token's name.

@@ -25,14 +25,16 @@ fn example() -> Credentials {
         "[[device]]\nname = \"old\"\nhash = \"{}\"\n[[device]]\nhash = \"{}\"\n\
          [[device]]\ndevice = \"truck-1\"\nhash = \"{}\"\n[[device]]\ndevice = \"truck-1\"\nhash = \"{}\"\n\
          [[http]]\nname = \"app\"\ntypes = [\"position\"]\nhash = \"{}\"\n[[http]]\nhash = \"{}\"\n\
-         [[admin]]\nhash = \"{}\"\n",
+         [[observer]]\nname = \"metrics\"\nhash = \"{}\"\n[[operator]]\nhash = \"{}\"\n[[admin]]\nhash = \"{}\"\n",
         hash("fleet-a"),
         hash("fleet-b"),
         hash("one-a"),
         hash("one-b"),
         hash("app"),
         hash("all"),
-        hash("root")
+        hash("look"),
+        hash("root"),
+        hash("old-root")
     ))
 }
 
@@ -45,7 +47,7 @@ fn test_device_is_let_in_by_the_fleets_tokens_and_its_own() {
     for token in ["fleet-a", "fleet-b"] {
         assert_eq!(credentials.device(&id("truck-2"), token.as_bytes()), Ok(()), "{token}");
     }
-    for token in ["one-a", "app", "all", "root", "", "fleet-", "fleet-aa", &hash("fleet-a")] {
+    for token in ["one-a", "app", "all", "look", "root", "", "fleet-", "fleet-aa", &hash("fleet-a")] {
         assert_eq!(credentials.device(&id("truck-2"), token.as_bytes()), Err(Denied), "{token}");
     }
 }
@@ -56,7 +58,7 @@ fn test_a_token_of_another_device_is_known_as_that() {
     for token in ["fleet-a", "fleet-b", "one-a", "one-b"] {
         assert!(credentials.is_of_a_device(token.as_bytes()), "{token}");
     }
-    for token in ["app", "root", "", "one-", &hash("one-a")] {
+    for token in ["app", "look", "root", "", "one-", &hash("one-a")] {
         assert!(!credentials.is_of_a_device(token.as_bytes()), "{token}");
     }
     assert!(Credentials::open().is_of_a_device(b""), "nobody is asked");
@@ -70,29 +72,39 @@ fn test_http_token_has_its_types() {
     let all = credentials.http(Some("all")).unwrap();
     assert!(all.may_send("position") && all.may_send("harsh_event"));
     assert_eq!(all.name().len(), 16, "a token without a name is known by its hash");
-    for token in [None, Some(""), Some("fleet-a"), Some("one-a"), Some("root"), Some("nobody")] {
+    for token in [None, Some(""), Some("fleet-a"), Some("one-a"), Some("look"), Some("root"), Some("nobody")] {
         assert_eq!(credentials.http(token).unwrap_err(), Denied, "{token:?}");
     }
 }
 
 #[test]
-fn test_admin_is_who_has_an_admin_token() {
+fn test_observers_may_look_and_operators_may_look_and_change() {
     let credentials = example();
-    assert_eq!(credentials.admin(Some("root")), Ok(()));
-    for token in [None, Some(""), Some("all"), Some("fleet-a")] {
-        assert_eq!(credentials.admin(token), Err(Denied), "{token:?}");
+    for token in ["root", "old-root"] {
+        assert_eq!(credentials.operator(Some(token)), Ok(()), "{token}");
+        assert_eq!(credentials.observer(Some(token)), Ok(()), "{token}");
     }
-    assert_eq!(credentials.num_tokens(), [4, 2, 1]);
+    assert_eq!(credentials.observer(Some("look")), Ok(()));
+    assert_eq!(credentials.operator(Some("look")), Err(Denied));
+    for token in [None, Some(""), Some("all"), Some("fleet-a"), Some(&*hash("look"))] {
+        assert_eq!(credentials.operator(token), Err(Denied), "{token:?}");
+        assert_eq!(credentials.observer(token), Err(Denied), "{token:?}");
+    }
+    assert_eq!(credentials.num_tokens(), [4, 2, 1, 2]);
+    let devices_only = parse(&format!("[[device]]\nhash = \"{}\"", hash("fleet")));
+    assert!(credentials.has_observers() && Credentials::open().has_observers() && !devices_only.has_observers());
+    assert!(parse(&format!("[[operator]]\nhash = \"{}\"", hash("root"))).has_observers());
     assert_eq!(credentials.http_types().collect::<Vec<_>>(), [("app", "position")]);
 }
 
 #[test]
-fn test_without_a_file_everybody_may_send_and_nobody_is_admin() {
+fn test_without_a_file_everybody_may_send_and_look_and_nobody_is_operator() {
     let credentials = Credentials::open();
     assert_eq!(credentials.device(&id("truck-1"), b""), Ok(()));
     assert!(credentials.http(None).unwrap().may_send("position"));
-    assert_eq!(credentials.admin(None), Err(Denied));
-    assert_eq!(credentials.admin(Some("root")), Err(Denied));
+    assert_eq!(credentials.observer(None), Ok(()));
+    assert_eq!(credentials.operator(None), Err(Denied));
+    assert_eq!(credentials.operator(Some("root")), Err(Denied));
 }
 
 #[test]
@@ -100,7 +112,8 @@ fn test_an_empty_file_lets_nobody_in() {
     let credentials = parse("# no tokens yet\n");
     assert_eq!(credentials.device(&id("truck-1"), b""), Err(Denied));
     assert!(credentials.http(None).is_err() && credentials.http(Some("")).is_err());
-    assert_eq!(credentials.admin(Some("")), Err(Denied));
+    assert_eq!(credentials.observer(Some("")), Err(Denied));
+    assert_eq!(credentials.operator(Some("")), Err(Denied));
 }
 
 #[test]
@@ -112,8 +125,8 @@ fn test_each_mistake_tells_where_what_and_what_to_do() {
             "t.toml:2: device.hash: is not the hash of a token; write \"sha256:\" and 64 hexadecimal digits, as `surgetank token new` does",
         ),
         (
-            format!("[[http]]\nhash = \"{hash}\"\n[[admin]]\nhash = \"{hash}\""),
-            "t.toml:4: admin.hash: is the one of line 2 again; make a token of its own with `surgetank token new`",
+            format!("[[http]]\nhash = \"{hash}\"\n[[operator]]\nhash = \"{hash}\""),
+            "t.toml:4: operator.hash: is the one of line 2 again; make a token of its own with `surgetank token new`",
         ),
         (
             format!("[[device]]\ndevice = \"a b\"\nhash = \"{hash}\""),
@@ -127,8 +140,11 @@ fn test_each_mistake_tells_where_what_and_what_to_do() {
             format!("[[device]]\nhash = \"{hash}\"\ntypes = []"),
             "t.toml:3: unknown field `types`, expected one of `name`, `device`, `hash`",
         ),
-        ("[[devices]]".to_owned(), "t.toml:1: unknown field `devices`, expected one of `device`, `http`, `admin`"),
-        ("\n[[admin]]\nname = \"n\"".to_owned(), "t.toml:2: missing field `hash`"),
+        (
+            "[[devices]]".to_owned(),
+            "t.toml:1: unknown field `devices`, expected one of `device`, `http`, `observer`, `operator`, `admin`",
+        ),
+        ("\n[[observer]]\nname = \"n\"".to_owned(), "t.toml:2: missing field `hash`"),
         ("device = \"my-secret-token\"".to_owned(), "t.toml:1: a value of the wrong kind; write a sequence"),
     ];
     for (text, expected) in cases {
@@ -149,7 +165,7 @@ fn test_tokens_that_every_hello_is_compared_with_are_few() {
     let table = |number: usize, device: &str| format!("[[device]]\n{device}hash = \"{}\"\n", hash(&number.to_string()));
     for (max, device) in [(MAX_TOKENS_OF_THE_FLEET, ""), (MAX_TOKENS_OF_A_DEVICE, "device = \"d\"\n")] {
         let text: String = (0..max).map(|number| table(number, device)).collect();
-        assert_eq!(parse(&text).num_tokens(), [max, 0, 0]);
+        assert_eq!(parse(&text).num_tokens(), [max, 0, 0, 0]);
         assert!(error(&(text + &table(max, device))).contains(&format!("more than {max} tokens")));
     }
 }
@@ -162,7 +178,7 @@ fn test_a_missing_file_is_named() {
 
 proptest! {
     #[test]
-    fn test_arbitrary_text_never_panics(text in "\\PC*|([a-z_\\[\\]\"=\n 0-9:]|device|http|admin|hash|types)*") {
+    fn test_arbitrary_text_never_panics(text in "\\PC*|([a-z_\\[\\]\"=\n 0-9:]|device|http|observer|operator|hash|types)*") {
         let _ = Credentials::parse("t.toml", &text);
     }
 

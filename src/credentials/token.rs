@@ -23,8 +23,10 @@ pub enum TokenKind {
     Device,
     /// An HTTP client's, as a bearer token.
     Http,
-    /// An operator's: whatever changes the engine's state over HTTP asks for it.
-    Admin,
+    /// Somebody's or something's that looks at the engine over the operators' HTTP.
+    Observer,
+    /// An operator's: whatever changes the engine's state over HTTP asks for it. May look, too.
+    Operator,
 }
 
 /// The SHA-256 of a token. What somebody presents is compared by [`ConstantTimeEq`]; `==` is for files.
@@ -54,7 +56,8 @@ impl TokenKind {
         match self {
             Self::Device => "device",
             Self::Http => "http",
-            Self::Admin => "admin",
+            Self::Observer => "observer",
+            Self::Operator => "operator",
         }
     }
 
@@ -62,7 +65,8 @@ impl TokenKind {
         match self {
             Self::Device => "sgd",
             Self::Http => "sgh",
-            Self::Admin => "sga",
+            Self::Observer => "sgob",
+            Self::Operator => "sgop",
         }
     }
 }

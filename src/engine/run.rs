@@ -74,8 +74,12 @@ impl Run {
         if let Some(shortage) = capacity::shortage(&config) {
             warn!("{shortage}");
         }
+        if let Some(notice) = self.secrets.nobody_may_look(&config) {
+            warn!("{notice}");
+        }
         let (supervisor, mut gave_up) = Supervisor::start(self.restart_policy());
         let status = Arc::new(Status::new());
+        let admission = Arc::new(AdmissionControl::new(admission::limits(&config.limits)));
         let view = View {
             clock: clock::begin(&config, &status),
             status,
@@ -84,7 +88,8 @@ impl Run {
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
             memory: MemoryBudget::new(config.memory.budget),
-            admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
+            guard: Arc::new(self.secrets.guard(&config, &admission)),
+            admission,
             reloads: Arc::new(Reloads::new(now_us() / 1000)),
         };
         view.status.watch(lines::conditions);
@@ -222,6 +227,7 @@ fn reloader(loaded: LoadedConfig, view: &View, pipeline: &Pipeline, store: Store
         intake: Arc::clone(&pipeline.sources.intake),
         edge: Arc::clone(&pipeline.sources.edge),
         admission: Arc::clone(&view.admission),
+        guard: Arc::clone(&view.guard),
         memory: view.memory.clone(),
         gate: Arc::clone(&view.gate),
     };

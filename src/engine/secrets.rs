@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use tracing::warn;
 
 use super::EngineError;
-use super::reload::{Prepared, ReloadError, Reloadable};
+use super::reload::{Prepared, ReloadError, Reloadable, public_paths};
 use crate::actors::connection::{Disconnect, Edge};
 use crate::config::{Config, LogKind, StoreKind};
 use crate::credentials::{Credentials, CredentialsError, CurrentCredentials};
+use crate::intake::admission::AdmissionControl;
+use crate::observe::Guard;
 use crate::tls::{PreparedTls, ServerTls, ServerTlsFiles, ServerTrust, TlsError, client_config};
 
 /// Why tokens or certificates cannot be used.
@@ -76,6 +79,17 @@ impl Secrets {
         Ok(Self { credentials, devices: open(devices)?, http: open(http)?, ingest: open(ingest)? })
     }
 
+    /// Who may look at the operators' HTTP.
+    pub(super) fn guard(&self, config: &Config, admission: &Arc<AdmissionControl>) -> Guard {
+        let (credentials, admission) = (Arc::clone(&self.credentials), Arc::clone(admission));
+        Guard::new(is_reachable(config), public_paths(config), credentials, admission)
+    }
+
+    /// What to do about an address of the operators' HTTP on which nobody has a token to look with, if that is so.
+    pub fn nobody_may_look(&self, config: &Config) -> Option<String> {
+        nobody_may_look(config, &self.credentials.load())
+    }
+
     /// Reads the files again, which are those of the start: other ones need a restart.
     fn read_again(&self, config: &Config) -> Result<News, SecretsError> {
         let mut news = News { credentials: None, ports: Vec::new(), has_new_authorities: false, changes: Vec::new() };
@@ -104,8 +118,12 @@ impl Reloadable for LiveSecrets {
         Box::pin(async move {
             let news = self.secrets.read_again(config).map_err(EngineError::from)?;
             let News { credentials, ports, has_new_authorities, changes } = news;
+            let notice = credentials.as_ref().and_then(|credentials| nobody_may_look(config, credentials));
             let (in_force, edge) = (Arc::clone(&self.secrets.credentials), Arc::clone(&self.edge));
             let commit = move || {
+                if let Some(notice) = notice {
+                    warn!("{notice}");
+                }
                 if let Some(credentials) = credentials {
                     in_force.store(Arc::new(credentials));
                     edge.prove_again(Disconnect::UnlessTokenHolds);
@@ -124,6 +142,21 @@ impl Reloadable for LiveSecrets {
 /// Reads the tokens that the config names.
 fn credentials(config: &Config) -> Result<Credentials, CredentialsError> {
     config.credentials.file.as_deref().map_or_else(|| Ok(Credentials::open()), Credentials::load)
+}
+
+/// Whether others can reach the operators' HTTP.
+fn is_reachable(config: &Config) -> bool {
+    !config.http.listen.ip().is_loopback()
+}
+
+fn nobody_may_look(config: &Config, credentials: &Credentials) -> Option<String> {
+    (is_reachable(config) && !credentials.has_observers()).then(|| {
+        let listen = config.http.listen;
+        format!(
+            "http.listen: {listen} can be reached by others, and credentials.file has no token of an observer or operator: \
+             it answers only what needs no token; make one with `surgetank token new --kind observer`"
+        )
+    })
 }
 
 /// The servers that are called by TLS, with the sections of what is trusted there.

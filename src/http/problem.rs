@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::request_id::RequestId;
 
 /// The media type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -191,14 +193,26 @@ impl Problem {
         self.kind.status()
     }
 
+    /// The end of its type.
+    pub fn slug(&self) -> &'static str {
+        self.kind.slug()
+    }
+
+    /// The answer to the request of this id; to what is no request, there is none.
+    pub fn answer(&self, request_id: Option<&RequestId>) -> HttpResponse {
+        self.head().content_type(PROBLEM_JSON).body(self.body(request_id))
+    }
+
     /// The body of the answer.
-    pub fn body(&self) -> String {
+    pub fn body(&self, request_id: Option<&RequestId>) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: String,
             title: &'static str,
             status: u16,
             detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_id: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             retry_after_ms: Option<u64>,
             #[serde(flatten)]
@@ -209,6 +223,7 @@ impl Problem {
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
             detail: &self.detail,
+            request_id: request_id.map(RequestId::as_str),
             retry_after_ms: self.retry_after.map(|delay| delay.as_millis() as u64),
             told: self.told.as_deref(),
         };
@@ -239,15 +254,5 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.title(), self.detail)
-    }
-}
-
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.kind.status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.head().content_type(PROBLEM_JSON).body(self.body())
     }
 }

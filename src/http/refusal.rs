@@ -11,15 +11,20 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::CONTENT_LENGTH;
-use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::problem::{Kind, Problem};
+use super::request_id::RequestId;
 
 /// Bytes of a body that are read although its request is refused.
 const MAX_UNREAD: usize = 64 << 10;
+
+/// Characters of a path that are told.
+const MAX_PATH: usize = 100;
 
 /// How long such a body may take.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,9 +36,20 @@ struct BeforeEnd {
     _unread: web::Payload,
 }
 
-/// Answers a request that is refused.
+/// Answers a request that is refused. The log tells of it at debug level only, with the id that the client was told:
+/// clients decide how many such lines there are.
 pub async fn refuse(request: &HttpRequest, mut unread: web::Payload, problem: &Problem) -> HttpResponse {
-    let answer = problem.error_response();
+    let id = RequestId::of_request(request);
+    debug!(
+        request_id = id.as_ref().map(RequestId::as_str),
+        peer = request.peer_addr().map(tracing::field::display),
+        method = %request.method(),
+        path = start_of_path(request),
+        status = problem.status().as_u16(),
+        problem = problem.slug(),
+        "request refused: {problem}"
+    );
+    let answer = problem.answer(id.as_ref());
     // To wait for what cannot come would be the end of the connection, without an answer.
     if !problem.has_more() || is_short(request) && ends(&mut unread).await {
         return answer;
@@ -61,8 +77,14 @@ pub fn only(methods: &'static str, resource: Resource) -> Resource {
 
 /// Refuses a path that there is not. `paths` says where to find those that there are.
 pub fn no_such_path(request: &HttpRequest, paths: &str) -> Problem {
-    let path: String = request.path().chars().take(100).collect();
+    let path = start_of_path(request);
     Problem::new(Kind::NotFound, format!("{path} is not a path of this service; {paths}"))
+}
+
+/// As much of the path as is told.
+fn start_of_path(request: &HttpRequest) -> &str {
+    let path = request.path();
+    path.char_indices().nth(MAX_PATH).and_then(|(end, _)| path.get(..end)).unwrap_or(path)
 }
 
 fn is_short(request: &HttpRequest) -> bool {

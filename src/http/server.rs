@@ -16,11 +16,13 @@ use actix_service::{
 };
 use actix_tls::accept::TlsError;
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
-use actix_web::body::MessageBody;
+use actix_web::HttpMessage;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::request_id::RequestId;
 use super::transport::{Exchange, Times, Transport};
 use crate::tls::ServerTls;
 
@@ -69,15 +71,22 @@ where
     macro_rules! http {
         () => {{
             let draining = draining.clone();
-            let app = app().into_factory().map_err(|error| error.into().error_response());
+            let app = app().into_factory().map_err(|error| error.into().error_response().into());
             let app = apply_fn_factory(map_config(app, |()| AppConfig::default()), |request: Request, app: &_| {
                 let exchange = request.conn_data::<Rc<Exchange>>().cloned();
+                let id = RequestId::of(request.headers());
+                request.extensions_mut().insert(id.clone());
                 if let Some(exchange) = &exchange {
                     exchange.begin();
                 }
                 let answering = Service::call(app, request);
                 async move {
-                    let answer = answering.await;
+                    let mut answer: Result<Response<B>, Response<BoxBody>> = answering.await.map(Into::into);
+                    let headers = match &mut answer {
+                        Ok(answer) => answer.headers_mut(),
+                        Err(answer) => answer.headers_mut(),
+                    };
+                    id.mark(headers);
                     if let Some(exchange) = exchange {
                         exchange.end(Instant::now());
                     }

@@ -195,7 +195,7 @@ const LENGTH_0: &[u8] = b"\r\ncontent-length: 0\r\n";
 
 /// A whole answer, the last on its connection.
 fn answer(problem: &Problem) -> Bytes {
-    let (status, body) = (problem.status(), problem.body());
+    let (status, body) = (problem.status(), problem.body(None));
     let reason = status.canonical_reason().unwrap_or_default();
     let len = body.len();
     let head = format!("HTTP/1.1 {} {reason}\r\ncontent-length: {len}\r\nconnection: close\r\n", status.as_u16());

@@ -11,6 +11,7 @@ use super::routes::TopicRoute;
 use super::ticket::{ReplyTo, Ticket};
 use super::{Intake, Path};
 use crate::flow::memory::Reserved;
+use crate::flow::trace::Trace;
 use crate::log::{AppendBatch, Completion, Keys};
 use crate::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
 
@@ -99,8 +100,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Sends the records on; waits for the producers' room, but not for the log.
-    pub async fn send(self, route: &TopicRoute, path: &Path, intake: &Intake) -> SentChunk {
+    /// Sends the records on, with the trace of the request that they came with; waits for the producers' room, but not for
+    /// the log.
+    pub async fn send(self, route: &TopicRoute, path: &Path, intake: &Intake, trace: Option<&Trace>) -> SentChunk {
         let (answer, receipt) = oneshot::channel();
         let ticket = Ticket::new(ReplyTo {
             // A client that left needs no receipt.
@@ -122,7 +124,8 @@ impl Chunk {
             }
             let PartitionBatch { records, keys: text, key_ends, messages } = batch;
             let part = ticket.part(messages);
-            let batch = AppendBatch { keys: keys(text, key_ends), values: records.values.into(), ends: records.ends };
+            let (keys, trace) = (keys(text, key_ends), trace.cloned());
+            let batch = AppendBatch { keys, values: records.values.into(), ends: records.ends, trace };
             let done = Completion::new(move |answer| part.finish(answer));
             // Without room `done` is dropped unused, which makes these messages "retry later".
             Unsent::new(Arc::clone(route.producer(partition)), batch, done).send_within(path.max_wait).await;

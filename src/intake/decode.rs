@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::ticket::{ReplyTo, Ticket};
 use crate::flow::credit::Credit;
+use crate::flow::trace::Trace;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::PackageLimits;
 use crate::supervision::Mailbox;
@@ -28,6 +29,8 @@ pub struct Decode {
     pub limits: PackageLimits,
     /// When it was read, in microseconds since the Unix epoch.
     pub received_at_us: u64,
+    /// The trace of the request that it came with.
+    pub trace: Option<Trace>,
     /// Its way back.
     pub ticket: Arc<Ticket>,
     _credit: Credit,
@@ -42,11 +45,12 @@ impl Decode {
         block: Bytes,
         limits: PackageLimits,
         received_at_us: u64,
+        trace: Option<Trace>,
         reply_to: ReplyTo,
         credit: Credit,
     ) -> Self {
         let package_id = reply_to.package_id;
         let ticket = Ticket::new(reply_to);
-        Self { device_id, package_id, block, limits, received_at_us, ticket, _credit: credit }
+        Self { device_id, package_id, block, limits, received_at_us, trace, ticket, _credit: credit }
     }
 }

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod append;
 pub mod chunk;
 pub mod decode;
+pub mod held_back;
 mod opening;
 pub mod records;
 mod reject;
@@ -33,6 +34,7 @@ use self::ticket::{Answer, ReplyTo};
 use crate::flow::clock::Trust;
 use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::{MemoryBudget, Reserved, retry_delay};
+use crate::flow::trace::Trace;
 use crate::log::partitioner::partition_for;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::{self, PackageLimits};
@@ -90,6 +92,8 @@ pub struct Package {
     pub limits: PackageLimits,
     /// When it was read, in microseconds since the Unix epoch.
     pub received_at_us: u64,
+    /// The trace of the request that it came with.
+    pub trace: Option<Trace>,
     /// Its room in memory, from [`Intake::reserve`].
     pub memory: Reserved,
     /// One of [`Intake::decoder_credits`]. Taken by the source: who waits for it keeps nothing else meanwhile, which counts
@@ -170,7 +174,7 @@ impl Intake {
 
     /// Hands a package to the decoder of its device. The answer gets the receipt.
     pub fn take_package(&self, package: Package, answer: Answer) {
-        let Package { device_id, id, block, limits, received_at_us, memory, credit } = package;
+        let Package { device_id, id, block, limits, received_at_us, trace, memory, credit } = package;
         let reply_to = ReplyTo {
             answer,
             package_id: id,
@@ -179,7 +183,7 @@ impl Intake {
             telemetry: Arc::clone(&self.telemetry),
         };
         let decoder = self.decoder_of(&device_id);
-        decoder.send(Decode::new(device_id, block, limits, received_at_us, reply_to, credit));
+        decoder.send(Decode::new(device_id, block, limits, received_at_us, trace, reply_to, credit));
     }
 
     /// Counts a package that was answered "retry later" without a look into it.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::ReadLimit;
+use crate::flow::trace::Trace;
 
 /// Records of one partition that are appended together: one buffer for all values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub struct AppendBatch {
     pub values: Bytes,
     /// Where each value ends in `values`, in bytes, ascending.
     pub ends: Vec<u32>,
+    /// The trace of the request that all of them came with. Kafka has it in the records' headers; the embedded log, which
+    /// has no headers, does not keep it.
+    pub trace: Option<Trace>,
 }
 
 /// The keys of a batch.

@@ -43,7 +43,8 @@ impl AppendBatch {
                 Keys::Each { text: text.slice(start..end), ends }
             }
         };
-        AppendBatch { keys, values: self.values.slice(value_start..value_end), ends: value_ends }
+        let values = self.values.slice(value_start..value_end);
+        AppendBatch { keys, values, ends: value_ends, trace: self.trace.clone() }
     }
 }
 
@@ -101,7 +102,7 @@ mod tests {
             true => Keys::Same(records.first().map(|(key, _)| key.clone()).unwrap_or_default().into()),
             false => Keys::Each { text: text.into(), ends: key_ends },
         };
-        AppendBatch { keys, values: values.into(), ends }
+        AppendBatch { keys, values: values.into(), ends, trace: None }
     }
 
     proptest! {

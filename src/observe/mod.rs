@@ -1,10 +1,12 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
+mod guard;
 mod http;
 pub mod metrics;
 mod reloads;
 mod status;
 
+pub use guard::{Guard, PublicPaths};
 pub use reloads::{Attempt, Outcome, ReloadNumbers, ReloadRecord, Reloads};
 pub use status::{Phase, Status};
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use metrics::Exposition;
 
@@ -54,6 +57,8 @@ pub struct View {
     pub admission: Arc<AdmissionControl>,
     /// How reloads went.
     pub reloads: Arc<Reloads>,
+    /// Who may look at all this over HTTP.
+    pub guard: Arc<Guard>,
 }
 
 /// Serves HTTP on an open socket, with TLS if there is any, until the handle stops it. Beyond so many connections, further
@@ -74,8 +79,10 @@ pub fn serve(
     let exposition = web::Data::new(Exposition::new(view.clone()));
     server::serve(listener, tls, serving, move || {
         App::new()
+            .app_data(web::Data::from(Arc::clone(&view.guard)))
             .app_data(web::Data::new(view.clone()))
             .app_data(exposition.clone())
+            .wrap(from_fn(guard::guard))
             .service(readable("/health/live", http::live))
             .service(readable("/health", http::health))
             .service(readable("/health/ready", http::ready))

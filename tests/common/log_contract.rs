@@ -76,7 +76,7 @@ pub fn batch<V: AsRef<[u8]>>(key: &str, values: &[V]) -> AppendBatch {
         joined.extend_from_slice(value.as_ref());
         ends.push(joined.len() as u32);
     }
-    AppendBatch { keys: Keys::Same(key.to_owned().into()), values: joined.into(), ends }
+    AppendBatch { keys: Keys::Same(key.to_owned().into()), values: joined.into(), ends, trace: None }
 }
 
 /// Appends without waiting; the receiver gets the outcome.

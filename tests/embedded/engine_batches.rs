@@ -142,6 +142,7 @@ async fn dead_letters_of_a_batch_travel_together() {
         keys: Keys::Same("stranger".into()),
         values: vec![7; NUM_RECORDS].into(),
         ends: (1..=NUM_RECORDS as u32).collect(),
+        trace: None,
     };
     let (answer, answered) = tokio::sync::oneshot::channel();
     let done = Completion::new(|outcome| drop(answer.send(outcome)));

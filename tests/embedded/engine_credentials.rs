@@ -147,7 +147,8 @@ fn token_new_prints_a_token_once_and_lines_that_the_file_takes() {
         &["--kind", "device", "--device", "truck-1", "--name", "of \"one\" truck"][..],
         &["--kind", "device"],
         &["--kind", "http", "--types", "position,harsh_event", "--name", "app"],
-        &["--kind", "admin"],
+        &["--kind", "observer", "--name", "metrics"],
+        &["--kind", "operator"],
     ] {
         let (code, stdout, stderr) = new(arguments);
         assert_eq!((code, stderr.lines().count()), (0, 1), "{stderr}");
@@ -165,11 +166,13 @@ fn token_new_prints_a_token_once_and_lines_that_the_file_takes() {
     assert!(credentials.device(&truck, tokens[1].as_bytes()).is_ok());
     let grant = credentials.http(Some(&tokens[2])).unwrap();
     assert_eq!((grant.name(), grant.may_send("position"), grant.may_send("engine_health")), ("app", true, false));
-    assert!(credentials.admin(Some(&tokens[3])).is_ok());
+    assert!(credentials.observer(Some(&tokens[3])).is_ok() && credentials.operator(Some(&tokens[3])).is_err());
+    assert!(credentials.observer(Some(&tokens[4])).is_ok() && credentials.operator(Some(&tokens[4])).is_ok());
 
     for arguments in [
         &["--kind", "http", "--device", "d"][..],
-        &["--kind", "admin", "--types", "position"],
+        &["--kind", "operator", "--types", "position"],
+        &["--kind", "observer", "--device", "d"],
         &["--kind", "device", "--device", "not an id"],
     ] {
         let (code, stdout, stderr) = new(arguments);

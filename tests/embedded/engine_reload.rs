@@ -273,7 +273,7 @@ async fn records_with_the_fingerprint_of_an_earlier_build_become_rows() {
         let (sender, receipt) = tokio::sync::oneshot::channel();
         let topic = record_topics(&site.config())[0].name.clone();
         let ends = vec![record.len() as u32];
-        let batch = AppendBatch { keys: Keys::Same("truck-1".into()), values: record.into(), ends };
+        let batch = AppendBatch { keys: Keys::Same("truck-1".into()), values: record.into(), ends, trace: None };
         let completion = Completion::new(move |outcome| drop(sender.send(outcome)));
         log.append(&TopicPartition { topic, partition: 0 }, batch, completion);
         receipt.await.unwrap().unwrap();

@@ -31,3 +31,5 @@ mod http_durability;
 mod http_ingest;
 mod http_limits;
 mod http_numbers;
+mod http_request_id;
+mod operators_access;

@@ -245,6 +245,7 @@ async fn rule_2_a_record_that_is_no_record_goes_to_the_dead_letters_and_holds_no
         keys: surgetank::log::Keys::Same("d".into()),
         values: "garbage".into(),
         ends: vec![7],
+        trace: None,
     };
     let done = surgetank::log::Completion::new(move |outcome| answer.send(outcome).unwrap());
     running.started.backends.log.append(&partition, batch, done);

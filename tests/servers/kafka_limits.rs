@@ -41,7 +41,7 @@ fn open(cluster: &Cluster) -> KafkaLog {
 }
 
 impl Cluster {
-    async fn create(&self, topic: &TopicSpec, settings: &[(&str, &str)]) {
+    pub async fn create(&self, topic: &TopicSpec, settings: &[(&str, &str)]) {
         let new = NewTopic::new(&topic.name, topic.num_partitions as i32, TopicReplication::Fixed(1));
         let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
         self.admin().create_topics([&new], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
@@ -64,7 +64,7 @@ impl Cluster {
     }
 
     /// A site with these topics and the embedded store.
-    fn site(&self, more: &[(&str, &str)]) -> Site {
+    pub fn site(&self, more: &[(&str, &str)]) -> Site {
         let quoted = |text: &str| format!("{text:?}");
         let settings = [
             (format!("topics.{}.partitions", self.name), "1".to_owned()),
@@ -83,7 +83,7 @@ impl Cluster {
         Site::new_without_topics(&settings.chain(more.iter().copied()).collect::<Vec<_>>())
     }
 
-    fn dead(&self) -> String {
+    pub fn dead(&self) -> String {
         format!("{}_dead", self.name)
     }
 }

@@ -19,5 +19,6 @@ mod engine_secure_servers;
 mod kafka_consume;
 mod kafka_limits;
 mod kafka_topics;
+mod kafka_trace;
 mod log_kafka;
 mod store_cassandra;

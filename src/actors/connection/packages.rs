@@ -45,6 +45,7 @@ pub(super) async fn take_in(session: &Session<'_>, window: Credit, package: Pack
     // A connection that has ended meanwhile is told nothing; its device sends again.
     let answer = Box::new(move |receipt| receipts.do_send(Deliver { receipt, received, window }));
     let PackageFrame { package_id: id, block } = package;
-    let package = Package { device_id: device_id.clone(), id, block, limits, received_at_us, memory, credit };
+    let package =
+        Package { device_id: device_id.clone(), id, block, limits, received_at_us, trace: None, memory, credit };
     intake.take_package(package, answer);
 }

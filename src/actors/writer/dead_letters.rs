@@ -170,7 +170,8 @@ impl<'a> DeadLetters<'a> {
                 key_ends.push(keys.len() as u32);
             }
         }
-        AppendBatch { keys: Keys::Each { text: keys.into(), ends: key_ends }, values: values.into(), ends }
+        let keys = Keys::Each { text: keys.into(), ends: key_ends };
+        AppendBatch { keys, values: values.into(), ends, trace: None }
     }
 }
 

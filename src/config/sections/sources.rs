@@ -95,6 +95,10 @@ section! {
         pub listen: SocketAddr = "127.0.0.1:7401", address();
         /// Most connections at once.
         pub max_connections: NonZeroUsize = 256, capacity(65_536);
+        /// Whether what is below `/health/` is shown without a token where others can reach the address.
+        pub public_health_checks: bool = true, boolean(), live;
+        /// Whether `/metrics` is shown without a token where others can reach the address.
+        pub public_metrics: bool = false, boolean(), live;
     }
     sections {
         /// TLS. `None`: plain HTTP.

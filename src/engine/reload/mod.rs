@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tracing::{error, info};
 
-pub(super) use parts::{Layouts, Limits, edge_limits, intake_limits, intake_rules};
+pub(super) use parts::{Layouts, Limits, edge_limits, intake_limits, intake_rules, public_paths};
 
 use super::EngineError;
 use crate::config::{Config, ConfigErrors, LoadedConfig, Renewal};

@@ -19,16 +19,18 @@ use crate::intake::admission::AdmissionControl;
 use crate::intake::rules::{IntakeRules, LiveIntakeRules};
 use crate::intake::{Intake, IntakeLimits};
 use crate::log::TopicSpec;
+use crate::observe::{Guard, PublicPaths};
 use crate::protocol::package::PackageLimits;
 use crate::schema::Catalog;
 use crate::store::StoreError;
 
-/// Limits of devices and addresses, of memory and of the gate. A device keeps what its Welcome said until it connects again: what it
+/// Limits of devices and addresses, of memory and of the gate, and what everybody may look at. A device keeps what its Welcome said until it connects again: what it
 /// has made by then must not be turned away.
 pub(in crate::engine) struct Limits {
     pub intake: Arc<Intake>,
     pub edge: Arc<Edge>,
     pub admission: Arc<AdmissionControl>,
+    pub guard: Arc<Guard>,
     pub memory: MemoryBudget,
     pub gate: Arc<GateControl>,
 }
@@ -49,12 +51,14 @@ impl Reloadable for Limits {
         let (edge, of_connection) = (Arc::clone(&self.edge), edge_limits(config));
         let (intake, of_intake) = (Arc::clone(&self.intake), intake_limits(config));
         let (admission, of_admission) = (Arc::clone(&self.admission), admission::limits(&config.limits));
+        let (guard, public) = (Arc::clone(&self.guard), public_paths(config));
         let (memory, budget) = (self.memory.clone(), config.memory.budget);
         let (gate, settings) = (Arc::clone(&self.gate), gate::settings(&config.gate));
         let commit = move || {
             edge.set_limits(of_connection);
             intake.set_limits(of_intake);
             admission.set_limits(of_admission);
+            guard.set_public(public);
             memory.set_limit(budget);
             gate.set_settings(settings);
         };
@@ -125,6 +129,11 @@ pub(in crate::engine) fn edge_limits(config: &Config) -> EdgeLimits {
         hello_timeout: devices.hello_timeout,
         idle_timeout: devices.idle_timeout,
     }
+}
+
+/// What the config shows of the operators' HTTP without a token.
+pub(in crate::engine) fn public_paths(config: &Config) -> PublicPaths {
+    PublicPaths { health_checks: config.http.public_health_checks, metrics: config.http.public_metrics }
 }
 
 /// What the config says of all sources.

@@ -227,7 +227,7 @@ mod tests {
 
     fn batch(key: &str, values: &[Vec<u8>]) -> AppendBatch {
         let keys = Keys::Same(Bytes::copy_from_slice(key.as_bytes()));
-        AppendBatch { keys, ends: ends(values), values: values.concat().into() }
+        AppendBatch { keys, ends: ends(values), values: values.concat().into(), trace: None }
     }
 
     /// One batch of records of several keys.
@@ -235,7 +235,7 @@ mod tests {
         let (keys, values): (Vec<_>, Vec<_>) = records.iter().cloned().unzip();
         let key_ends = ends(&keys);
         let keys = Keys::Each { text: keys.concat().into(), ends: key_ends };
-        AppendBatch { keys, ends: ends(&values), values: values.concat().into() }
+        AppendBatch { keys, ends: ends(&values), values: values.concat().into(), trace: None }
     }
 
     #[test]

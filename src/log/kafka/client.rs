@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message};
 
@@ -16,6 +17,7 @@ use super::lane::{Lane, Pending};
 use super::limits::Sizes;
 use super::regroup::{Refused, Regrouper};
 use super::settings::KafkaLogSettings;
+use crate::flow::trace::{Trace, TraceContext};
 use crate::log::{AppendError, Completion, LogError};
 
 /// A producer whose batches have at most so many bytes.
@@ -42,6 +44,8 @@ pub(super) struct BatchTracker {
     lane: Arc<Lane>,
     partition: u32,
     num_remaining: AtomicU32,
+    /// For the headers of its records.
+    trace: Option<Trace>,
     /// The offset after the last record that is confirmed; 0 if none is.
     end: AtomicU64,
     outcome: Mutex<BatchOutcome>,
@@ -87,11 +91,12 @@ impl Client {
 
     /// Hands a batch over, in order, without waiting for anything.
     pub(super) fn append(&self, lane: &Arc<Lane>, Pending { partition, batch, done }: Pending) {
-        let num_records = batch.num_records() as u32;
+        let (num_records, trace) = (batch.num_records() as u32, batch.trace.clone());
         let tracker = Arc::new(BatchTracker {
             lane: Arc::clone(lane),
             partition,
             num_remaining: AtomicU32::new(num_records),
+            trace,
             end: AtomicU64::new(0),
             outcome: Mutex::new(BatchOutcome { first_error: None, done: Some(done) }),
         });
@@ -112,7 +117,9 @@ impl Client {
 
     fn send(&self, tracker: Arc<BatchTracker>, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
         let (lane, partition) = (Arc::clone(&tracker.lane), tracker.partition as i32);
-        let record = BaseRecord::with_opaque_to(lane.topic(), tracker).partition(partition).key(key).payload(value);
+        let headers = tracker.trace_of(key.len() + value.len()).map(headers_of);
+        let mut record = BaseRecord::with_opaque_to(lane.topic(), tracker).partition(partition).key(key).payload(value);
+        record.headers = headers;
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
@@ -136,6 +143,18 @@ impl BatchTracker {
     /// The topic that the batch is for.
     pub(super) fn lane(&self) -> &Arc<Lane> {
         &self.lane
+    }
+
+    /// The trace that a record with so many bytes of key and value has in its headers: none if it would be larger with it
+    /// than its topic takes, since the record matters more than its trace.
+    fn trace_of(&self, num_bytes: usize) -> Option<&TraceContext> {
+        let trace = self.trace.as_deref()?;
+        (num_bytes + header_bytes(trace) <= self.lane.record_limit().max_bytes()).then_some(trace)
+    }
+
+    /// Bytes of the headers of a record with so many bytes of key and value.
+    pub(super) fn header_bytes(&self, num_bytes: usize) -> usize {
+        self.trace_of(num_bytes).map_or(0, header_bytes)
     }
 
     /// `num_records` records of the batch have come to an end. The last one completes it, with the first error if
@@ -248,6 +267,18 @@ impl Drop for DeliveryContext {
     fn drop(&mut self) {
         self.brokers.note_queued(self.queued_bytes.load(Ordering::Relaxed), 0);
     }
+}
+
+/// A record's headers.
+fn headers_of(trace: &TraceContext) -> OwnedHeaders {
+    trace
+        .headers()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}
+
+/// What these headers take in a record: names and values, and two lengths of at most two bytes each.
+fn header_bytes(trace: &TraceContext) -> usize {
+    trace.headers().map(|(name, value)| name.len() + value.len() + 4).sum()
 }
 
 /// Tells what no retry can help from what may pass.

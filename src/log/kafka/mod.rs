@@ -161,6 +161,7 @@ impl Log for KafkaLog {
                 keys: Keys::Same(hex(fingerprint).into()),
                 ends: vec![schema_json.len() as u32],
                 values: schema_json.into(),
+                trace: None,
             };
             let (answer, confirmed) = oneshot::channel();
             // If the caller has gone, there is nobody to tell.

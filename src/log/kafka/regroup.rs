@@ -43,7 +43,8 @@ struct State {
 
 impl Refused {
     fn num_bytes(&self) -> usize {
-        self.key.len() + self.value.len()
+        let num_bytes = self.key.len() + self.value.len();
+        num_bytes + self.tracker.header_bytes(num_bytes)
     }
 
     /// Whether it cannot have had company: librdkafka adds nothing to a batch that is over its size.

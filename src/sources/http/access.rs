@@ -2,21 +2,18 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, HeaderName};
-use tokio::time::sleep;
+use actix_web::http::header::HeaderName;
 
-use super::headers::single;
 use super::{DEVICE_HEADER, Ingest};
+use crate::http::bearer::{bearer, unauthorized};
+use crate::http::headers::single;
 use crate::http::problem::{Kind, Problem};
 use crate::intake::Path;
 use crate::intake::admission::AdmissionControl;
+use crate::intake::held_back::TooMany;
 use crate::protocol::device_id::DeviceId;
-
-/// The longest time that an answer to a request without a valid token is held back.
-const LONGEST_HOLD: Duration = Duration::from_secs(1);
 
 /// Counts the bytes of a request's body, declared or not, for its address and, if it has a name, its token.
 pub(super) struct Meter {
@@ -108,21 +105,12 @@ impl Ingest {
             return problem;
         }
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let wait = peer.map_or(Duration::ZERO, |peer| self.intake.admission.request_failed(peer));
-        if !wait.is_zero() {
-            let Some(_credit) = self.held_back.try_take() else {
-                let detail = "too many requests without a valid token";
+        match self.held_back.hold(peer).await {
+            Ok(()) => unauthorized(request),
+            Err(TooMany(wait)) => {
                 let delay = self.intake.come_back_after(wait);
-                return Problem::new(Kind::OverRate, detail).retry_after(delay);
-            };
-            sleep(wait.min(LONGEST_HOLD)).await;
-        }
-        match request.headers().get(AUTHORIZATION) {
-            None => Problem::new(Kind::Unauthorized, "there is no token: send Authorization: Bearer TOKEN"),
-            Some(_) if bearer(request).is_ok_and(|bearer| bearer.is_none_or(str::is_empty)) => {
-                Problem::new(Kind::Unauthorized, "Authorization has no bearer token: send Authorization: Bearer TOKEN")
+                Problem::new(Kind::OverRate, "too many requests without a valid token").retry_after(delay)
             }
-            Some(_) => Problem::new(Kind::Unauthorized, "the token is not valid").because("invalid_token"),
         }
     }
 
@@ -145,13 +133,6 @@ impl From<Problem> for Denial {
     fn from(problem: Problem) -> Self {
         Self::Other(problem)
     }
-}
-
-fn bearer(request: &HttpRequest) -> Result<Option<&str>, Problem> {
-    let value = single(request, &AUTHORIZATION)?.and_then(|value| value.to_str().ok());
-    let scheme_and_token = value.and_then(|value| value.trim().split_once(' '));
-    let is_bearer = |scheme: &str| scheme.eq_ignore_ascii_case("bearer");
-    Ok(scheme_and_token.and_then(|(scheme, token)| is_bearer(scheme).then(|| token.trim())))
 }
 
 fn device_id(request: &HttpRequest) -> Result<DeviceId, Problem> {

@@ -8,13 +8,15 @@ use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::Body;
-use super::headers::{media_type, single};
+use super::headers::{media_type, trace};
 use super::summary::Summary;
 use super::{IDEMPOTENCY_HEADER, Ingest, PATHS, answer, no_such_path};
 use crate::codec::json::{
     EventFault, EventKey, EventReader, FaultReason, Framing, JsonPlan, Split, Splitter, derived_sequence,
 };
 use crate::flow::memory::Reserved;
+use crate::flow::trace::Trace;
+use crate::http::headers::single;
 use crate::http::problem::{Kind, Problem};
 use crate::intake::Path;
 use crate::intake::chunk::{Chunk, SentChunk};
@@ -41,6 +43,8 @@ struct Request<'a> {
     route: &'a TopicRoute,
     idempotency_key: Option<&'a [u8]>,
     received_at_us: u64,
+    /// The trace that the request is a part of.
+    trace: Option<Trace>,
     /// The event times that are taken.
     window: EventWindow,
     reader: EventReader,
@@ -91,6 +95,7 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
     let trust = ingest.trust(received_at_us, since)?;
     let times = (received_at_us, rules.window(received_at_us, trust));
     let mut under_way = Request::new(ingest, &codec.json, (path, route), framing, idempotency_key, times);
+    under_way.trace = trace(request);
     let outcome = under_way.take_in(&mut body).await;
     let answer = under_way.finish(outcome).await;
     ingest.acknowledge.record(since.elapsed().as_micros() as u64);
@@ -138,6 +143,7 @@ impl<'a> Request<'a> {
             route,
             idempotency_key,
             received_at_us,
+            trace: None,
             window,
             reader: EventReader::default(),
             splitter: Splitter::new(framing, ingest.limits.max_event),
@@ -322,7 +328,7 @@ impl<'a> Request<'a> {
         while self.sent.len() >= self.ingest.limits.max_pieces {
             self.settle_oldest().await;
         }
-        let sent = chunk.send(self.route, self.path, &self.ingest.intake).await;
+        let sent = chunk.send(self.route, self.path, &self.ingest.intake, self.trace.as_ref()).await;
         self.sent.push_back(sent);
     }
 

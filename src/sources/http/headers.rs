@@ -1,19 +1,11 @@
-//! Headers of requests: one value each, since of two nobody knows which one is meant.
+//! The headers of requests that say what the body is, and of which trace the request is a part.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 
-use crate::http::problem::{Kind, Problem};
-
-/// The value of a header, if it is there.
-pub(super) fn single<'r>(request: &'r HttpRequest, name: &HeaderName) -> Result<Option<&'r HeaderValue>, Problem> {
-    let mut values = request.headers().get_all(name);
-    let value = values.next();
-    if values.next().is_some() {
-        return Err(Problem::new(Kind::BadHeader, format!("the header {name} is there more than once")));
-    }
-    Ok(value)
-}
+use crate::flow::trace::{TRACEPARENT, TRACESTATE, Trace, TraceContext};
+use crate::http::headers::single;
+use crate::http::problem::Problem;
 
 /// What Content-Type names, without parameters; empty if there is none. To be compared without regard to case.
 pub(super) fn media_type(request: &HttpRequest) -> Result<&str, Problem> {
@@ -24,4 +16,10 @@ pub(super) fn media_type(request: &HttpRequest) -> Result<&str, Problem> {
 /// A media type, or a range of them, without its parameters.
 pub(super) fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// The trace that the request is a part of, if it says so.
+pub(super) fn trace(request: &HttpRequest) -> Option<Trace> {
+    let values = |name: &str| request.headers().get_all(name).map(HeaderValue::as_bytes);
+    TraceContext::read(values(TRACEPARENT), values(TRACESTATE)).map(Trace::new)
 }

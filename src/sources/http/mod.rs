@@ -27,7 +27,7 @@ use actix_web::dev::{ServerHandle, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
-use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use futures_util::future::BoxFuture;
 
 use crate::config;
@@ -35,10 +35,13 @@ use crate::credentials::CurrentCredentials;
 use crate::flow::clock::Trust;
 use crate::flow::credit::{Credit, Credits};
 use crate::flow::memory::Reserved;
+use crate::flow::trace::{TRACEPARENT, TRACESTATE};
 use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::http::refusal::{no_such_path, only, readable, refuse};
+use crate::http::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::http::server::{self, Serving};
 use crate::http::transport::Times;
+use crate::intake::held_back::HeldBack;
 use crate::intake::{Closed, Intake, Path};
 use crate::sources::Source;
 use crate::telemetry::Recorder;
@@ -50,8 +53,6 @@ const DEVICE_HEADER: &str = "surgetank-device";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// How long a browser may remember what CORS allows.
 const CORS_MAX_AGE_SECONDS: usize = 3600;
-/// Most requests without a valid token whose answers are held back at a time.
-const MAX_HELD_BACK: u32 = 256;
 /// Where to find the paths that there are.
 const PATHS: &str = "see /openapi.json";
 
@@ -78,8 +79,7 @@ pub struct Ingest {
     credentials: CurrentCredentials,
     /// One for each request that is worked on.
     requests: Credits,
-    /// One for each request without a valid token that is held back.
-    held_back: Credits,
+    held_back: HeldBack,
     /// From the head of a request to its answer.
     acknowledge: Recorder,
 }
@@ -96,7 +96,7 @@ impl Ingest {
     pub fn new(limits: IngestLimits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
         let requests = Credits::new(limits.max_requests);
         let acknowledge = intake.telemetry.acknowledge.recorder();
-        let held_back = Credits::new(MAX_HELD_BACK);
+        let held_back = HeldBack::new(Arc::clone(&intake.admission));
         Self { limits, intake, credentials, requests, held_back, acknowledge }
     }
 
@@ -205,7 +205,8 @@ fn not_by_cors<B>(answer: ServiceResponse<B>) -> actix_web::Result<ErrorHandlerR
     }
     let problem =
         Problem::new(Kind::BadHeader, "pages of this origin may not send, or not by this method or these headers");
-    let answer = ServiceResponse::new(answer.into_parts().0, problem.error_response());
+    let id = RequestId::of_request(answer.request());
+    let answer = ServiceResponse::new(answer.request().clone(), problem.answer(id.as_ref()));
     Ok(ErrorHandlerResponse::Response(answer.map_into_right_body()))
 }
 
@@ -214,8 +215,8 @@ fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST"])
         .allowed_headers(headers)
-        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER])
-        .expose_headers([RETRY_AFTER])
+        .allowed_headers([DEVICE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER, TRACEPARENT, TRACESTATE])
+        .expose_headers([RETRY_AFTER.as_str(), REQUEST_ID_HEADER])
         .max_age(CORS_MAX_AGE_SECONDS);
     match origins {
         [all] if all == "*" => cors.allow_any_origin().send_wildcard(),

@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: the service and what events of each type look like, from the layouts.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -11,17 +11,20 @@ use utoipa::openapi::{
 };
 
 use super::packages::{PACKAGE, RECEIPT};
-use super::{DEVICE_HEADER, IDEMPOTENCY_HEADER, Ingest};
+use super::{DEVICE_HEADER, IDEMPOTENCY_HEADER, Ingest, refuse};
 use crate::codec::Codecs;
 use crate::codec::json::event_schema;
-use crate::http::problem::{Kind, PROBLEM_JSON, Problem};
+use crate::http::problem::{Kind, PROBLEM_JSON};
 use crate::schema::MessageType;
 
 const BEARER: &str = "bearer";
 
 /// Describes the service.
-pub(super) async fn get(ingest: web::Data<Ingest>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(document(&ingest.path().await?.rules.load().codecs)))
+pub(super) async fn get(ingest: web::Data<Ingest>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    match ingest.path().await {
+        Ok(path) => HttpResponse::Ok().json(document(&path.rules.load().codecs)),
+        Err(problem) => refuse(&request, payload, &problem).await,
+    }
 }
 
 /// The document for these types.
@@ -158,6 +161,7 @@ fn problem_schema() -> Value {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "request_id": {"type": "string", "maxLength": 128, "description": "as in the header x-request-id"},
         "retry_after_ms": {"type": "integer", "minimum": 0, "description": "Retry-After to the millisecond"},
         "reason": {"type": "string", "description": "why the only event was refused, in a word"},
         "path": {"type": "string", "description": "where in the event"},

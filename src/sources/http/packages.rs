@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::body::Body;
-use super::headers::{essence, media_type};
+use super::headers::{essence, media_type, trace};
 use super::inflate::Coding;
 use super::summary::Summary;
 use super::{Ingest, answer, no_memory};
@@ -64,8 +64,8 @@ async fn take(ingest: &Ingest, request: &HttpRequest, payload: &mut web::Payload
         return Err(Problem::new(Kind::Busy, "the decoders are busy").retry_after(intake.retry_delay()));
     };
     let (answer, receipt) = oneshot::channel();
-    let (block, limits) = (block.into(), limits.package);
-    let package = Package { device_id, id: 0, block, limits, received_at_us, memory, credit };
+    let (block, limits, trace) = (block.into(), limits.package, trace(request));
+    let package = Package { device_id, id: 0, block, limits, received_at_us, trace, memory, credit };
     // A client that left needs no receipt.
     let answer = Box::new(move |receipt| drop(answer.send(receipt)));
     intake.take_package(package, answer);
