@@ -139,7 +139,14 @@ impl RowGroup {
     }
 
     /// The rows, each as one cell per column.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[Cell]> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[Cell]> + Clone {
         self.cells.chunks_exact(self.table.columns.len())
+    }
+
+    /// Some of the rows as a group of their own.
+    pub fn part(&self, rows: std::ops::Range<usize>) -> RowGroup {
+        let num_columns = self.table.columns.len();
+        let cells = self.cells[rows.start * num_columns..rows.end * num_columns].to_vec();
+        RowGroup { table: Arc::clone(&self.table), data: self.data.clone(), cells }
     }
 }

@@ -3,6 +3,7 @@
 //! Writes are idempotent by construction: keys and write timestamps come from the rows. Nothing here retries or
 //! limits; the writer and the gate do.
 
+mod apart;
 pub mod cassandra;
 pub mod embedded;
 mod scan;
@@ -45,14 +46,31 @@ pub enum WriteError {
     /// setting, a full disk. An operator can mend it, and then the same rows are good; it says nothing of the load.
     #[error("not writable: {0}")]
     Table(String),
-    /// The store refused the rows with a code that bad values share with settings and guardrails. With several rows, one
-    /// of them may be at fault; whether it is tells [`Store::judge`].
+    /// The store refused the rows, or one of them, with a code that bad values share with settings and guardrails, and
+    /// nothing tells what is at fault. [`Store::judge`] finds out.
     #[error("rows refused by the store: {0}")]
     Invalid(String),
 }
 
 /// What an error of the store comes from. The store's errors say it in their own text, too.
 pub type Cause = Box<dyn Error + Send + Sync>;
+/// A row that the store refused for what it holds: another row of the table was taken after it was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// Its place in the group.
+    pub row: usize,
+    /// What the store said.
+    pub reason: String,
+}
+
+/// What became of a group: all of its rows are confirmed but these, which come in the order of the group.
+pub type Written = Result<Vec<RefusedRow>, WriteError>;
+
+/// The first row of a group that is not among those refused.
+pub fn first_confirmed(num_rows: usize, refused: &[RefusedRow]) -> Option<usize> {
+    let first = (0..).zip(refused).take_while(|(row, one)| *row == one.row).count();
+    (first < num_rows).then_some(first)
+}
 
 /// Why the store could not be opened, prepared or read.
 #[derive(Debug, thiserror::Error)]
@@ -112,18 +130,6 @@ impl StoreError {
     }
 }
 
-// === impl WriteError ===
-
-impl WriteError {
-    /// What a refusal of a row means that was confirmed before: the row is good, so the table is not.
-    fn of_known_good(self) -> Self {
-        match self {
-            Self::Invalid(reason) => Self::Table(reason),
-            other => other,
-        }
-    }
-}
-
 /// The key of a stored row, for ledgers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
@@ -140,13 +146,15 @@ pub trait Store: Send + Sync {
     /// How groups are to be formed.
     fn grouping(&self) -> Grouping;
 
-    /// Writes one group; `Ok` only when the store has confirmed every row. The future is driven by the store's own
-    /// threads: dropping it does not take the write back. The caller bounds what is in flight.
-    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>>;
+    /// Writes one group; `Ok` only when the store has confirmed every row but those that it names. The future is driven by
+    /// the store's own threads: dropping it does not take the write back. The caller bounds what is in flight.
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Written>;
 
-    /// Tells who is at fault when rows were refused: writes a row that was confirmed before, and then them, in one place
-    /// of the store. If both are refused it is [`WriteError::Table`], if only the suspects are, [`WriteError::Invalid`].
-    fn judge(&self, suspects: Arc<RowGroup>, known_good: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>>;
+    /// Tells who is at fault when rows were refused as [`WriteError::Invalid`]: takes them apart, one request at a time and
+    /// in one place of the store, and has it take a row after that which is good, be it this one, which was confirmed
+    /// before, or one of theirs. If that is refused, too, it is [`WriteError::Table`]. [`WriteError::Invalid`] again means
+    /// that all of them were refused, and that no other row is known. After another error some may have been written.
+    fn judge(&self, suspects: Arc<RowGroup>, known_good: Option<Arc<RowGroup>>) -> BoxFuture<'static, Written>;
 
     /// Creates what is missing (keyspace, tables, columns) and says what it did, one line per change.
     fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;

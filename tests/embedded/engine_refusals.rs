@@ -95,7 +95,27 @@ async fn a_refusal_of_all_rows_stops_the_table_and_one_of_a_row_is_a_dead_letter
     running.catch_up().await;
     assert_eq!((num_rows(&site), letters(&site, &running)), (207, vec![150, 151, 180]));
     let counters = running.counters();
-    assert_eq!((counters.refused_rows, counters.dead_letters), (3, 3));
+    assert_eq!((counters.refused_rows, counters.dead_letters, counters.rows), (3, 3, 207));
+
+    // Nothing but such rows: one that was confirmed before tells of them.
+    execute(&site, "DROP TRIGGER guard");
+    refuse(&site, "WHEN NEW.sequence >= 210");
+    send(&mut device, 210..260).await;
+    running.catch_up().await;
+    healthy(address).await;
+    assert_eq!((num_rows(&site), letters(&site, &running).len()), (207, 53));
+
+    // Such rows undo all that was written with them, which then is written once more.
+    execute(&site, "DROP TRIGGER guard");
+    let body = "WHEN NEW.sequence IN (280, 320) BEGIN SELECT RAISE(ROLLBACK, 'all or nothing'); END";
+    execute(&site, &format!("CREATE TRIGGER guard BEFORE INSERT ON position {body}"));
+    send(&mut device, 260..360).await;
+    running.catch_up().await;
+    healthy(address).await;
+    let (num_rows, letters) = (num_rows(&site), letters(&site, &running));
+    assert_eq!((num_rows, &letters[53..]), (305, &[280, 320][..]), "{letters:?}");
+    let counters = running.counters();
+    assert_eq!((counters.refused_rows, counters.rows), (55, 305));
     running.assert_unharmed().await;
     running.stop().await;
 }

@@ -112,6 +112,71 @@ async fn a_closed_store_says_so() -> TestResult {
     Ok(())
 }
 
+/// Refuses rows of table `rows`, and does so with the whole transaction if the word is ROLLBACK.
+fn refuse(path: &Path, word: &str, when: &str) -> TestResult {
+    let connection = rusqlite::Connection::open(path)?;
+    let body = format!("BEGIN SELECT RAISE({word}, 'not allowed'); END");
+    Ok(connection.execute_batch(&format!("CREATE TRIGGER guard BEFORE INSERT ON rows WHEN {when} {body}"))?)
+}
+
+#[tokio::test]
+async fn refused_rows_of_a_group_come_in_one_answer_and_the_others_are_there() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let tables = [simple_table("rows"), simple_table("others")];
+    store.apply(&tables).await?;
+    refuse(&path, "ABORT", "NEW.sequence % 100 = 7")?;
+    let writes = [
+        store.write(group(&tables[0], "b", 0, 1000)),
+        store.write(group(&tables[1], "a", 0, 10)),
+        store.write(group(&tables[0], "a", 0, 10)),
+    ];
+    let [of_rows, of_others, of_few] = futures_util::future::join_all(writes).await.try_into().map_err(|_| "three")?;
+    let of_rows = of_rows?;
+    assert_eq!(of_rows.iter().map(|one| one.row).collect::<Vec<_>>(), (7..1000).step_by(100).collect::<Vec<_>>());
+    assert!(of_rows.iter().all(|one| one.reason.contains("not allowed")), "{of_rows:?}");
+    assert_eq!((of_others?.len(), of_few?.len()), (0, 1));
+    assert_eq!((keys(&store, &tables[0]).await.len(), keys(&store, &tables[1]).await.len()), (999, 10));
+    Ok(())
+}
+
+/// A row that was taken before the first refusal would prove nothing.
+#[tokio::test]
+async fn a_table_that_takes_no_more_from_some_row_on_is_at_fault_itself() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let table = simple_table("rows");
+    store.apply(std::slice::from_ref(&table)).await?;
+    refuse(&path, "ABORT", "(SELECT count(*) FROM rows) >= 50")?;
+    let outcome = store.write(group(&table, "a", 0, 100)).await;
+    assert!(matches!(&outcome, Err(WriteError::Table(reason)) if reason.contains("not allowed")), "{outcome:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_end_the_transaction_are_found_without_harm_to_others() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let tables = [simple_table("rows"), simple_table("others")];
+    store.apply(&tables).await?;
+    refuse(&path, "ROLLBACK", "NEW.sequence IN (3, 60, 61)")?;
+    let (suspects, known_good) = (group(&tables[0], "a", 0, 100), group(&tables[0], "b", 0, 1));
+    let writes =
+        [store.write(suspects.clone()), store.write(group(&tables[1], "a", 0, 10)), store.write(known_good.clone())];
+    let [of_rows, of_others, of_good] = futures_util::future::join_all(writes).await.try_into().map_err(|_| "three")?;
+    assert!(matches!(of_rows, Err(WriteError::Invalid(_))), "{of_rows:?}");
+    assert_eq!((of_others?.len(), of_good?.len()), (0, 0));
+    for known_good in [None, Some(known_good)] {
+        let refused = store.judge(suspects.clone(), known_good).await?;
+        assert_eq!(refused.iter().map(|one| one.row).collect::<Vec<_>>(), [3, 60, 61]);
+    }
+    assert_eq!(keys(&store, &tables[0]).await.len(), 98);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_write_goes_on_when_its_future_is_dropped() -> TestResult {
     let directory = tempfile::tempdir()?;

@@ -8,8 +8,10 @@ use crate::common;
 
 use common::certificates::Authority;
 use common::device::{CODECS, Device, position};
+use common::process::{arg, run, told};
 use common::site::{Running, Site};
 use common::{http, in_time, unique_name, until, until_true};
+use scylla::client::session_builder::SessionBuilder;
 use surgetank::engine::Engine;
 use surgetank::store::RowKey;
 
@@ -144,6 +146,38 @@ async fn cassandra_by_tls() {
     is_away_with(&on_cassandra(&node, &[("store.cassandra.tls.ca", &other)]), "certificate").await;
 }
 
+/// Of a role that may read and not write, until it is granted that.
+async fn a_missing_right_is_told(node: &str, keyspace: &str) {
+    let role = unique_name();
+    let site = |name: &str, password: &str| {
+        let settings = [("store.cassandra.username", name), ("store.cassandra.password", password)];
+        let settings = settings.map(|(key, value)| (key, format!("{value:?}")));
+        let keyspace = format!("{keyspace:?}");
+        let settings = settings.iter().map(|(key, value)| (*key, value.as_str()));
+        on_cassandra(node, &settings.chain([("store.cassandra.keyspace", keyspace.as_str())]).collect::<Vec<_>>())
+    };
+    let admin = SessionBuilder::new().known_node(node).user("cassandra", "cassandra").build().await.unwrap();
+    let execute = async |cql: String| drop(admin.query_unpaged(cql, ()).await.unwrap());
+    let check = |site: &Site| told(&run(&["check", "--online", "--config", arg(&site.config_path())]));
+    let all_powerful = site("cassandra", "cassandra");
+    let (code, _, stderr) = told(&run(&["apply", "--config", arg(&all_powerful.config_path())]));
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = check(&all_powerful);
+    assert!(code == 0 && !stderr.contains("has not the right"), "{stderr}");
+
+    execute(format!("CREATE ROLE {role} WITH LOGIN = true AND PASSWORD = 'secret'")).await;
+    execute(format!("GRANT SELECT ON KEYSPACE {keyspace} TO {role}")).await;
+    let limited = site(&role, "secret");
+    let (code, _, stderr) = check(&limited);
+    let expected = format!("role {role} has not the right to write to table {keyspace}.position");
+    assert!(code == 1 && stderr.contains(&expected), "{stderr}");
+    // By way of another role.
+    execute(format!("CREATE ROLE {role}_writers")).await;
+    execute(format!("GRANT MODIFY ON KEYSPACE {keyspace} TO {role}_writers")).await;
+    execute(format!("GRANT {role}_writers TO {role}")).await;
+    until_true("the right to count", async || check(&limited).0 == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cassandra_by_tls_with_a_client_certificate_and_a_password() {
     let Some([node, tls]) = variables(["SURGETANK_TEST_CASSANDRA_LOGIN", "SURGETANK_TEST_TLS_DIR"]) else { return };
@@ -163,6 +197,7 @@ async fn cassandra_by_tls_with_a_client_certificate_and_a_password() {
     };
     deliver(&site("\"cassandra\"")).await;
     is_away_with(&site("\"wrong\""), "store_login_refused").await;
+    a_missing_right_is_told(&node, &unique_name()).await;
     // Without a certificate the node ends the handshake; without a login it lets nobody go on.
     is_away_with(&on_cassandra(&node, &[("store.cassandra.tls.ca", &ca)]), "connect").await;
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use surgetank::schema::row::{Cell, Column, ColumnKind, RowGroup, ScalarKind, Span, Table};
-use surgetank::store::{RowKey, Store, StoreError, WriteError};
+use surgetank::store::{RowKey, Store, StoreError, WriteError, Written};
 
 /// A day in 2026, as milliseconds.
 pub const DAY_MS: i64 = 1_767_225_600_000;
@@ -125,9 +125,9 @@ pub async fn check_all(room: &Room) {
     apply_is_done_once(room).await;
     a_column_is_added(room).await;
     shapes_are_checked(room).await;
-    bad_rows_fail_their_group_only(room).await;
+    bad_rows_are_left_out_alone(room).await;
     a_dropped_table_is_no_fault_of_the_rows(room).await;
-    a_known_good_row_tells_who_is_at_fault(room).await;
+    a_row_that_is_taken_tells_who_is_at_fault(room).await;
     a_table_of_other_types_gets_nothing(room).await;
 }
 
@@ -220,31 +220,49 @@ async fn shapes_are_checked(room: &Room) {
     }
 }
 
-async fn bad_rows_fail_their_group_only(room: &Room) {
+/// Two rows, the first of another kind.
+fn half_bad(table: &Arc<Table>) -> Arc<RowGroup> {
+    let mut rows = GroupBuilder::new(table);
+    let text = rows.span(b"no number");
+    rows.row("bad", DAY_MS + 1, 1, vec![Cell::Text(text)]).row("bad", DAY_MS + 2, 2, vec![Cell::Int(2)]).build()
+}
+
+/// Rows without a value in their key.
+fn all_bad(table: &Arc<Table>, num_rows: i64) -> Arc<RowGroup> {
+    let mut rows = (*group(table, "worse", 5, num_rows)).clone();
+    rows.cells.chunks_exact_mut(table.columns.len()).for_each(|row| row[3] = Cell::Null);
+    Arc::new(rows)
+}
+
+/// The rows at fault.
+fn at_fault(outcome: Written) -> Vec<usize> {
+    outcome.expect("judged").into_iter().map(|refused| refused.row).collect()
+}
+
+async fn bad_rows_are_left_out_alone(room: &Room) {
     let table = simple_table("contract_bad");
     ready(room, &table).await;
-    let mut bad = GroupBuilder::new(&table);
-    let text = bad.span(b"no number");
-    let wrong_kind = bad.row("bad", DAY_MS, 1, vec![Cell::Text(text)]);
-    let wrong_kind = wrong_kind.row("bad", DAY_MS, 2, vec![Cell::Int(2)]).build();
-    let mut no_key = (*group(&table, "bad", 5, 1)).clone();
-    no_key.cells[3] = Cell::Null;
-    // Sent at once, so that a store that writes groups together does so.
-    let outcomes = [
-        room.store.write(group(&table, "good", 0, 5)),
-        room.store.write(wrong_kind),
-        room.store.write(group(&table, "good", 5, 5)),
-        room.store.write(Arc::new(no_key)),
-        room.store.write(group(&table, "good", 10, 5)),
+    let known_good = group(&table, "good", 0, 1);
+    room.store.write(known_good.clone()).await.expect("good");
+    let groups = [
+        group(&table, "good", 0, 5),
+        half_bad(&table),
+        group(&table, "good", 5, 5),
+        all_bad(&table, 3),
+        group(&table, "good", 10, 5),
     ];
-    let outcomes = futures_util::future::join_all(outcomes).await;
-    for (index, outcome) in outcomes.iter().enumerate() {
-        match index {
-            1 | 3 => assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{index}: {outcome:?}"),
-            _ => assert!(outcome.is_ok(), "{index}: {outcome:?}"),
-        }
+    // Sent at once, so that a store that writes groups together does so.
+    let outcomes = futures_util::future::join_all(groups.iter().map(|rows| room.store.write(rows.clone()))).await;
+    for (index, (rows, outcome)) in groups.iter().zip(outcomes).enumerate() {
+        let outcome = match outcome {
+            Err(WriteError::Invalid(_)) => room.store.judge(rows.clone(), Some(known_good.clone())).await,
+            outcome => outcome,
+        };
+        let expected: &[usize] = [&[][..], &[0], &[], &[0, 1, 2], &[]][index];
+        assert_eq!(at_fault(outcome), expected, "{index}");
     }
-    assert_eq!(keys(&*room.store, &table).await, (0..15).map(|index| key("good", index)).collect());
+    let expected = (0..15).map(|index| key("good", index)).chain([key("bad", 2)]);
+    assert_eq!(keys(&*room.store, &table).await, expected.collect());
 }
 
 async fn a_dropped_table_is_no_fault_of_the_rows(room: &Room) {
@@ -290,22 +308,24 @@ async fn written(room: &Room, rows: &Arc<RowGroup>) {
     }
 }
 
-async fn a_known_good_row_tells_who_is_at_fault(room: &Room) {
+async fn a_row_that_is_taken_tells_who_is_at_fault(room: &Room) {
     let table = simple_table("contract_judge");
     ready(room, &table).await;
+    // Without a row that was confirmed before, one of their own tells of the others, or none does.
+    assert_eq!(at_fault(room.store.judge(half_bad(&table), None).await), [0]);
+    let outcome = room.store.judge(all_bad(&table, 3), None).await;
+    assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{outcome:?}");
     let good = group(&table, "good", 0, 1);
     room.store.write(good.clone()).await.expect("good");
-    let mut bad = GroupBuilder::new(&table);
-    let text = bad.span(b"no number");
-    let bad = bad.row("bad", DAY_MS, 1, vec![Cell::Text(text)]).row("bad", DAY_MS, 2, vec![Cell::Int(2)]).build();
-    let outcome = room.store.judge(bad.clone(), good.clone()).await;
-    assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{outcome:?}");
-    room.store.judge(group(&table, "other", 0, 3), good.clone()).await.expect("rows that are good after all");
-    assert_eq!(keys(&*room.store, &table).await.len(), 4);
-    let outcome = room.store.judge(good.clone(), bad).await;
+    assert_eq!(at_fault(room.store.judge(all_bad(&table, 3), Some(good.clone())).await), [0, 1, 2]);
+    assert_eq!(at_fault(room.store.judge(all_bad(&table, 1), Some(good.clone())).await), [0]);
+    let others = group(&table, "other", 0, 3);
+    assert!(at_fault(room.store.judge(others.clone(), Some(good.clone())).await).is_empty(), "good after all");
+    assert_eq!(keys(&*room.store, &table).await.len(), 5);
+    let outcome = room.store.judge(all_bad(&table, 3), Some(all_bad(&table, 1))).await;
     assert!(matches!(outcome, Err(WriteError::Table(_))), "the row that was good is refused: {outcome:?}");
     (room.drop_table)(&table.name);
-    let outcome = room.store.judge(group(&table, "other", 0, 3), good).await;
+    let outcome = room.store.judge(others, Some(good)).await;
     assert!(matches!(outcome, Err(WriteError::Table(_))), "{outcome:?}");
 }
 

@@ -34,9 +34,9 @@ pub(super) struct KnownGood {
 // === impl KnownGood ===
 
 impl KnownGood {
-    /// Keeps the first row of a group that was confirmed at `now`; says when the next is wanted.
-    pub(super) fn keep(&mut self, group: &RowGroup, now: Duration) -> Duration {
-        if let Some(row) = group.rows().next() {
+    /// Keeps a row of a group that was confirmed at `now`; says when the next is wanted.
+    pub(super) fn keep(&mut self, group: &RowGroup, row: usize, now: Duration) -> Duration {
+        if let Some(row) = group.rows().nth(row) {
             self.row = Some((Arc::new(copied(group, row)), now));
         }
         now + KEEP_INTERVAL
@@ -96,7 +96,7 @@ mod tests {
     fn test_a_row_is_kept_with_its_own_data_and_used_while_it_is_recent() {
         let (mut known, second) = (KnownGood::default(), Duration::from_secs(1));
         assert!(known.get(MAX_AGE, second).is_none());
-        assert_eq!(known.keep(&group(), second), second + KEEP_INTERVAL);
+        assert_eq!(known.keep(&group(), 0, second), second + KEEP_INTERVAL);
         let row = known.get(MAX_AGE, MAX_AGE).unwrap();
         assert_eq!((row.num_rows(), &row.data[..]), (1, &b"abc"[..]));
         let [Cell::Text(device), Cell::List(words)] = &row.cells[..] else { panic!("{row:?}") };

@@ -1,14 +1,13 @@
 //! Rows of one group until each is settled: confirmed by the store, or at fault for certain.
 //!
 //! A refusal by itself says nothing about a row: settings, guardrails and tables that have changed are answered with the
-//! code of a bad value. So a row that was refused is at fault only if a row that was confirmed before is taken in the same
-//! place ([`Store::judge`](crate::store::Store::judge)). If that one is refused, too, the table is stopped: one write tries
-//! whether it takes rows again, all others wait for that. While no such row is known, which is so until the first row of
-//! a table is confirmed, refused rows are held, and tried again beside the others of their group. Of groups in which all
-//! rows are refused only one at a time is taken apart, but each is written once when it comes, and the first that is
-//! confirmed is the row that tells of the rest.
+//! code of a bad value. So rows that were refused are at fault only if another row is taken after them in the same place:
+//! one of their own group, or one that was confirmed before ([`Store::judge`](crate::store::Store::judge)). All that were
+//! refused in a group are settled by that one row. If it is refused, too, the table is stopped: one write tries whether it
+//! takes rows again, all others wait for that. While no such row is known, which is so until the first row of a table is
+//! confirmed, a group whose rows are all refused is held, and tried again. Only one such group at a time is taken apart,
+//! but each is written once when it comes, and the first row that is confirmed tells of the rest.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use super::work::Work;
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
 use crate::schema::row::RowGroup;
-use crate::store::WriteError;
+use crate::store::{RefusedRow, WriteError};
 use crate::supervision::jitter;
 use crate::telemetry::counters::add;
 
@@ -28,20 +27,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// The shortest time from one group to the next that is taken apart while no row is known that would tell.
 const EXPLORATION_PAUSE: Duration = Duration::from_millis(20);
-
-/// Rows of a group, as a range.
-type Rows = std::ops::Range<usize>;
-
-/// A row that can never be written: its place in the group, and the store's reason.
-pub(super) type Fault = (usize, String);
-
-/// Why rows are not written.
-enum Refusal {
-    /// One of them is at fault.
-    AtFault(String),
-    /// One of them is, or the table is: nothing is known that would tell.
-    Unproven(String),
-}
 
 /// Writes groups of one table.
 pub(super) struct RowWriter<'a> {
@@ -58,49 +43,18 @@ impl<'a> RowWriter<'a> {
         Self { work, admission, table, ask: table.ask() }
     }
 
-    /// Returns when every row is settled, however long that takes; with the rows that are at fault.
-    pub(super) async fn settle(&mut self, group: &Arc<RowGroup>, permit: WritePermit) -> Vec<Fault> {
-        let (mut faults, mut held) = (Vec::new(), VecDeque::new());
-        let mut open = vec![(0..group.num_rows(), Some(permit))];
-        let (mut exploration, mut backoff) = (None, self.backoff());
+    /// Returns when every row is settled, however long that takes; with the rows that are at fault, in their order.
+    pub(super) async fn settle(&mut self, rows: &Arc<RowGroup>, permit: WritePermit) -> Vec<RefusedRow> {
+        let mut permit_opt = Some(permit);
+        let (mut is_suspect, mut trial, mut exploration) = (false, None, None);
+        let mut backoff = self.work.backoff(Duration::MAX);
+        let (mut slow_backoff, mut held_backoff) = (self.backoff(), self.backoff());
         loop {
-            while let Some((rows, permit_opt)) = open.pop() {
-                let refusal = match self.write(&part(group, &rows), permit_opt).await {
-                    Ok(()) => continue,
-                    Err(refusal) => refusal,
-                };
-                match refusal {
-                    Refusal::AtFault(reason) if rows.len() == 1 => faults.push((rows.start, reason)),
-                    Refusal::AtFault(_) => open.extend(halves(rows)),
-                    Refusal::Unproven(reason) => {
-                        self.ask.failed(&reason);
-                        self.table.hold(&reason);
-                        if rows.len() == 1 {
-                            held.push_back(rows);
-                        } else if exploration.is_some() {
-                            open.extend(halves(rows));
-                        } else {
-                            exploration = self.explore().await;
-                            open.push((rows, None));
-                        }
-                    }
-                }
-            }
-            let Some(next) = held.pop_front() else { return faults };
-            open.push((next, None));
-            drop(exploration.take());
-            if self.table.known_good().is_none() {
-                tokio::time::sleep(backoff.next_delay(jitter())).await;
+            if is_suspect && exploration.is_none() && self.table.known_good().is_none() {
+                // In this order: who explores may wait for the trial.
+                drop(trial.take());
                 exploration = self.explore().await;
             }
-        }
-    }
-
-    /// Writes rows until they are confirmed or refused.
-    async fn write(&mut self, rows: &Arc<RowGroup>, mut permit_opt: Option<WritePermit>) -> Result<(), Refusal> {
-        let (mut is_suspect, mut trial) = (false, None);
-        let (mut backoff, mut slow_backoff) = (self.work.backoff(Duration::MAX), self.backoff());
-        loop {
             if trial.is_none() && self.table.is_stopped() {
                 permit_opt = None;
                 trial = self.reopen().await;
@@ -109,20 +63,26 @@ impl<'a> RowWriter<'a> {
                 Some(permit) => permit,
                 None => self.admission.enter().await,
             };
-            let judge_opt = if is_suspect { self.table.known_good() } else { None };
+            let known_good = if is_suspect { self.table.known_good() } else { None };
             let started = Instant::now();
-            let outcome = match judge_opt.clone() {
-                Some(known_good) => self.work.store().judge(Arc::clone(rows), known_good).await,
-                None => self.work.store().write(Arc::clone(rows)).await,
+            let outcome = if is_suspect {
+                self.work.store().judge(Arc::clone(rows), known_good.clone()).await
+            } else {
+                self.work.store().write(Arc::clone(rows)).await
             };
             match outcome {
-                Ok(()) => {
-                    // Two writes are no latency.
-                    if judge_opt.is_none() {
-                        permit.confirmed(rows.num_rows() as u32);
+                Ok(refused) => {
+                    // Several writes are no latency.
+                    if !is_suspect {
+                        permit.confirmed((rows.num_rows() - refused.len()) as u32);
                     }
-                    self.work.confirmed(self.table, rows, started);
-                    return Ok(());
+                    self.work.confirmed(self.table, rows, &refused, started);
+                    if refused.len() == rows.num_rows()
+                        && let Some(known_good) = &known_good
+                    {
+                        self.table.confirmed(known_good, 0, Instant::now());
+                    }
+                    return refused;
                 }
                 Err(WriteError::Transient(reason)) => {
                     permit.dropped();
@@ -135,14 +95,18 @@ impl<'a> RowWriter<'a> {
                 }
                 Err(WriteError::Invalid(reason)) => {
                     drop(permit);
-                    let is_clear = rows.num_rows() > 1 && self.table.is_confirmed_since(started);
-                    if judge_opt.is_some() || is_clear {
-                        return Err(Refusal::AtFault(reason));
+                    let was_suspect = std::mem::replace(&mut is_suspect, true);
+                    if self.table.known_good().is_some() {
+                        continue;
                     }
-                    if self.table.known_good().is_none() {
-                        return Err(Refusal::Unproven(reason));
+                    self.ask.failed(&reason);
+                    self.table.hold(&reason);
+                    if was_suspect {
+                        drop((exploration.take(), trial.take()));
+                        tokio::time::sleep(held_backoff.next_delay(jitter())).await;
+                        // As a whole first: that is one request, and tells as much if it was a setting.
+                        is_suspect = false;
                     }
-                    is_suspect = true;
                 }
             }
         }
@@ -158,10 +122,17 @@ impl<'a> RowWriter<'a> {
             tokio::time::sleep(backoff.next_delay(jitter())).await;
             let permit = self.admission.enter().await;
             match self.work.store().write(Arc::clone(&known_good)).await {
-                Ok(()) => {
-                    permit.confirmed(1);
-                    table.confirmed(&known_good, Instant::now());
-                }
+                Ok(refused) => match refused.into_iter().next() {
+                    None => {
+                        permit.confirmed(1);
+                        table.confirmed(&known_good, 0, Instant::now());
+                    }
+                    // Others were taken: they end this once they are confirmed.
+                    Some(one) => {
+                        drop(permit);
+                        self.ask.failed(&one.reason);
+                    }
+                },
                 Err(WriteError::Transient(reason)) => {
                     permit.dropped();
                     self.ask.failed(&reason);
@@ -196,20 +167,4 @@ impl<'a> RowWriter<'a> {
     fn backoff(&self) -> Backoff {
         self.work.backoff(LONGEST_DELAY)
     }
-}
-
-/// Rows of a group as a group of their own.
-fn part(group: &Arc<RowGroup>, rows: &Rows) -> Arc<RowGroup> {
-    if rows.len() == group.num_rows() {
-        return Arc::clone(group);
-    }
-    let num_columns = group.table.columns.len();
-    let cells = group.cells[rows.start * num_columns..rows.end * num_columns].to_vec();
-    Arc::new(RowGroup { table: Arc::clone(&group.table), data: group.data.clone(), cells })
-}
-
-/// The first half is written first.
-fn halves(rows: Rows) -> [(Rows, Option<WritePermit>); 2] {
-    let middle = rows.start + rows.len() / 2;
-    [(middle..rows.end, None), (rows.start..middle, None)]
 }

@@ -146,8 +146,8 @@ impl TableState {
         Ask { state: Arc::clone(self), id_opt: None }
     }
 
-    /// The store has confirmed a group at `at`.
-    pub(super) fn confirmed(&self, group: &RowGroup, at: Instant) {
+    /// The store has confirmed rows of a group at `at`, this one among them.
+    pub(super) fn confirmed(&self, group: &RowGroup, row: usize, at: Instant) {
         let now = at.saturating_duration_since(self.epoch);
         let now_us = now.as_micros() as u64;
         let before_us = self.confirmed_us.swap(now_us, Ordering::Relaxed);
@@ -159,15 +159,9 @@ impl TableState {
             return;
         }
         let mut inner = self.inner.lock();
-        self.keep_us.store(inner.known_good.keep(group, now).as_micros() as u64, Ordering::Relaxed);
+        self.keep_us.store(inner.known_good.keep(group, row, now).as_micros() as u64, Ordering::Relaxed);
         inner.trouble = None;
         self.is_in_trouble.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether rows were confirmed after this moment.
-    pub(super) fn is_confirmed_since(&self, moment: Instant) -> bool {
-        let moment_us = moment.saturating_duration_since(self.epoch).as_micros() as u64;
-        self.confirmed_us.load(Ordering::Relaxed) > moment_us
     }
 
     /// A row that was confirmed lately.
@@ -311,7 +305,7 @@ mod tests {
         let ask = state.ask();
         assert_eq!(told(&state, 14), None);
         assert_eq!(told(&state, 16), Some((Verdict::Failing, "no_rows_confirmed")));
-        state.confirmed(&rows(), state.epoch + Duration::from_secs(20));
+        state.confirmed(&rows(), 0, state.epoch + Duration::from_secs(20));
         assert_eq!(told(&state, 30), None);
         assert_eq!(told(&state, 36), Some((Verdict::Failing, "no_rows_confirmed")));
         drop(ask);
@@ -324,11 +318,11 @@ mod tests {
         let mut ask = state.ask();
         ask.failed("away");
         for second in 1..30 {
-            state.confirmed(&rows(), state.epoch + Duration::from_secs(second));
+            state.confirmed(&rows(), 0, state.epoch + Duration::from_secs(second));
         }
         assert_eq!(told(&state, 30), Some((Verdict::Degraded, "rows_wait")));
         // All failed, and the others were first.
-        state.confirmed(&rows(), state.epoch + Duration::from_secs(40));
+        state.confirmed(&rows(), 0, state.epoch + Duration::from_secs(40));
         assert_eq!(told(&state, 41), None);
         drop(ask);
         assert_eq!(told(&state, 41), None);
@@ -342,7 +336,7 @@ mod tests {
         assert_eq!((told(&state, 1), state.is_stopped()), (Some((Verdict::Failing, "rows_held")), false));
         state.stop("dropped");
         assert_eq!((told(&state, 1), state.is_stopped()), (Some((Verdict::Failing, "table_refused")), true));
-        state.confirmed(&rows(), Instant::now());
+        state.confirmed(&rows(), 0, Instant::now());
         assert_eq!((told(&state, 1), state.is_stopped()), (None, false));
         assert!(state.known_good().is_some());
     }

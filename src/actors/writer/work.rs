@@ -19,7 +19,7 @@ use crate::flow::backoff::Backoff;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::schema::IdentityColumn;
 use crate::schema::row::{Cell, RowGroup, Table};
-use crate::store::Store;
+use crate::store::{RefusedRow, Store, first_confirmed};
 use crate::supervision::jitter;
 use crate::telemetry::counters::{Counters, add};
 use crate::telemetry::now_us;
@@ -120,7 +120,7 @@ impl Work {
             return rejects;
         }
         let _rows = self.parts.memory.take(size_of_val(write.group.cells.as_slice()) as u64);
-        for (row, reason) in writer.settle(&write.group, permit).await {
+        for RefusedRow { row, reason } in writer.settle(&write.group, permit).await {
             self.say_refused(&table, &write.group, &reason);
             rejects.push(Reject { record: write.records[row], code: REFUSED, detail: reason });
         }
@@ -150,19 +150,30 @@ impl Work {
         }
     }
 
-    /// The store has confirmed every row of a group.
-    pub(super) fn confirmed(&self, table: &TableState, group: &RowGroup, started: Instant) {
+    /// The store has confirmed all rows of a group but these.
+    pub(super) fn confirmed(&self, table: &TableState, group: &RowGroup, refused: &[RefusedRow], started: Instant) {
         let now = Instant::now();
-        table.confirmed(group, now);
-        let num_rows = group.num_rows() as u64;
+        if let Some(row) = first_confirmed(group.num_rows(), refused) {
+            table.confirmed(group, row, now);
+        }
+        let num_rows = (group.num_rows() - refused.len()) as u64;
         add(&self.parts.telemetry.counters.rows, num_rows);
         self.recorders.store_write.record(now.saturating_duration_since(started).as_micros() as u64);
         self.recorders.write_rows.record(num_rows);
+        if refused.is_empty() {
+            self.record_ages(group.rows());
+        } else {
+            let is_confirmed = |row: &usize| refused.binary_search_by_key(row, |one| one.row).is_err();
+            self.record_ages(group.rows().enumerate().filter(|(row, _)| is_confirmed(row)).map(|(_, cells)| cells));
+        }
+    }
+
+    fn record_ages<'r>(&self, rows: impl Iterator<Item = &'r [Cell]> + Clone) {
         let now_ms = (now_us() / 1000) as i64;
         let since =
             |row: &[Cell], column: IdentityColumn| now_ms.saturating_sub(column.time_ms(row)).max(0) as u64 * 1000;
-        self.recorders.device_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::EventTime)));
-        self.recorders.receive_to_row.record_all(group.rows().map(|row| since(row, IdentityColumn::ReceivedAt)));
+        self.recorders.device_to_row.record_all(rows.clone().map(|row| since(row, IdentityColumn::EventTime)));
+        self.recorders.receive_to_row.record_all(rows.map(|row| since(row, IdentityColumn::ReceivedAt)));
     }
 
     pub(super) fn store(&self) -> &dyn Store {

@@ -34,8 +34,9 @@ pub use settings::{CassandraSettings, Consistency};
 use self::current::Current;
 use self::inspect::Inspector;
 use self::pressure::Views;
+use super::apart::take_apart;
 use super::scan;
-use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError, Written};
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::health::Condition;
@@ -87,9 +88,9 @@ impl CassandraStore {
     }
 
     /// Runs a write where the driver lives; it goes on when its future is dropped.
-    fn place<F>(&self, write: impl FnOnce(Arc<Cluster>) -> F) -> BoxFuture<'static, Result<(), WriteError>>
+    fn place<F>(&self, write: impl FnOnce(Arc<Cluster>) -> F) -> BoxFuture<'static, Written>
     where
-        F: Future<Output = Result<(), WriteError>> + Send + 'static,
+        F: Future<Output = Written> + Send + 'static,
     {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
@@ -119,10 +120,11 @@ impl CassandraStore {
 // === impl Cluster ===
 
 impl Cluster {
-    async fn write(&self, group: &RowGroup) -> Result<(), WriteError> {
+    /// A batch is refused as a whole, and the answer does not say for which row.
+    async fn write(&self, group: &RowGroup) -> Written {
         let statements = self.current.of(&self.session, &self.settings, &group.table).await?;
         let error = match statements.write(&self.session, group).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Vec::new()),
             Err(error) => errors::write_error(&error),
         };
         if matches!(error, WriteError::Invalid(_)) {
@@ -132,21 +134,21 @@ impl Cluster {
     }
 
     /// By way of one node: guardrails, permissions and schema are each node's own, as long as nodes differ in them.
-    async fn judge(&self, suspects: &RowGroup, known_good: &RowGroup) -> Result<(), WriteError> {
+    async fn judge(&self, suspects: &Arc<RowGroup>, known_good: Option<Arc<RowGroup>>) -> Written {
         let statements = self.current.of(&self.session, &self.settings, &suspects.table).await?;
         let node = self.some_node();
-        let write = async |group| match &node {
-            Some(node) => statements.write_by_way_of(&self.session, group, node).await,
-            None => statements.write(&self.session, group).await,
+        let write = async |group: Arc<RowGroup>| {
+            let outcome = match &node {
+                Some(node) => statements.write_by_way_of(&self.session, &group, node).await,
+                None => statements.write(&self.session, &group).await,
+            };
+            outcome.map(|()| Vec::new()).map_err(|error| errors::write_error(&error))
         };
-        if let Err(error) = write(known_good).await {
-            let error = errors::write_error(&error).of_known_good();
-            let WriteError::Table(refusal) = error else { return Err(error) };
-            // What is wrong with the table says more than the refusal, if it is the table's shape.
-            let shape = schema::check(&self.session, &self.settings.keyspace, &[Arc::clone(&suspects.table)]).await;
-            return Err(WriteError::Table(shape.err().map_or(refusal, |error| error.to_string())));
-        }
-        write(suspects).await.map_err(|error| errors::write_error(&error))
+        let outcome = take_apart(suspects, known_good, write).await;
+        let Err(WriteError::Table(refusal)) = outcome else { return outcome };
+        // What is wrong with the table says more than the refusal, if it is the table's shape.
+        let shape = schema::check(&self.session, &self.settings.keyspace, &[Arc::clone(&suspects.table)]).await;
+        Err(WriteError::Table(shape.err().map_or(refusal, |error| error.to_string())))
     }
 
     /// Any node that could have been the one that writes go to.
@@ -177,12 +179,12 @@ impl Store for CassandraStore {
         Grouping::ByPartition { max_rows: batch_rows.max(1), max_bytes: batch_bytes }
     }
 
-    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Written> {
         self.place(move |cluster| async move { cluster.write(&group).await })
     }
 
-    fn judge(&self, suspects: Arc<RowGroup>, known_good: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
-        self.place(move |cluster| async move { cluster.judge(&suspects, &known_good).await })
+    fn judge(&self, suspects: Arc<RowGroup>, known_good: Option<Arc<RowGroup>>) -> BoxFuture<'static, Written> {
+        self.place(move |cluster| async move { cluster.judge(&suspects, known_good).await })
     }
 
     fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {

@@ -34,9 +34,11 @@ pub use query::{Found, QueryError, QueryResult, query, query_each};
 use self::expiry::Expiry;
 use self::sentry::Sentry;
 use self::state::StoreState;
+use self::transaction::{Asked, Fault, Outcome};
 use self::writer::{Job, Shared, Write, Writer};
+use super::apart::take_apart;
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
-use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Cause, Grouping, RowKey, Store, StoreError, Written};
 use crate::flow::health::{Condition, Gauge, Part};
 use crate::schema::identity::{DEVICE_ID, EVENT_TIME, SEQUENCE};
 use crate::schema::row::{RowGroup, Table};
@@ -65,9 +67,16 @@ pub struct EmbeddedStoreSettings {
 pub struct EmbeddedStore {
     path: PathBuf,
     transaction_rows: usize,
-    jobs: mpsc::Sender<Job>,
+    way: Way,
     shared: Arc<Shared>,
     state: Arc<StoreState>,
+}
+
+/// The way to the writing thread.
+#[derive(Clone)]
+struct Way {
+    jobs: mpsc::Sender<Job>,
+    permits: Arc<Semaphore>,
 }
 
 // === impl EmbeddedStore ===
@@ -106,7 +115,8 @@ impl EmbeddedStore {
             .name("store-writer".to_string())
             .spawn(move || writer.run())
             .map_err(|error| failed("starting the store's thread", error))?;
-        Ok(Self { path, transaction_rows, jobs, shared, state })
+        let way = Way { jobs, permits: shared.permits.clone() };
+        Ok(Self { path, transaction_rows, way, shared, state })
     }
 
     /// [`Store::scan`] of a database to which another process may be writing.
@@ -137,24 +147,23 @@ impl EmbeddedStore {
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         // If the thread is gone, the order and the sender of the answer in it are dropped.
-        let _ = self.jobs.send(job(reply));
+        let _ = self.way.jobs.send(job(reply));
         answer.await.map_err(|_| failed(self.path.display(), CLOSED))
     }
 }
 
 const CLOSED: &str = "store closed";
 
-impl Store for EmbeddedStore {
-    fn grouping(&self) -> Grouping {
-        Grouping::ByTable { max_rows: self.transaction_rows.min(GROUP_ROWS) }
-    }
+// === impl Way ===
 
-    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
+impl Way {
+    /// Has a group written.
+    fn ask(&self, asked: Asked) -> impl Future<Output = Outcome> + Send + 'static {
         let (done, outcome) = oneshot::channel();
-        let (permits, jobs) = (self.shared.permits.clone(), self.jobs.clone());
+        let (permits, jobs) = (self.permits.clone(), self.jobs.clone());
         // A place right away if there is one, so that the write goes on even if nobody polls the future.
         let permit_opt = permits.clone().try_acquire_owned().ok();
-        let send = move |permit| drop(jobs.send(Job::Write(Write { group, done, permit })));
+        let send = move |permit| drop(jobs.send(Job::Write(Write { asked, done, permit })));
         let waiting_opt = match permit_opt {
             Some(permit) => {
                 send(permit);
@@ -162,21 +171,34 @@ impl Store for EmbeddedStore {
             }
             None => Some(send),
         };
-        Box::pin(async move {
+        async move {
+            let closed = || Fault::Busy(CLOSED.to_string());
             if let Some(send) = waiting_opt {
-                let permit = permits.acquire_owned().await.map_err(|_| WriteError::Transient(CLOSED.to_string()))?;
+                let permit = permits.acquire_owned().await.map_err(|_| closed())?;
                 send(permit);
             }
-            outcome.await.unwrap_or_else(|_| Err(WriteError::Transient(CLOSED.to_string())))
-        })
+            outcome.await.unwrap_or_else(|_| Err(closed()))
+        }
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn grouping(&self) -> Grouping {
+        Grouping::ByTable { max_rows: self.transaction_rows.min(GROUP_ROWS) }
     }
 
-    fn judge(&self, suspects: Arc<RowGroup>, known_good: Arc<RowGroup>) -> BoxFuture<'static, Result<(), WriteError>> {
-        // Sent one right after the other, they mostly meet the database in one transaction.
-        let (known_good, suspects) = (self.write(known_good), self.write(suspects));
+    fn write(&self, group: Arc<RowGroup>) -> BoxFuture<'static, Written> {
+        let outcome = self.way.ask(Asked { group, known_good: None });
+        Box::pin(async move { Ok(outcome.await?) })
+    }
+
+    fn judge(&self, suspects: Arc<RowGroup>, known_good: Option<Arc<RowGroup>>) -> BoxFuture<'static, Written> {
+        let way = self.way.clone();
+        let outcome = way.ask(Asked { group: suspects.clone(), known_good: known_good.clone() });
         Box::pin(async move {
-            known_good.await.map_err(WriteError::of_known_good)?;
-            suspects.await
+            let outcome = outcome.await;
+            let Err(Fault::Ended(_)) = outcome else { return Ok(outcome?) };
+            take_apart(&suspects, known_good, async |group| Ok(way.ask(Asked { group, known_good: None }).await?)).await
         })
     }
 

@@ -11,7 +11,7 @@ use super::database;
 use super::place::{StorePlace, beside};
 use super::readers::Readers;
 use super::state::StoreState;
-use super::transaction::Fault;
+use super::transaction::{Fault, Outcome};
 use crate::disk::Space;
 
 /// How often the files are looked at, busy or not.
@@ -41,7 +41,7 @@ impl Sentry {
 
     /// What becomes of a transaction's outcomes: what was written to files without a name is not confirmed, so that the
     /// offsets of its records are not committed.
-    pub(super) fn confirm(&mut self, outcomes: Vec<Result<(), Fault>>) -> Vec<Result<(), Fault>> {
+    pub(super) fn confirm(&mut self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         if self.state.broken().is_none()
             && let Err(reason) = self.place.verify()
         {

@@ -1,7 +1,9 @@
 //! Groups of rows into one transaction.
 //!
-//! The rows of all groups go in as one run in key order. Only if SQLite refuses one of them are the groups written
-//! one by one, each behind a savepoint, so that the group at fault fails alone.
+//! The rows of all groups go in as one run in key order. A row that SQLite refuses undoes its own statement only: it is
+//! left out, and the transaction goes on. Once all rows of a table were tried, one that was taken is written again, or one
+//! that was confirmed before: if the table takes it, those that were left out are at fault. Only a trigger or a conflict
+//! clause that says ROLLBACK ends the transaction; then each group gets one of its own.
 //!
 //! Another process may alter the tables. So each transaction, which alone keeps others from doing that, looks at the
 //! number that SQLite counts up with every such change, and checks the tables again when it is another one.
@@ -15,7 +17,7 @@ use super::bind::BoundCell;
 use super::schema::{self, upsert_sql};
 use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Cell, RowGroup, Table};
-use crate::store::WriteError;
+use crate::store::{RefusedRow, WriteError};
 
 /// A row's place: which group, which row of it.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,18 @@ struct Checked {
     tables: Vec<Arc<Table>>,
 }
 
+/// A group that is to be written.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The rows.
+    pub(super) group: Arc<RowGroup>,
+    /// A row of the same table that was confirmed before; is written only if no other row would tell who is at fault.
+    pub(super) known_good: Option<Arc<RowGroup>>,
+}
+
+/// What became of a group: all rows are on disk but these, or none is confirmed.
+pub(super) type Outcome = Result<Vec<RefusedRow>, Fault>;
+
 /// Why a group was not written.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
@@ -47,76 +61,66 @@ pub(super) enum Fault {
     Database(String),
     /// A table is not as described.
     Table(String),
-    /// SQLite refused a value, by a code that constraints share with it.
-    Row(String),
+    /// SQLite refused every row by itself, and nothing tells whether they or the table is at fault.
+    Rows(String),
+    /// SQLite refused a row and has ended the transaction.
+    Ended(String),
 }
 
 // === impl GroupWriter ===
 
 impl GroupWriter {
     /// Writes all groups in one transaction; the outcomes come in the order of the groups. `Ok` rows are on disk.
-    pub(super) fn write(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), Fault>> {
-        match self.write_together(connection, groups) {
-            Ok(()) => vec![Ok(()); groups.len()],
-            Err(Fault::Row(_) | Fault::Table(_)) if groups.len() > 1 => self.write_apart(connection, groups),
-            Err(fault) => vec![Err(fault); groups.len()],
+    pub(super) fn write(&mut self, connection: &Connection, asked: &[Asked]) -> Vec<Outcome> {
+        match self.write_together(connection, asked) {
+            Ok(outcomes) => outcomes,
+            Err(Fault::Ended(_)) if asked.len() > 1 => {
+                asked.chunks(1).flat_map(|alone| self.write(connection, alone)).collect()
+            }
+            Err(fault) => vec![Err(fault); asked.len()],
         }
     }
 
-    fn write_together(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Result<(), Fault> {
-        self.sort(groups);
+    /// Nothing was committed if this fails as a whole.
+    fn write_together(&mut self, connection: &Connection, asked: &[Asked]) -> Result<Vec<Outcome>, Fault> {
+        self.sort(asked);
+        let mut outcomes = vec![Ok(Vec::new()); asked.len()];
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         self.checked.look(connection)?;
         let mut rest = self.order.as_slice();
         while let Some(first) = rest.first() {
-            let table = &groups[first.group as usize].table;
-            self.checked.check(connection, table)?;
-            let num_same = rest.partition_point(|at| same_table(&groups[at.group as usize].table, table));
+            let table = &asked[first.group as usize].group.table;
+            let num_same = rest.partition_point(|at| same_table(&asked[at.group as usize].group.table, table));
             let (run, others) = rest.split_at(num_same.max(1));
-            let mut statement = connection.prepare_cached(&upsert_sql(table, 1))?;
-            for at in run {
-                let group = &groups[at.group as usize];
-                write_row(&mut statement, cells(group, at.row), &group.data)?;
+            let outcome = self.checked.check(connection, table).and_then(|()| write_run(connection, asked, table, run));
+            match outcome {
+                Ok(refused) => refused.into_iter().for_each(|(at, reason)| {
+                    if let Ok(of_group) = &mut outcomes[at.group as usize] {
+                        of_group.push(RefusedRow { row: at.row as usize, reason });
+                    }
+                }),
+                // Rows of it that were taken are written again later.
+                Err(fault @ (Fault::Table(_) | Fault::Rows(_))) => {
+                    run.iter().for_each(|at| outcomes[at.group as usize] = Err(fault.clone()));
+                }
+                Err(fault) => return Err(fault),
             }
             rest = others;
         }
-        Ok(transaction.commit()?)
-    }
-
-    /// Each group behind a savepoint of one transaction.
-    fn write_apart(&mut self, connection: &Connection, groups: &[Arc<RowGroup>]) -> Vec<Result<(), Fault>> {
-        let mut attempt = || -> Result<Vec<Result<(), Fault>>, Fault> {
-            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            self.checked.look(connection)?;
-            let mut outcomes = Vec::with_capacity(groups.len());
-            for group in groups {
-                connection.execute_batch("SAVEPOINT one_group")?;
-                let outcome =
-                    self.checked.check(connection, &group.table).and_then(|()| Ok(write_group(connection, group)?));
-                match &outcome {
-                    Ok(()) => {}
-                    Err(Fault::Row(_) | Fault::Table(_)) => connection.execute_batch("ROLLBACK TO one_group")?,
-                    Err(fault) => return Err(fault.clone()),
-                }
-                outcomes.push(outcome);
-                connection.execute_batch("RELEASE one_group")?;
-            }
-            transaction.commit()?;
-            Ok(outcomes)
-        };
-        // Nothing was committed.
-        attempt().unwrap_or_else(|fault| vec![Err(fault); groups.len()])
+        transaction.commit()?;
+        outcomes.iter_mut().flatten().for_each(|refused| refused.sort_unstable_by_key(|one| one.row));
+        Ok(outcomes)
     }
 
     /// Key order: neighbours in the tree are written one after the other, while their page is at hand.
-    fn sort(&mut self, groups: &[Arc<RowGroup>]) {
+    fn sort(&mut self, asked: &[Asked]) {
         self.order.clear();
-        for (index, group) in groups.iter().enumerate() {
+        for (index, one) in asked.iter().enumerate() {
             // A transaction holds far fewer groups, and a group far fewer rows, than 2^32.
-            self.order.extend((0..group.num_rows() as u32).map(|row| RowAt { group: index as u32, row }));
+            self.order.extend((0..one.group.num_rows() as u32).map(|row| RowAt { group: index as u32, row }));
         }
         self.order.sort_by(|left, right| {
-            let (left_group, right_group) = (&groups[left.group as usize], &groups[right.group as usize]);
+            let (left_group, right_group) = (&asked[left.group as usize].group, &asked[right.group as usize].group);
             if !same_table(&left_group.table, &right_group.table) {
                 return left_group.table.name.cmp(&right_group.table.name);
             }
@@ -132,9 +136,46 @@ impl GroupWriter {
     }
 }
 
-fn write_group(connection: &Connection, group: &RowGroup) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(&upsert_sql(&group.table, 1))?;
-    group.rows().try_for_each(|row| write_row(&mut statement, row, &group.data))
+/// Writes rows of one table and returns those that are at fault.
+fn write_run(
+    connection: &Connection,
+    asked: &[Asked],
+    table: &Table,
+    run: &[RowAt],
+) -> Result<Vec<(RowAt, String)>, Fault> {
+    let mut statement = connection.prepare_cached(&upsert_sql(table, 1))?;
+    let (mut refused, mut taken) = (Vec::new(), None);
+    for at in run {
+        let group = &*asked[at.group as usize].group;
+        match write_row(&mut statement, cells(group, at.row), &group.data) {
+            Ok(()) => taken = Some((group, at.row)),
+            Err(error) => refused.push((*at, refusal(connection, error)?)),
+        }
+    }
+    let Some((_, reason)) = refused.first() else { return Ok(refused) };
+    let known_good = || run.iter().find_map(|at| asked[at.group as usize].known_good.as_deref());
+    // Behind the last refusal, as the table may have begun to refuse rows after it took some.
+    let Some((group, row)) = taken.or_else(|| known_good().map(|group| (group, 0))) else {
+        return Err(Fault::Rows(reason.clone()));
+    };
+    match write_row(&mut statement, cells(group, row), &group.data) {
+        Ok(()) => Ok(refused),
+        Err(error) => Err(Fault::Table(refusal(connection, error)?)),
+    }
+}
+
+/// Why a row was refused; fails if that is more than a matter of this row's statement.
+fn refusal(connection: &Connection, error: rusqlite::Error) -> Result<String, Fault> {
+    // The general code: the table was checked in this transaction, so that it is what a trigger has made of the row.
+    let is_of_statement = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::Unknown)
+    );
+    match is_of_statement {
+        false => Err(error.into()),
+        true if connection.is_autocommit() => Err(Fault::Ended(error.to_string())),
+        true => Ok(error.to_string()),
+    }
 }
 
 fn write_row(statement: &mut CachedStatement<'_>, row: &[Cell], data: &[u8]) -> rusqlite::Result<()> {
@@ -197,12 +238,12 @@ impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         let reason = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => Self::Row(reason),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
                 Self::Busy(reason)
             }
-            // The general code: a statement that the table does not allow.
+            // The general code: a statement that the table does not allow. A constraint: one that is checked at the end.
             Some(ErrorCode::Unknown | ErrorCode::SchemaChanged) => Self::Table(reason),
+            Some(ErrorCode::ConstraintViolation) => Self::Ended(reason),
             _ => Self::Database(reason),
         }
     }
@@ -213,7 +254,7 @@ impl From<Fault> for WriteError {
         match fault {
             Fault::Busy(reason) => Self::Transient(reason),
             Fault::Database(reason) | Fault::Table(reason) => Self::Table(reason),
-            Fault::Row(reason) => Self::Invalid(reason),
+            Fault::Rows(reason) | Fault::Ended(reason) => Self::Invalid(reason),
         }
     }
 }

@@ -18,9 +18,9 @@ use super::database::WriterLock;
 use super::expiry::Expiry;
 use super::schema;
 use super::sentry::{LOOK_INTERVAL, Sentry};
-use super::transaction::{Fault, GroupWriter};
-use crate::schema::row::{RowGroup, Table};
-use crate::store::{StoreError, WriteError};
+use super::transaction::{Asked, Fault, GroupWriter, Outcome};
+use crate::schema::row::Table;
+use crate::store::StoreError;
 use crate::telemetry::now_us;
 
 /// An order to the thread.
@@ -38,9 +38,9 @@ pub(super) enum Job {
 /// A group on its way, with the place that it takes up.
 pub(super) struct Write {
     /// The rows.
-    pub(super) group: Arc<RowGroup>,
+    pub(super) asked: Asked,
     /// Gets the outcome. Dropped without one if the thread dies.
-    pub(super) done: oneshot::Sender<Result<(), WriteError>>,
+    pub(super) done: oneshot::Sender<Outcome>,
     /// Given back when the group is settled.
     pub(super) permit: OwnedSemaphorePermit,
 }
@@ -139,15 +139,15 @@ impl Writer {
 
     /// Writes a group and those that wait behind it; returns the first job that is not a write.
     fn write(&mut self, group_writer: &mut GroupWriter, first: Write) -> Option<Job> {
-        let mut num_rows = first.group.num_rows();
-        let mut groups = vec![first.group];
+        let mut num_rows = first.asked.group.num_rows();
+        let mut asked = vec![first.asked];
         let mut waiting = vec![(first.done, first.permit)];
         let mut next_opt = None;
         while num_rows < self.transaction_rows {
             match self.jobs.try_recv() {
                 Ok(Job::Write(write)) => {
-                    num_rows += write.group.num_rows();
-                    groups.push(write.group);
+                    num_rows += write.asked.group.num_rows();
+                    asked.push(write.asked);
                     waiting.push((write.done, write.permit));
                 }
                 Ok(other) => {
@@ -157,16 +157,16 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let outcomes = self.sentry.confirm(group_writer.write(&self.connection, &groups));
+        let outcomes = self.sentry.confirm(group_writer.write(&self.connection, &asked));
         self.note_health(&outcomes);
         for ((done, permit), outcome) in waiting.into_iter().zip(outcomes) {
             drop(permit);
-            let _ = done.send(outcome.map_err(WriteError::from));
+            let _ = done.send(outcome);
         }
         next_opt
     }
 
-    fn note_health(&self, outcomes: &[Result<(), Fault>]) {
+    fn note_health(&self, outcomes: &[Outcome]) {
         let failure = outcomes.iter().find_map(|outcome| match outcome {
             Err(Fault::Busy(cause) | Fault::Database(cause)) => Some(cause),
             _ => None,

@@ -1,8 +1,10 @@
 //! Asks the cluster for everything that may keep rows from being written or kept: replicas and nodes, tables, the servers'
-//! settings, their clocks. The rules are in [`keyspace`], [`replicas`] and [`server`]; the shape of tables is [`schema`]'s.
+//! settings, their clocks, our rights. The rules are in [`keyspace`], [`replicas`], [`rights`] and [`server`]; the shape of
+//! tables is [`schema`]'s.
 
 mod keyspace;
 mod replicas;
+mod rights;
 mod server;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,6 +22,7 @@ use scylla::statement::unprepared::Statement;
 
 use self::keyspace::Keyspace;
 use self::replicas::{Member, Placement, Wish};
+use self::rights::Rights;
 use self::server::{Answer, Known, NAMES, Server, Settings};
 use super::settings::CassandraSettings;
 use super::{clock, failed, schema};
@@ -88,7 +91,9 @@ impl Inspector {
                 found.extend(keyspace::durability(&settings.keyspace, has_commit_log));
                 found.extend(replicas::findings(wish, &Placement::of(&replication), &members));
                 let lifetimes = lifetimes(session, &settings.keyspace).await?;
+                let rights_opt = Rights::ask(session, settings).await;
                 for table in tables {
+                    found.extend(rights_opt.as_ref().and_then(|rights| rights.condition(&settings.keyspace, table)));
                     let shape = schema::check(session, &settings.keyspace, std::slice::from_ref(table)).await;
                     let lives_s = lifetimes.get(&table.name).copied();
                     found.extend(misshapen(&qualified(settings, table), shape)?);
