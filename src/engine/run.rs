@@ -18,7 +18,7 @@ use super::reload::{Layouts, Limits, Reloader};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
-use super::{EngineError, Opened, admission, capacity, clock, descriptors, gate, health, memory};
+use super::{EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
@@ -87,6 +87,7 @@ impl Run {
             admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
             reloads: Arc::new(Reloads::default()),
         };
+        counted::expect(&config, &self.codecs, &view.telemetry.counters);
         view.status.watch(lines::conditions);
         view.status.measure(lines::gauges);
         let socket = self.http.try_clone().map_err(broken)?;

@@ -43,8 +43,8 @@ pub struct TopicRecords {
     pub records: Records,
     /// The messages, and what each becomes once the records are durable.
     pub messages: Vec<(u16, Outcome)>,
-    /// Dead letters among the records; one that was too large for one record counts once.
-    pub num_letters: u64,
+    /// Dead letters among the records by reason; one that was too large for one record counts once.
+    pub letters: Vec<(RejectReason, u64)>,
 }
 
 /// An unpacked package.
@@ -239,10 +239,19 @@ impl TopicRecords {
             payload,
         };
         // No two letters of a device share it: packages of one device are unpacked one after the other.
-        let whole = || format!("{}/{}/{}", package.received_at_us, package.package_id, self.num_letters);
+        let number = self.num_letters();
+        let whole = || format!("{}/{}/{number}", package.received_at_us, package.package_id);
         let max_bytes = limits.dead_letter.max_bytes().saturating_sub(package.device_id.len());
         letter.encode_within(max_bytes, whole, &mut self.records.values, &mut self.records.ends);
-        self.num_letters += 1;
+        match self.letters.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.letters.push((reason, 1)),
+        }
+    }
+
+    /// How many dead letters there are.
+    fn num_letters(&self) -> u64 {
+        self.letters.iter().map(|(_, count)| count).sum()
     }
 }
 
@@ -364,7 +373,7 @@ mod tests {
             assert_eq!((records.records.ends.len(), records.messages.len()), (num_taken, num_taken), "{bodies:?}");
             let last_end = records.records.ends.last().map_or(0, |end| *end as usize);
             assert_eq!(records.records.values.len(), last_end, "nothing of a duplicate is left");
-            assert_eq!(unpacked.dead.num_letters, u64::from(expected.contains(&undecodable)), "{bodies:?}");
+            assert_eq!(unpacked.dead.num_letters(), u64::from(expected.contains(&undecodable)), "{bodies:?}");
             let mut receipt = unpacked.receipt;
             let told = records.messages.iter().chain(&unpacked.dead.messages);
             told.for_each(|(index, outcome)| receipt.set(*index, *outcome));
@@ -405,7 +414,7 @@ mod tests {
         assert!(refused.topics[0].records.values.is_empty() && refused.topics[0].records.ends.is_empty());
         let rejected = Outcome::Rejected(RejectReason::TooLarge);
         assert_eq!(refused.dead.messages, [(0, rejected), (1, rejected), (2, rejected)]);
-        assert_eq!(refused.dead.num_letters, 3);
+        assert_eq!(refused.dead.num_letters(), 3);
         let letters = letters(&refused.dead);
         assert_eq!(letters.len(), 3);
         assert!(letters.iter().all(|letter| letter.reason_code == "too_large"), "{letters:?}");
@@ -436,7 +445,7 @@ mod tests {
             let limits = limits(max_bytes);
             let dead =
                 bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block", &limits);
-            assert_eq!(dead.num_letters, 1);
+            assert_eq!(dead.num_letters(), 1);
             let mut start = 0;
             for end in &dead.records.ends {
                 assert!((end - start) as usize + device_id.len() <= max_bytes);

@@ -33,13 +33,26 @@ pub enum Grouping {
     },
 }
 
+/// What kept a store from taking rows that it may take the next time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransientKind {
+    /// It did not answer, or did not confirm, in time.
+    Timeout,
+    /// It said that it has too much to do.
+    Overloaded,
+    /// Too few replicas are there.
+    Unavailable,
+    /// There is no connection, or it was lost, or the store is closed.
+    Connection,
+}
+
 /// Why rows were not written. Told apart by the codes that stores answer with, never by their texts.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
     /// The store could not take them now, and its load may be why: timeout, overload, too few replicas, rate limit,
     /// connection lost. Write the same group again, with fewer writes in flight.
-    #[error("store unavailable: {0}")]
-    Transient(String),
+    #[error("store unavailable: {1}")]
+    Transient(TransientKind, String),
     /// The table, or the store as a whole, takes nothing as things are: a table dropped or altered, a permission, a
     /// setting, a full disk. An operator can mend it, and then the same rows are good; it says nothing of the load.
     #[error("not writable: {0}")]
@@ -49,6 +62,9 @@ pub enum WriteError {
     #[error("rows refused by the store: {0}")]
     Invalid(String),
 }
+
+/// Every reason for which a write is tried again; rows that were refused for what they hold are not.
+pub const RETRY_REASONS: [&str; 5] = ["timeout", "overloaded", "unavailable", "connection", "table"];
 
 /// Why the store could not be opened, prepared or read.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +120,24 @@ pub enum StoreError {
 // === impl WriteError ===
 
 impl WriteError {
+    /// What the store said.
+    pub fn cause(&self) -> &str {
+        let (Self::Transient(_, cause) | Self::Table(cause) | Self::Invalid(cause)) = self;
+        cause
+    }
+
+    /// In a word, from a fixed list ([`RETRY_REASONS`]): why the same rows are written again.
+    pub const fn retry_reason(&self) -> &'static str {
+        match self {
+            Self::Transient(TransientKind::Timeout, _) => "timeout",
+            Self::Transient(TransientKind::Overloaded, _) => "overloaded",
+            Self::Transient(TransientKind::Unavailable, _) => "unavailable",
+            Self::Transient(TransientKind::Connection, _) => "connection",
+            Self::Table(_) => "table",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+
     /// What a refusal of a row means that was confirmed before: the row is good, so the table is not.
     fn of_known_good(self) -> Self {
         match self {

@@ -35,7 +35,7 @@ use self::current::Current;
 use self::inspect::Inspector;
 use self::pressure::Views;
 use super::scan;
-use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Grouping, RowKey, Store, StoreError, TransientKind, WriteError};
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::health::Condition;
@@ -92,7 +92,9 @@ impl CassandraStore {
         F: Future<Output = Result<(), WriteError>> + Send + 'static,
     {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
+            return Box::pin(async {
+                Err(WriteError::Transient(TransientKind::Connection, "store closed".to_string()))
+            });
         };
         let write = write(self.cluster.clone());
         let task = self.runtime.spawn(async move {
@@ -101,7 +103,9 @@ impl CassandraStore {
             outcome
         });
         Box::pin(async move {
-            task.await.unwrap_or_else(|error| Err(WriteError::Transient(format!("write task ended: {error}"))))
+            task.await.unwrap_or_else(|error| {
+                Err(WriteError::Transient(TransientKind::Connection, format!("write task ended: {error}")))
+            })
         })
     }
 

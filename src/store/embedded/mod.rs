@@ -36,7 +36,7 @@ use self::sentry::Sentry;
 use self::state::StoreState;
 use self::writer::{Job, Shared, Write, Writer};
 use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
-use super::{Grouping, RowKey, Store, StoreError, WriteError};
+use super::{Grouping, RowKey, Store, StoreError, TransientKind, WriteError};
 use crate::flow::health::{Condition, Gauge, Part};
 use crate::schema::row::{RowGroup, Table};
 
@@ -163,10 +163,13 @@ impl Store for EmbeddedStore {
         };
         Box::pin(async move {
             if let Some(send) = waiting_opt {
-                let permit = permits.acquire_owned().await.map_err(|_| WriteError::Transient(CLOSED.to_string()))?;
+                let permit = permits
+                    .acquire_owned()
+                    .await
+                    .map_err(|_| WriteError::Transient(TransientKind::Connection, CLOSED.to_string()))?;
                 send(permit);
             }
-            outcome.await.unwrap_or_else(|_| Err(WriteError::Transient(CLOSED.to_string())))
+            outcome.await.unwrap_or_else(|_| Err(WriteError::Transient(TransientKind::Connection, CLOSED.to_string())))
         })
     }
 
