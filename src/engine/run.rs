@@ -256,7 +256,10 @@ async fn background_tasks(view: View) {
                 view.telemetry.rotate();
                 view.admission.sweep();
             }
-            _ = look.tick() => view.status.look(Instant::now()),
+            _ = look.tick() => {
+                view.lags.look();
+                view.status.look(Instant::now());
+            }
         }
     }
 }

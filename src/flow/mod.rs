@@ -16,4 +16,5 @@ pub mod pace;
 pub mod pause;
 pub mod pool;
 pub mod rate;
+pub mod unsettled;
 pub mod watermark;

@@ -244,11 +244,13 @@ mod tests {
             let (ticket, _receipts) = counted_ticket(&budget, &telemetry);
             ticket.expect_messages(ReceiptBuilder::new(7, 2));
             ticket.part((0..).zip(outcomes).collect()).finish(Ok(()));
+            drop(ticket);
         }
         let (whole, _receipts) = counted_ticket(&budget, &telemetry);
         whole.part(Vec::new()).finish_whole(RejectReason::MalformedPackage, Ok(()));
         drop(whole);
-        drop(counted_ticket(&budget, &telemetry).0);
+        let (unknown, _receipts) = counted_ticket(&budget, &telemetry);
+        drop(unknown);
         let counters = &telemetry.counters;
         assert_eq!(counters.packages.read(), [("accepted", 1), ("rejected", 2), ("retry_later", 3)]);
         assert_eq!(counters.snapshot().packages, 6);

@@ -78,6 +78,9 @@ pub struct RecordBatch {
     pub records: Vec<RecordRef>,
     /// The offset that follows the last record. Equal to the last record's offset + 1 or more (logs may skip offsets).
     pub next_offset: u64,
+    /// When the first record was written, by the log's own time ([`Log::now_ms`](super::Log::now_ms)), in milliseconds since
+    /// the Unix epoch; `None` if that is not known.
+    pub first_written_ms: Option<u64>,
 }
 
 // === impl RecordBatch ===
@@ -93,7 +96,7 @@ impl RecordBatch {
         let records = self.records.split_off(num_kept);
         let first = records.first()?.offset;
         let next_offset = std::mem::replace(&mut self.next_offset, first);
-        Some(Self { data: self.data.clone(), records, next_offset })
+        Some(Self { data: self.data.clone(), records, next_offset, first_written_ms: None })
     }
 }
 

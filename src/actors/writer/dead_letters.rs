@@ -229,7 +229,12 @@ mod tests {
             data.resize(data.len() + value_len, 7);
             refs.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
         }
-        RecordBatch { data: Bytes::from(data), records: refs, next_offset: records.len() as u64 }
+        RecordBatch {
+            data: Bytes::from(data),
+            records: refs,
+            next_offset: records.len() as u64,
+            first_written_ms: None,
+        }
     }
 
     fn rejects(count: u32) -> Vec<Reject> {

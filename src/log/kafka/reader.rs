@@ -13,6 +13,7 @@ use rdkafka::{Message, TopicPartitionList};
 use super::assigned::Assigned;
 use super::group::GroupContext;
 use super::watermarks::{self, Watermarks};
+use super::written_ms;
 use crate::log::{PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
@@ -82,6 +83,9 @@ impl KafkaReader {
                         }
                     }
                     from.get_or_insert(offset);
+                    if batch.records.is_empty() {
+                        batch.first_written_ms = written_ms(&message);
+                    }
                     let key_start = data.len() as u32;
                     data.extend_from_slice(message.key().unwrap_or_default());
                     let value_start = data.len() as u32;
@@ -200,6 +204,10 @@ impl PartitionOffsets for Assigned {
 
     fn lag(&self) -> Option<u64> {
         self.num_behind()
+    }
+
+    fn committed(&self) -> Option<u64> {
+        self.settled()
     }
 
     fn end(&self) -> Option<u64> {
