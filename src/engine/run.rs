@@ -30,7 +30,7 @@ use crate::log::Log;
 use crate::log::local::{LocalRanges, SOCKET_FILE};
 use crate::observe::{self, Phase, Reloads, Status, View};
 use crate::supervision::{RestartPolicy, Supervisor};
-use crate::telemetry::{Telemetry, lines};
+use crate::telemetry::{Telemetry, lines, now_us};
 
 /// How often histogram intervals end.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ impl Run {
             gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
             memory: MemoryBudget::new(config.memory.budget),
             admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
-            reloads: Arc::new(Reloads::default()),
+            reloads: Arc::new(Reloads::new(now_us() / 1000)),
         };
         counted::expect(&config, &self.codecs, &view.telemetry.counters);
         view.status.watch(lines::conditions);
