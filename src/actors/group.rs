@@ -88,7 +88,7 @@ impl Group {
 
     fn consume(&self, reader: Box<dyn PartitionReader>, index: usize) -> Consumed {
         let (partition, offsets) = (reader.partition().clone(), reader.offsets());
-        let consumed = self.lags.begin(&partition, offsets, &self.telemetry);
+        let consumed = self.lags.begin(&partition, offsets, self.settings.max_batches_in_flight, &self.telemetry);
         let reader: ReaderSlot = Arc::new(Mutex::new(Some(reader)));
         // Its edge is the number of batches in flight, which it bounds itself.
         let consumer = ActorRef::new(1);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -56,6 +56,8 @@ pub struct ConsumedPartition {
     read: Arc<Volume>,
     unsettled: Mutex<Unsettled>,
     progressed_ms: AtomicU64,
+    max_batches: usize,
+    num_batches: AtomicUsize,
 }
 
 // === impl Lags ===
@@ -86,6 +88,11 @@ impl Lags {
         lags
     }
 
+    /// The time by which records are stamped, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.0.read().now_ms()
+    }
+
     /// Looks where the logs end. To be called about once a second: the age of what is not read is told by it.
     pub fn look(&self) {
         let state = self.0.read();
@@ -93,14 +100,21 @@ impl Lags {
         state.consumed.values().for_each(|consumed| consumed.look(now_ms));
     }
 
-    /// A partition is consumed from now on.
+    /// Whether a partition has as many batches in flight as it may have.
+    pub fn has_all_batches(&self) -> bool {
+        let state = self.0.read();
+        state.consumed.values().any(|consumed| consumed.num_batches.load(Ordering::Relaxed) >= consumed.max_batches)
+    }
+
+    /// A partition is consumed from now on, with at most so many batches in flight.
     pub(super) fn begin(
         &self,
         partition: &TopicPartition,
         offsets: Arc<dyn PartitionOffsets>,
+        max_batches: usize,
         telemetry: &Telemetry,
     ) -> Arc<ConsumedPartition> {
-        let consumed = Arc::new(ConsumedPartition::new(partition, offsets, telemetry));
+        let consumed = Arc::new(ConsumedPartition::new(partition, offsets, max_batches, telemetry));
         let mut state = self.0.write();
         consumed.look(state.now_ms());
         state.consumed.insert(partition.clone(), Arc::clone(&consumed));
@@ -131,12 +145,19 @@ impl PartitionLag {
 // === impl ConsumedPartition ===
 
 impl ConsumedPartition {
-    fn new(partition: &TopicPartition, offsets: Arc<dyn PartitionOffsets>, telemetry: &Telemetry) -> Self {
+    fn new(
+        partition: &TopicPartition,
+        offsets: Arc<dyn PartitionOffsets>,
+        max_batches: usize,
+        telemetry: &Telemetry,
+    ) -> Self {
         Self {
             offsets,
             read: telemetry.counters.read.of(&(Arc::clone(&partition.topic), partition.partition)),
             unsettled: Mutex::default(),
             progressed_ms: AtomicU64::new(now_us() / 1000),
+            max_batches,
+            num_batches: AtomicUsize::new(0),
         }
     }
 
@@ -157,6 +178,11 @@ impl ConsumedPartition {
         self.offsets.commit(next_offset);
         self.unsettled.lock().on_commit(next_offset);
         self.progressed_ms.store(now_us() / 1000, Ordering::Relaxed);
+    }
+
+    /// So many batches are in flight.
+    pub(super) fn set_batches(&self, num_batches: usize) {
+        self.num_batches.store(num_batches, Ordering::Relaxed);
     }
 
     fn look(&self, now_ms: u64) {
@@ -235,8 +261,8 @@ mod tests {
         );
         is_spare.store(true, Ordering::Relaxed);
         assert_eq!(records(&lags), [], "others have them all");
-        lags.begin(&at(2), Arc::new(At(None)), &telemetry);
-        lags.begin(&at(1), Arc::new(At(Some(7))), &telemetry);
+        lags.begin(&at(2), Arc::new(At(None)), 2, &telemetry);
+        lags.begin(&at(1), Arc::new(At(Some(7))), 2, &telemetry);
         assert_eq!(records(&lags), [(at(1), Some(7)), (at(2), None)]);
         assert!(lags.read().iter().all(|lag| lag.age.is_none() && lag.progressed_ms.is_some()));
         lags.end(&at(1));
@@ -247,7 +273,7 @@ mod tests {
     fn test_what_is_read_is_counted_and_has_an_age_until_it_is_settled() {
         let (lags, telemetry) = (Lags::default(), Telemetry::default());
         lags.expect(&[], Log(Arc::default()));
-        let consumed = lags.begin(&at(1), Arc::new(At(Some(2))), &telemetry);
+        let consumed = lags.begin(&at(1), Arc::new(At(Some(2))), 2, &telemetry);
         let record =
             |offset, key_start| RecordRef { offset, key_start, value_start: key_start + 1, value_end: key_start + 5 };
         let batch = RecordBatch {
@@ -263,5 +289,9 @@ mod tests {
         assert_eq!(lags.read()[0].age, Some(Duration::from_secs(10)), "more is there, and no older");
         let volumes = telemetry.counters.read.map(|volume| (volume.records(), volume.bytes()));
         assert_eq!(volumes, [(("t".into(), 1), (2, 10))]);
+        consumed.set_batches(1);
+        assert!(!lags.has_all_batches());
+        consumed.set_batches(2);
+        assert!(lags.has_all_batches());
     }
 }

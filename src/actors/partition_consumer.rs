@@ -103,6 +103,8 @@ impl Surroundings for ConsumerParts {
 impl PartitionConsumer {
     /// A consumer that goes on from the committed offset.
     pub fn new(parts: ConsumerParts, lifeline: Lifeline) -> Self {
+        // The one before may have left some, which are read again.
+        parts.consumed.set_batches(0);
         Self {
             epoch: Instant::now(),
             read_records: parts.telemetry.read_records.recorder(),
@@ -218,6 +220,7 @@ impl PartitionConsumer {
         assert_eq!(batch.records.next_offset, next_offset, "the rule and the builder know of the same reads");
         self.read_records.record(batch.records.records.len() as u64);
         self.in_hand.insert(id, Arc::new(batch));
+        self.parts.consumed.set_batches(self.in_hand.len());
         self.dispatch(id, ctx);
     }
 
@@ -277,6 +280,7 @@ impl Handler<Acknowledged> for PartitionConsumer {
         if is_settled {
             self.rule.on_settled(id);
             self.in_hand.remove(&id);
+            self.parts.consumed.set_batches(self.in_hand.len());
         } else {
             self.rule.on_dropped(self.now(), id);
         }

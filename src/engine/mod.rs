@@ -18,6 +18,7 @@ mod opening;
 mod pipeline;
 mod reading;
 pub mod reload;
+mod retained;
 mod run;
 mod secrets;
 mod sources;

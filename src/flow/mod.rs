@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod backoff;
+pub mod bottleneck;
 pub mod budget;
 pub mod clock;
 pub mod consumption;

@@ -60,7 +60,6 @@ const PATHS: &str = "see /openapi.json";
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct IngestLimits {
-    pub max_requests: u32,
     pub max_body: u64,
     pub max_expansion: u32,
     pub max_event: usize,
@@ -93,9 +92,8 @@ pub struct HttpIngest {
 // === impl Ingest ===
 
 impl Ingest {
-    /// Hands what clients with these credentials send to intake.
-    pub fn new(limits: IngestLimits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
-        let requests = Credits::new(limits.max_requests);
+    /// Hands what clients with these credentials send to intake, for as many requests at a time as there are credits.
+    pub fn new(limits: IngestLimits, requests: Credits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
         let acknowledge = intake.telemetry.acknowledge.recorder();
         let held_back = Credits::new(MAX_HELD_BACK);
         Self { limits, intake, credentials, requests, held_back, acknowledge }
@@ -110,7 +108,7 @@ impl Ingest {
     /// Lets a request be worked on, unless there are too many.
     fn admit(&self) -> Result<Credit, Problem> {
         self.requests.try_take().ok_or_else(|| {
-            let detail = format!("{} are under way", self.limits.max_requests);
+            let detail = format!("{} are under way", self.requests.snapshot().bound);
             Problem::new(Kind::Busy, detail).retry_after(self.intake.retry_delay())
         })
     }
