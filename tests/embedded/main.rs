@@ -31,3 +31,4 @@ mod http_durability;
 mod http_ingest;
 mod http_limits;
 mod http_numbers;
+mod metrics_counts;
