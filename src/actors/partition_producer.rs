@@ -41,7 +41,7 @@ impl Handler<Append> for PartitionProducer {
     fn handle(&mut self, Append { batch, done, credit }: Append, _: &mut Self::Context) {
         fail::fail_point!("partition_producer");
         let (append, appended, since) = (self.append.clone(), Arc::clone(&self.appended), Instant::now());
-        let (num_records, num_bytes) = (batch.num_records(), batch.num_bytes());
+        let (num_records, num_bytes) = (batch.num_records(), batch.num_record_bytes());
         let done = Completion::new(move |answer| {
             // Why the log does not confirm is for the log to say, once per change and not once per batch.
             if answer.is_ok() {

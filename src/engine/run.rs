@@ -29,7 +29,7 @@ use crate::flow::memory::MemoryBudget;
 use crate::intake::admission::AdmissionControl;
 use crate::log::Log;
 use crate::log::local::{LocalRanges, SOCKET_FILE};
-use crate::observe::{self, BottleneckWatch, Phase, Reloads, Status, View};
+use crate::observe::{self, BottleneckWatch, Phase, Reloads, Retained, Status, View};
 use crate::supervision::{RestartPolicy, Supervisor};
 use crate::telemetry::{Telemetry, lines, now_us};
 
@@ -89,7 +89,7 @@ impl Run {
             reloads: Arc::new(Reloads::new(now_us() / 1000)),
             requests: Credits::new(config.ingest.max_requests.get() as u32),
             bottleneck: Arc::new(BottleneckWatch::new()),
-            retained: Arc::default(),
+            retained: Arc::new(Retained::new(dead_letter_topic(&config).name)),
         };
         counted::expect(&config, &self.codecs, &view.telemetry.counters);
         view.status.watch(lines::conditions);

@@ -43,6 +43,14 @@ impl AppendBatch {
         text.len() + self.values.len()
     }
 
+    /// Bytes of the key and the value of each record, as they are read back.
+    pub fn num_record_bytes(&self) -> usize {
+        match &self.keys {
+            Keys::Same(key) => key.len() * self.num_records() + self.values.len(),
+            Keys::Each { text, .. } => text.len() + self.values.len(),
+        }
+    }
+
     /// Key and value of every record, in order, as slices of the shared buffers.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         let mut key_ends = match &self.keys {

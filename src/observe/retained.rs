@@ -6,10 +6,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 /// Dead letters in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetainedLetters {
-    /// Their topic.
-    pub topic: Arc<str>,
     /// How many records; a letter that is too large for one counts as several.
     pub records: u64,
     /// When the oldest was written, by the log's time, in milliseconds since the Unix epoch; `None` if there is none, or the
@@ -18,8 +16,12 @@ pub struct RetainedLetters {
 }
 
 /// What was found last.
-#[derive(Debug, Default)]
-pub struct Retained(RwLock<Option<RetainedLetters>>);
+#[derive(Debug)]
+pub struct Retained {
+    /// Their topic.
+    pub topic: Arc<str>,
+    found: RwLock<Option<RetainedLetters>>,
+}
 
 // === impl RetainedLetters ===
 
@@ -36,13 +38,18 @@ impl RetainedLetters {
 // === impl Retained ===
 
 impl Retained {
+    /// Nothing is known of this topic yet.
+    pub fn new(topic: Arc<str>) -> Self {
+        Self { topic, found: RwLock::default() }
+    }
+
     /// Says what was found; `None` if it could not be found out.
     pub fn set(&self, found: Option<RetainedLetters>) {
-        *self.0.write() = found;
+        *self.found.write() = found;
     }
 
     /// What was found last; `None` while that is not known.
     pub fn get(&self) -> Option<RetainedLetters> {
-        self.0.read().clone()
+        *self.found.read()
     }
 }

@@ -47,25 +47,22 @@ pub(super) const GROUP: Group = Group {
         gauge(
             "surgetank_dead_letters_retained",
             &["topic"],
-            "Records in the topic of dead letters, those of all pods, asked of the log once a minute.",
+            "Records in the topic of dead letters, those of all pods, asked of the log once a minute; NaN before, and while the \
+             condition dead_letters_unknown says why it does not answer.",
             |scrape, out| {
-                if let Some(retained) = scrape.view.retained.get() {
-                    out.put(&[&retained.topic], retained.records);
-                }
+                let retained = &scrape.view.retained;
+                out.put(&[&retained.topic], retained.get().map(|letters| letters.records));
             },
-        )
-        .only("once the log has answered; the condition dead_letters_unknown says why it does not"),
+        ),
         gauge(
             "surgetank_dead_letters_oldest_age_seconds",
             &[],
-            "The age of the oldest of them; 0 if there is none, NaN if the log does not know.",
+            "The age of the oldest of them; 0 if there is none, NaN if that is not known.",
             |scrape, out| {
-                if let Some(retained) = scrape.view.retained.get() {
-                    out.put(&[], retained.age(scrape.view.lags.now_ms()).map(|age| age.as_secs_f64()));
-                }
+                let age = scrape.view.retained.get().and_then(|letters| letters.age(scrape.view.lags.now_ms()));
+                out.put(&[], age.map(|age| age.as_secs_f64()));
             },
-        )
-        .only("once the log has answered"),
+        ),
         counter(
             "surgetank_store_writes_total",
             &[],
