@@ -136,7 +136,7 @@ impl Reads {
 
     fn join(self) -> RecordBatch {
         let Self { only, data, records, next_offset } = self;
-        only.unwrap_or_else(|| RecordBatch { data: Bytes::from(data), records, next_offset })
+        only.unwrap_or_else(|| RecordBatch { data: Bytes::from(data), records, next_offset, first_written_ms: None })
     }
 }
 

@@ -23,7 +23,6 @@ use crate::log::{AppendBatch, Completion, Keys};
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::reason::RejectReason;
 use crate::supervision::Lifeline;
-use crate::telemetry::counters::add;
 use crate::telemetry::{Recorder, Telemetry};
 
 /// Unpacks packages.
@@ -59,7 +58,7 @@ impl Decoder {
             Destination::DeadLetter | Destination::DeadPackage(_) => &self.path.routes.dead_letter,
         };
         let part = package.ticket.part(records.messages);
-        let num_dead = records.num_letters;
+        let letters = records.letters;
         let telemetry = Arc::clone(&self.telemetry);
         let batch = AppendBatch {
             keys: Keys::Same(Bytes::copy_from_slice(device.as_bytes())),
@@ -69,7 +68,8 @@ impl Decoder {
         };
         let done = Completion::new(move |answer| {
             if answer.is_ok() {
-                add(&telemetry.counters.dead_letters, num_dead);
+                let dead_letters = &telemetry.counters.dead_letters;
+                letters.iter().for_each(|(reason, count)| dead_letters.add(&reason.name(), *count));
             }
             finish(part, to, answer);
         });

@@ -15,12 +15,13 @@ use tracing::{info, warn};
 
 use super::batch_slots::BatchSlots;
 use super::gate::{Gate, Leave};
+pub use super::lags::{LagSource, Lags, PartitionLag};
 use super::partition_consumer::{ConsumerParts, Drain, PartitionConsumer};
 use super::reader_slot::ReaderSlot;
 use super::writer::Writer;
 use crate::flow::consumption::ConsumptionSettings;
 use crate::flow::memory::MemoryBudget;
-use crate::log::{AssignmentEvent, PartitionOffsets, PartitionReader, TopicPartition, TopicSpec};
+use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
 use crate::supervision::{ActorRef, ChildSpec, Supervisor};
 use crate::telemetry::Telemetry;
 
@@ -48,51 +49,9 @@ pub struct Group {
     pub lags: Lags,
 }
 
-/// The partitions consumed right now, readable from outside.
-#[derive(Clone, Default)]
-pub struct Lags(Arc<parking_lot::RwLock<LagState>>);
-
-#[derive(Default)]
-struct LagState {
-    consumed: HashMap<TopicPartition, Arc<dyn PartitionOffsets>>,
-    /// What there is to consume, and whether it is right that this process consumes nothing of it.
-    wanted: Vec<TopicPartition>,
-    is_spare: Option<IsSpare>,
-}
-
-type IsSpare = Box<dyn Fn() -> bool + Send + Sync>;
-
 struct Consumed {
     consumer: ActorRef<PartitionConsumer>,
     reader: ReaderSlot,
-}
-
-// === impl Lags ===
-
-impl Lags {
-    /// From now on partitions of these topics are to be consumed; `is_spare` says whether others have them all.
-    pub fn expect(&self, topics: &[TopicSpec], is_spare: impl Fn() -> bool + Send + Sync + 'static) {
-        let partitions = |topic: &TopicSpec| {
-            let name = topic.name.clone();
-            (0..topic.num_partitions).map(move |partition| TopicPartition { topic: name.clone(), partition })
-        };
-        let mut state = self.0.write();
-        state.wanted = topics.iter().flat_map(partitions).collect();
-        state.is_spare = Some(Box::new(is_spare));
-    }
-
-    /// Records behind the end of the log, per partition; `None` where it is unknown. A process that consumes nothing, though
-    /// it should, knows the lag of no partition.
-    pub fn read(&self) -> Vec<(TopicPartition, Option<u64>)> {
-        let state = self.0.read();
-        if state.consumed.is_empty() && !state.is_spare.as_ref().is_some_and(|is_spare| is_spare()) {
-            return state.wanted.iter().map(|partition| (partition.clone(), None)).collect();
-        }
-        let consumed = state.consumed.iter();
-        let mut lags: Vec<_> = consumed.map(|(partition, offsets)| (partition.clone(), offsets.lag())).collect();
-        lags.sort();
-        lags
-    }
 }
 
 // === impl Group ===
@@ -129,14 +88,14 @@ impl Group {
 
     fn consume(&self, reader: Box<dyn PartitionReader>, index: usize) -> Consumed {
         let (partition, offsets) = (reader.partition().clone(), reader.offsets());
-        self.lags.0.write().consumed.insert(partition.clone(), Arc::clone(&offsets));
+        let consumed = self.lags.begin(&partition, offsets, self.settings.max_batches_in_flight, &self.telemetry);
         let reader: ReaderSlot = Arc::new(Mutex::new(Some(reader)));
         // Its edge is the number of batches in flight, which it bounds itself.
         let consumer = ActorRef::new(1);
         let parts = ConsumerParts {
             partition: partition.clone(),
             reader: Arc::clone(&reader),
-            offsets,
+            consumed,
             gate: self.gate.clone(),
             writers: self.writers.clone(),
             settings: self.settings,
@@ -177,7 +136,7 @@ impl Group {
         }
         for (partition, consumed) in leaving {
             consumed.reader.lock().await.take();
-            self.lags.0.write().consumed.remove(&partition);
+            self.lags.end(&partition);
             if let Some(gate) = self.gate.current() {
                 gate.do_send(Leave { partition });
             }
@@ -188,44 +147,4 @@ impl Group {
 fn list<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
     let names: Vec<String> = partitions.map(ToString::to_string).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    struct At(Option<u64>);
-
-    impl PartitionOffsets for At {
-        fn commit(&self, _: u64) {}
-
-        fn lag(&self) -> Option<u64> {
-            self.0
-        }
-
-        fn end(&self) -> Option<u64> {
-            None
-        }
-    }
-
-    #[test]
-    fn test_an_unknown_lag_is_neither_left_out_nor_zero() {
-        let lags = Lags::default();
-        let is_spare = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&is_spare);
-        lags.expect(&[TopicSpec { name: "t".into(), num_partitions: 3 }], move || asked.load(Ordering::Relaxed));
-        let at = |partition| TopicPartition { topic: "t".into(), partition };
-        assert_eq!(
-            lags.read(),
-            [(at(0), None), (at(1), None), (at(2), None)],
-            "nothing is consumed, though it should be"
-        );
-        is_spare.store(true, Ordering::Relaxed);
-        assert_eq!(lags.read(), [], "others have them all");
-        lags.0.write().consumed.insert(at(2), Arc::new(At(None)));
-        lags.0.write().consumed.insert(at(1), Arc::new(At(Some(7))));
-        assert_eq!(lags.read(), [(at(1), Some(7)), (at(2), None)]);
-    }
 }

@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod decoder;
 pub mod gate;
 pub mod group;
+mod lags;
 pub mod listener;
 pub mod partition_consumer;
 pub mod partition_producer;

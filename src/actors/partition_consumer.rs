@@ -18,12 +18,13 @@ use super::batch_ack::{Acknowledged, BatchAck};
 use super::batch_builder::{Batch, BatchBuilder};
 use super::batch_slots::BatchSlots;
 use super::gate::{Admission, Gate, Join, SetFlow};
+use super::lags::ConsumedPartition;
 use super::reader_slot::{ReaderSlot, read, rewind, set_paused};
 use super::writer::{WriteBatch, Writer};
 use crate::flow::consumption::{Action, Consumption, ConsumptionSettings, RETRY_DELAY, Size, Surroundings};
 use crate::flow::memory::MemoryBudget;
 use crate::flow::watermark::BatchId;
-use crate::log::{PartitionOffsets, ReadError, ReadLimit, RecordBatch, TopicPartition};
+use crate::log::{ReadError, ReadLimit, RecordBatch, TopicPartition};
 use crate::supervision::{ActorRef, Lifeline};
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -34,8 +35,8 @@ pub struct ConsumerParts {
     pub partition: TopicPartition,
     /// Its reader.
     pub reader: ReaderSlot,
-    /// Its offsets.
-    pub offsets: Arc<dyn PartitionOffsets>,
+    /// Its offsets, and what is told of it.
+    pub consumed: Arc<ConsumedPartition>,
     /// Where it gets leave to write.
     pub gate: ActorRef<Gate>,
     /// Who writes.
@@ -93,7 +94,7 @@ impl Surroundings for ConsumerParts {
     }
 
     fn log_end(&self) -> Option<u64> {
-        self.offsets.end()
+        self.consumed.offsets().end()
     }
 }
 
@@ -102,6 +103,8 @@ impl Surroundings for ConsumerParts {
 impl PartitionConsumer {
     /// A consumer that goes on from the committed offset.
     pub fn new(parts: ConsumerParts, lifeline: Lifeline) -> Self {
+        // The one before may have left some, which are read again.
+        parts.consumed.set_batches(0);
         Self {
             epoch: Instant::now(),
             read_records: parts.telemetry.read_records.recorder(),
@@ -132,7 +135,7 @@ impl PartitionConsumer {
                 Action::ReleaseSlot => self.builder.release_slot(),
                 Action::Send { id, next_offset } => self.send(id, next_offset, ctx),
                 Action::SendAgain(id) => self.dispatch(id, ctx),
-                Action::Commit(next_offset) => self.parts.offsets.commit(next_offset),
+                Action::Commit(next_offset) => self.parts.consumed.commit(next_offset),
                 Action::Discard => self.builder.discard(),
                 Action::Leave => return self.leave(ctx),
                 Action::LookAgain(after) => {
@@ -171,6 +174,7 @@ impl PartitionConsumer {
         match outcome {
             ReadOutcome::Read(batch) => {
                 fail::fail_point!("partition_consumer");
+                self.parts.consumed.on_read(&batch);
                 let size = Size { records: batch.records.len(), bytes: batch.data.len() };
                 self.rule.on_read(self.now(), size, batch.next_offset);
                 self.builder.push(batch, self.rule.target());
@@ -216,6 +220,7 @@ impl PartitionConsumer {
         assert_eq!(batch.records.next_offset, next_offset, "the rule and the builder know of the same reads");
         self.read_records.record(batch.records.records.len() as u64);
         self.in_hand.insert(id, Arc::new(batch));
+        self.parts.consumed.set_batches(self.in_hand.len());
         self.dispatch(id, ctx);
     }
 
@@ -275,6 +280,7 @@ impl Handler<Acknowledged> for PartitionConsumer {
         if is_settled {
             self.rule.on_settled(id);
             self.in_hand.remove(&id);
+            self.parts.consumed.set_batches(self.in_hand.len());
         } else {
             self.rule.on_dropped(self.now(), id);
         }

@@ -11,6 +11,7 @@ use actix::{Actor, Context, Handler};
 use crate::intake::append::Append;
 use crate::log::{Completion, Log, TopicPartition};
 use crate::supervision::Lifeline;
+use crate::telemetry::family::Volume;
 use crate::telemetry::{Recorder, Telemetry};
 
 /// Appends to one partition.
@@ -18,13 +19,15 @@ pub struct PartitionProducer {
     partition: TopicPartition,
     log: Arc<dyn Log>,
     append: Recorder,
+    appended: Arc<Volume>,
     _lifeline: Lifeline,
 }
 
 impl PartitionProducer {
     /// A producer for one partition.
     pub fn new(partition: TopicPartition, log: Arc<dyn Log>, telemetry: &Telemetry, lifeline: Lifeline) -> Self {
-        Self { partition, log, append: telemetry.append.recorder(), _lifeline: lifeline }
+        let appended = telemetry.counters.appended.of(&partition.topic);
+        Self { partition, log, append: telemetry.append.recorder(), appended, _lifeline: lifeline }
     }
 }
 
@@ -37,11 +40,13 @@ impl Handler<Append> for PartitionProducer {
 
     fn handle(&mut self, Append { batch, done, credit }: Append, _: &mut Self::Context) {
         fail::fail_point!("partition_producer");
-        let (append, since) = (self.append.clone(), Instant::now());
+        let (append, appended, since) = (self.append.clone(), Arc::clone(&self.appended), Instant::now());
+        let (num_records, num_bytes) = (batch.num_records(), batch.num_record_bytes());
         let done = Completion::new(move |answer| {
             // Why the log does not confirm is for the log to say, once per change and not once per batch.
             if answer.is_ok() {
                 append.record(since.elapsed().as_micros() as u64);
+                appended.add(num_records, num_bytes);
             }
             done.complete(answer);
             drop(credit);

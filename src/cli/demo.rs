@@ -124,7 +124,7 @@ async fn catch_up(started: &Started, mut stop: watch::Receiver<bool>) -> bool {
         let mut quiet_rounds = 0;
         while quiet_rounds < 3 {
             let lags = started.view.lags.read();
-            let is_read = !lags.is_empty() && lags.iter().all(|(_, lag)| *lag == Some(0));
+            let is_read = !lags.is_empty() && lags.iter().all(|lag| lag.records == Some(0));
             let counted = started.view.telemetry.counters.snapshot();
             let is_settled = counted.rows + counted.dead_letters >= counted.accepted + counted.rejected;
             quiet_rounds = if is_read && is_settled { quiet_rounds + 1 } else { 0 };

@@ -1,7 +1,7 @@
 //! Builds the way from the sources to the log, from the log upwards: each part receives what it sends to. What lies
 //! behind the log is [`super::delivery`]'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
@@ -12,6 +12,7 @@ use super::reload::intake_rules;
 use super::sources::Sources;
 use super::threads::{Threads, home};
 use crate::actors::decoder::Decoder;
+use crate::actors::group::LagSource;
 use crate::actors::partition_producer::PartitionProducer;
 use crate::codec::Codecs;
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::intake::rules::LiveIntakeRules;
 use crate::log::{Log, TopicPartition, TopicSpec};
 use crate::observe::View;
 use crate::supervision::{ActorRef, ChildSpec, Lifeline};
+use crate::telemetry::now_us;
 
 /// What was built, as far as others need it.
 pub(super) struct Built {
@@ -31,6 +33,9 @@ pub(super) struct Built {
     /// Where dead letters go.
     pub(super) dead_letter: TopicRoute,
 }
+
+/// The log as lags see it; it may be closed already.
+struct SeenLog(Weak<dyn Log>);
 
 /// What every part is built from.
 struct Parts<'a> {
@@ -49,8 +54,7 @@ pub(super) async fn build(
     threads: &Threads,
 ) -> Built {
     let parts = Parts { config, view, threads };
-    let weak = Arc::downgrade(log);
-    view.lags.expect(&record_topics(config), move || weak.upgrade().is_some_and(|log| log.is_spare()));
+    view.lags.expect(&record_topics(config), SeenLog(Arc::downgrade(log)));
     let dead_letter = parts.topic_route(log, &dead_letter_topic(config));
     let rules: LiveIntakeRules =
         Arc::new(ArcSwap::from_pointee(intake_rules(config, Arc::clone(codecs), &record_topics(config))));
@@ -60,6 +64,18 @@ pub(super) async fn build(
     view.supervisor.tree().all_started().await;
     sources.intake.open(path, decoders);
     Built { rules, dead_letter }
+}
+
+// === impl SeenLog ===
+
+impl LagSource for SeenLog {
+    fn is_spare(&self) -> bool {
+        self.0.upgrade().is_some_and(|log| log.is_spare())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.upgrade().map_or_else(|| now_us() / 1000, |log| log.now_ms())
+    }
 }
 
 // === impl Parts ===

@@ -114,7 +114,7 @@ impl Delivery {
 
     fn writers(&self, store: &Arc<dyn Store>) -> Vec<ActorRef<Writer>> {
         let config = &self.config.writer;
-        let tables = Arc::new(Tables::new(self.config.store.ttl));
+        let tables = Arc::new(Tables::new(self.config.store.ttl, Arc::clone(&self.view.telemetry)));
         let unconfirmed = Arc::new(Unconfirmed::new(dead_letter_topic(&self.config).name));
         let watched = (Arc::clone(&tables), Arc::clone(&unconfirmed));
         self.view.status.watch(move || watched.0.conditions().into_iter().chain(watched.1.condition()).collect());

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::awaited_store::{AwaitedStore, StoreSlot};
-use super::backends::{all_topics, record_topics, tables};
+use super::backends::{all_topics, dead_letter_topic, record_topics, tables};
 use super::build::{Built, build};
 use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
@@ -18,17 +18,18 @@ use super::reload::{Layouts, Limits, Reloader};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
-use super::{EngineError, Opened, admission, capacity, clock, descriptors, gate, health, memory};
+use super::{EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, retained};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
 use crate::codec::Codecs;
 use crate::config::{Config, LoadedConfig, LogKind};
+use crate::flow::credit::Credits;
 use crate::flow::memory::MemoryBudget;
 use crate::intake::admission::AdmissionControl;
 use crate::log::Log;
 use crate::log::local::{LocalRanges, SOCKET_FILE};
-use crate::observe::{self, Phase, Reloads, Status, View};
+use crate::observe::{self, BottleneckWatch, Phase, Reloads, Retained, Status, View};
 use crate::supervision::{RestartPolicy, Supervisor};
 use crate::telemetry::{Telemetry, lines, now_us};
 
@@ -91,7 +92,11 @@ impl Run {
             guard: Arc::new(self.secrets.guard(&config, &admission)),
             admission,
             reloads: Arc::new(Reloads::new(now_us() / 1000)),
+            requests: Credits::new(config.ingest.max_requests.get() as u32),
+            bottleneck: Arc::new(BottleneckWatch::new()),
+            retained: Arc::new(Retained::new(dead_letter_topic(&config).name)),
         };
+        counted::expect(&config, &self.codecs, &view.telemetry.counters);
         view.status.watch(lines::conditions);
         view.status.measure(lines::gauges);
         let socket = self.http.try_clone().map_err(broken)?;
@@ -130,6 +135,7 @@ impl Run {
             tokio::spawn(health::inspect_log(view.clone(), Arc::clone(&log), topics, Arc::clone(&schemas)));
         let (evidence, telemetry) = (Arc::clone(&view.clock), Arc::clone(&view.telemetry));
         let clock = tokio::spawn(clock::watch(evidence, Arc::clone(&log), slot.clone(), telemetry));
+        let retained = tokio::spawn(retained::watch(view.clone(), Arc::clone(&log), dead_letter_topic(&config)));
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&log)));
         let mut pipeline = Pipeline { sources, rules, schemas, delivery_stop, delivery, log: Arc::clone(&log) };
         view.status.set_phase(Phase::Running);
@@ -167,6 +173,7 @@ impl Run {
         inspection.abort();
         clock.abort();
         accounts.abort();
+        retained.abort();
         http.stop(false).await;
         threads.stop().await;
         // Says so to whoever waits for the start of an engine that has ended.
@@ -261,7 +268,11 @@ async fn background_tasks(view: View) {
                 view.telemetry.rotate();
                 view.admission.sweep();
             }
-            _ = look.tick() => view.status.look(Instant::now()),
+            _ = look.tick() => {
+                view.lags.look();
+                view.bottleneck.look(&view);
+                view.status.look(Instant::now());
+            }
         }
     }
 }

@@ -120,8 +120,13 @@ impl Start<'_> {
     }
 
     fn http(&self, socket: TcpListener) -> Result<http::HttpIngest, EngineError> {
-        let Self { config, secrets, intake, .. } = *self;
-        let ingest = Ingest::new(ingest_limits(config), Arc::clone(intake), Arc::clone(&secrets.credentials));
+        let Self { config, view, secrets, intake, .. } = *self;
+        let ingest = Ingest::new(
+            ingest_limits(config),
+            view.requests.clone(),
+            Arc::clone(intake),
+            Arc::clone(&secrets.credentials),
+        );
         let (num_threads, drain_timeout) = (config.threads.ingest.get(), config.shutdown.drain_timeout);
         http::serve(socket, secrets.ingest.as_ref(), ingest, &config.ingest, num_threads, drain_timeout)
             .map_err(|error| EngineError::Broken(format!("cannot serve HTTP ingest: {error}")))
@@ -131,7 +136,6 @@ impl Start<'_> {
 fn ingest_limits(config: &Config) -> IngestLimits {
     let config = &config.ingest;
     IngestLimits {
-        max_requests: config.max_requests.get() as u32,
         max_body: config.max_body,
         max_expansion: config.max_expansion.get(),
         max_event: config.max_event,

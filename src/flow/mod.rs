@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod backoff;
+pub mod bottleneck;
 pub mod budget;
 pub mod clock;
 pub mod consumption;
@@ -17,4 +18,5 @@ pub mod pause;
 pub mod pool;
 pub mod rate;
 pub mod trace;
+pub mod unsettled;
 pub mod watermark;

@@ -189,7 +189,7 @@ impl Intake {
     /// Counts a package that was answered "retry later" without a look into it.
     pub fn count_sent_back(&self) {
         let counters = &self.telemetry.counters;
-        add(&counters.packages, 1);
+        add(&counters.packages.retry_later, 1);
         // How many messages there are is known only after decompression, which is not worth its while.
         add(&counters.retry_later, 1);
     }

@@ -93,10 +93,13 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(reply_to) = self.reply_to.take() else { return };
         let counters = &reply_to.telemetry.counters;
-        add(&counters.packages, 1);
         let receipt = match self.verdict.get_mut() {
-            PackageVerdict::Unknown => Receipt::retry_later(reply_to.package_id, reply_to.retry_after_ms),
+            PackageVerdict::Unknown => {
+                add(&counters.packages.retry_later, 1);
+                Receipt::retry_later(reply_to.package_id, reply_to.retry_after_ms)
+            }
             PackageVerdict::Whole(reason) => {
+                add(&counters.packages.rejected, 1);
                 add(&counters.rejected, 1);
                 Receipt::rejected(reply_to.package_id, *reason)
             }
@@ -124,6 +127,13 @@ fn count_outcomes(builder: &ReceiptBuilder, counters: &Counters) {
     add(&counters.duplicates, duplicates);
     add(&counters.rejected, rejected);
     add(&counters.retry_later, retry_later);
+    let packages = &counters.packages;
+    let of_package = match (retry_later, rejected) {
+        (0, 0) => &packages.accepted,
+        (0, _) => &packages.rejected,
+        _ => &packages.retry_later,
+    };
+    add(of_package, 1);
 }
 
 // === impl Part ===
@@ -159,13 +169,17 @@ mod tests {
     const RETRY_AFTER_MS: u32 = 250;
 
     fn ticket(budget: &MemoryBudget) -> (Arc<Ticket>, Receiver<Receipt>) {
+        counted_ticket(budget, &Arc::default())
+    }
+
+    fn counted_ticket(budget: &MemoryBudget, telemetry: &Arc<Telemetry>) -> (Arc<Ticket>, Receiver<Receipt>) {
         let (answer, receipts) = channel();
         let reply_to = ReplyTo {
             answer: Box::new(move |receipt| answer.send(receipt).unwrap()),
             package_id: 7,
             memory: budget.try_reserve(100).unwrap(),
             retry_after_ms: RETRY_AFTER_MS,
-            telemetry: Arc::new(Telemetry::default()),
+            telemetry: Arc::clone(telemetry),
         };
         (Ticket::new(reply_to), receipts)
     }
@@ -215,6 +229,31 @@ mod tests {
             part.finish_whole(reason, answer);
             assert_eq!(receipts.try_recv().unwrap(), receipt);
         }
+    }
+
+    #[test]
+    fn test_a_package_counts_once_by_what_it_asks_of_its_sender() {
+        let (budget, telemetry) = (MemoryBudget::new(1000), Arc::default());
+        let rejected = Outcome::Rejected(RejectReason::OutOfRange);
+        for outcomes in [
+            vec![Outcome::Accepted, Outcome::Duplicate],
+            vec![Outcome::Accepted, rejected],
+            vec![rejected, Outcome::RetryLater],
+            vec![Outcome::RetryLater, Outcome::Accepted],
+        ] {
+            let (ticket, _receipts) = counted_ticket(&budget, &telemetry);
+            ticket.expect_messages(ReceiptBuilder::new(7, 2));
+            ticket.part((0..).zip(outcomes).collect()).finish(Ok(()));
+            drop(ticket);
+        }
+        let (whole, _receipts) = counted_ticket(&budget, &telemetry);
+        whole.part(Vec::new()).finish_whole(RejectReason::MalformedPackage, Ok(()));
+        drop(whole);
+        let (unknown, _receipts) = counted_ticket(&budget, &telemetry);
+        drop(unknown);
+        let counters = &telemetry.counters;
+        assert_eq!(counters.packages.read(), [("accepted", 1), ("rejected", 2), ("retry_later", 3)]);
+        assert_eq!(counters.snapshot().packages, 6);
     }
 
     #[test]

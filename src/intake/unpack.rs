@@ -43,8 +43,8 @@ pub struct TopicRecords {
     pub records: Records,
     /// The messages, and what each becomes once the records are durable.
     pub messages: Vec<(u16, Outcome)>,
-    /// Dead letters among the records; one that was too large for one record counts once.
-    pub num_letters: u64,
+    /// Dead letters among the records by reason; one that was too large for one record counts once.
+    pub letters: Vec<(RejectReason, u64)>,
 }
 
 /// An unpacked package.
@@ -239,10 +239,19 @@ impl TopicRecords {
             payload,
         };
         // No two letters of a device share it: packages of one device are unpacked one after the other.
-        let whole = || format!("{}/{}/{}", package.received_at_us, package.package_id, self.num_letters);
+        let number = self.num_letters();
+        let whole = || format!("{}/{}/{number}", package.received_at_us, package.package_id);
         let max_bytes = limits.dead_letter.max_bytes().saturating_sub(package.device_id.len());
         letter.encode_within(max_bytes, whole, &mut self.records.values, &mut self.records.ends);
-        self.num_letters += 1;
+        match self.letters.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.letters.push((reason, 1)),
+        }
+    }
+
+    /// How many dead letters there are.
+    fn num_letters(&self) -> u64 {
+        self.letters.iter().map(|(_, count)| count).sum()
     }
 }
 

@@ -47,6 +47,14 @@ impl AppendBatch {
         text.len() + self.values.len()
     }
 
+    /// Bytes of the key and the value of each record, as they are read back.
+    pub fn num_record_bytes(&self) -> usize {
+        match &self.keys {
+            Keys::Same(key) => key.len() * self.num_records() + self.values.len(),
+            Keys::Each { text, .. } => text.len() + self.values.len(),
+        }
+    }
+
     /// Key and value of every record, in order, as slices of the shared buffers.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         let mut key_ends = match &self.keys {
@@ -82,6 +90,9 @@ pub struct RecordBatch {
     pub records: Vec<RecordRef>,
     /// The offset that follows the last record. Equal to the last record's offset + 1 or more (logs may skip offsets).
     pub next_offset: u64,
+    /// When the first record was written, by the log's own time ([`Log::now_ms`](super::Log::now_ms)), in milliseconds since
+    /// the Unix epoch; `None` if that is not known.
+    pub first_written_ms: Option<u64>,
 }
 
 // === impl RecordBatch ===
@@ -97,7 +108,7 @@ impl RecordBatch {
         let records = self.records.split_off(num_kept);
         let first = records.first()?.offset;
         let next_offset = std::mem::replace(&mut self.next_offset, first);
-        Some(Self { data: self.data.clone(), records, next_offset })
+        Some(Self { data: self.data.clone(), records, next_offset, first_written_ms: None })
     }
 }
 

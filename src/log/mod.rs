@@ -27,6 +27,7 @@ pub use record_limit::RecordLimit;
 
 use crate::flow::clock::Reading;
 use crate::flow::health::{Condition, Gauge, Part};
+use crate::telemetry::now_us;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,6 +188,10 @@ pub trait PartitionOffsets: Send + Sync {
     /// `None` while nothing is known.
     fn lag(&self) -> Option<u64>;
 
+    /// Everything below is done, as far as is known; `None` while nothing is known. The log persists it soon, see
+    /// [`commit`](Self::commit).
+    fn committed(&self) -> Option<u64>;
+
     /// The offset after the last record, as far as is known without asking a server: there may be more, but not less.
     /// `None` while nothing is known.
     fn end(&self) -> Option<u64>;
@@ -326,6 +331,12 @@ pub trait Log: Ranges {
     /// replicas, what is missing. An error if they cannot be asked.
     fn inspect(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// The time by which records are stamped, in milliseconds since the Unix epoch: this machine's, unless the log has one of
+    /// its own.
+    fn now_ms(&self) -> u64 {
+        now_us() / 1000
     }
 
     /// What the clock of the log's servers said last, as far as is known without asking them: another machine's word for

@@ -79,7 +79,7 @@ pub(super) async fn histograms(view: web::Data<View>) -> HttpResponse {
         .map(|(name, unit, stage)| (name, stage_json(unit, stage.snapshot())))
         .collect();
     let lag: BTreeMap<String, Option<u64>> =
-        view.lags.read().into_iter().map(|(partition, lag)| (partition.to_string(), lag)).collect();
+        view.lags.read().into_iter().map(|lag| (lag.partition.to_string(), lag.records)).collect();
     let gauges: BTreeMap<&str, u64> = view.status.gauges().into_iter().map(|gauge| (gauge.name, gauge.value)).collect();
     HttpResponse::Ok().json(json!({
         "stages": stages,

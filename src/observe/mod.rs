@@ -1,13 +1,19 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
+mod bottleneck;
 mod guard;
 mod http;
 pub mod metrics;
+mod process;
 mod reloads;
+mod retained;
 mod status;
 
+pub use bottleneck::BottleneckWatch;
 pub use guard::{Guard, PublicPaths};
+pub use process::ProcessNow;
 pub use reloads::{Attempt, Outcome, ReloadNumbers, ReloadRecord, Reloads};
+pub use retained::{Retained, RetainedLetters};
 pub use status::{Phase, Status};
 
 use std::net::TcpListener;
@@ -22,6 +28,7 @@ use metrics::Exposition;
 
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
+use crate::flow::credit::Credits;
 use crate::flow::memory::MemoryBudget;
 use crate::http::refusal::readable;
 use crate::http::server::{self, Serving};
@@ -59,6 +66,12 @@ pub struct View {
     pub reloads: Arc<Reloads>,
     /// Who may look at all this over HTTP.
     pub guard: Arc<Guard>,
+    /// One for each request of HTTP ingest that is worked on.
+    pub requests: Credits,
+    /// Which stage of the path limits it.
+    pub bottleneck: Arc<BottleneckWatch>,
+    /// The dead letters in the log.
+    pub retained: Arc<Retained>,
 }
 
 /// Serves HTTP on an open socket, with TLS if there is any, until the handle stops it. Beyond so many connections, further

@@ -35,13 +35,26 @@ pub enum Grouping {
     },
 }
 
+/// What kept a store from taking rows that it may take the next time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransientKind {
+    /// It did not answer, or did not confirm, in time.
+    Timeout,
+    /// It said that it has too much to do.
+    Overloaded,
+    /// Too few replicas are there.
+    Unavailable,
+    /// There is no connection, or it was lost, or the store is closed.
+    Connection,
+}
+
 /// Why rows were not written. Told apart by the codes that stores answer with, never by their texts.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
     /// The store could not take them now, and its load may be why: timeout, overload, too few replicas, rate limit,
     /// connection lost. Write the same group again, with fewer writes in flight.
-    #[error("store unavailable: {0}")]
-    Transient(String),
+    #[error("store unavailable: {1}")]
+    Transient(TransientKind, String),
     /// The table, or the store as a whole, takes nothing as things are: a table dropped or altered, a permission, a
     /// setting, a full disk. An operator can mend it, and then the same rows are good; it says nothing of the load.
     #[error("not writable: {0}")]
@@ -54,6 +67,7 @@ pub enum WriteError {
 
 /// What an error of the store comes from. The store's errors say it in their own text, too.
 pub type Cause = Box<dyn Error + Send + Sync>;
+
 /// A row that the store refused for what it holds: another row of the table was taken after it was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRow {
@@ -71,6 +85,9 @@ pub fn first_confirmed(num_rows: usize, refused: &[RefusedRow]) -> Option<usize>
     let first = (0..).zip(refused).take_while(|(row, one)| *row == one.row).count();
     (first < num_rows).then_some(first)
 }
+
+/// Every reason for which a write is tried again; rows that were refused for what they hold are not.
+pub const RETRY_REASONS: [&str; 5] = ["timeout", "overloaded", "unavailable", "connection", "table"];
 
 /// Why the store could not be opened, prepared or read.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +144,28 @@ impl StoreError {
     /// Something that was tried did not succeed, for this reason.
     pub fn failed(context: impl Into<String>, source: impl Into<Cause>) -> Self {
         Self::Failed { context: context.into(), source: source.into() }
+    }
+}
+
+// === impl WriteError ===
+
+impl WriteError {
+    /// What the store said.
+    pub fn cause(&self) -> &str {
+        let (Self::Transient(_, cause) | Self::Table(cause) | Self::Invalid(cause)) = self;
+        cause
+    }
+
+    /// In a word, from a fixed list ([`RETRY_REASONS`]): why the same rows are written again.
+    pub const fn retry_reason(&self) -> &'static str {
+        match self {
+            Self::Transient(TransientKind::Timeout, _) => "timeout",
+            Self::Transient(TransientKind::Overloaded, _) => "overloaded",
+            Self::Transient(TransientKind::Unavailable, _) => "unavailable",
+            Self::Transient(TransientKind::Connection, _) => "connection",
+            Self::Table(_) => "table",
+            Self::Invalid(_) => "invalid",
+        }
     }
 }
 

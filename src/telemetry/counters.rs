@@ -1,8 +1,17 @@
 //! Counters of what has been confirmed, never of what was attempted.
+//!
+//! Where a count has a label, the total is the sum of the labelled ones: nothing is counted twice.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
+
+use super::family::{Family, Volume};
+use super::requests::Requests;
+
+/// A partition: its topic's name and its number.
+pub type PartitionKey = (Arc<str>, u32);
 
 /// Counts since the process began.
 #[derive(Debug, Default)]
@@ -16,15 +25,21 @@ pub struct Counters {
     /// Messages whose device was told to send them again. A package that was not unpacked counts as one.
     pub retry_later: AtomicU64,
     /// Packages answered with a receipt; chunks of requests too.
-    pub packages: AtomicU64,
-    /// Rows confirmed by the store (a row written again counts again).
-    pub rows: AtomicU64,
-    /// Records confirmed by the dead-letter topic, from the edge and from the writers.
-    pub dead_letters: AtomicU64,
-    /// Records that are dead letters because the store refused their rows for what they hold.
-    pub refused_rows: AtomicU64,
-    /// Writes that the store did not confirm and that were tried again.
-    pub write_retries: AtomicU64,
+    pub packages: PackageCounts,
+    /// Bytes of packages and bodies that were taken in.
+    pub received: ReceivedBytes,
+    /// Answers of HTTP ingest.
+    pub requests: Requests,
+    /// What the log has confirmed, by topic.
+    pub appended: Family<Arc<str>, Volume>,
+    /// What was read from the log to be written, by partition (a record read again counts again).
+    pub read: Family<PartitionKey, Volume>,
+    /// Rows by table.
+    pub tables: Family<Arc<str>, TableCounts>,
+    /// Records confirmed by the dead-letter topic, from the edge and from the writers, by reason.
+    pub dead_letters: Family<&'static str>,
+    /// Writes that the store did not confirm and that were tried again, by reason.
+    pub write_retries: Family<&'static str>,
     /// Writer schemas that were missing in the log and are there again.
     pub schemas_restored: AtomicU64,
     /// Acknowledged records that the log removed before they were read, as it tells.
@@ -35,7 +50,36 @@ pub struct Counters {
     pub log_removed: AtomicU64,
 }
 
-/// [`Counters`] at one moment.
+/// Packages by outcome: of the outcomes of its messages the one counts that asks most of the sender.
+#[derive(Debug, Default)]
+pub struct PackageCounts {
+    /// No message was rejected, or is to be sent again.
+    pub accepted: AtomicU64,
+    /// A message was rejected, or the whole package, and none is to be sent again.
+    pub rejected: AtomicU64,
+    /// A message is to be sent again, or the whole package.
+    pub retry_later: AtomicU64,
+}
+
+/// Bytes by source, as they came: packages without their frames, bodies of requests before decompression.
+#[derive(Debug, Default)]
+pub struct ReceivedBytes {
+    /// Of packages on the device port, once intake has taken them.
+    pub devices: AtomicU64,
+    /// Of bodies of requests that were let in.
+    pub http: AtomicU64,
+}
+
+/// Rows of one table.
+#[derive(Debug, Default)]
+pub struct TableCounts {
+    /// Rows confirmed by the store (a row written again counts again).
+    pub rows: AtomicU64,
+    /// Records that are dead letters because the store refused their rows for what they hold.
+    pub refused: AtomicU64,
+}
+
+/// The totals of [`Counters`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the fields are those of `Counters`
 pub struct CountersSnapshot {
@@ -63,16 +107,36 @@ impl Counters {
             duplicates: get(&self.duplicates),
             rejected: get(&self.rejected),
             retry_later: get(&self.retry_later),
-            packages: get(&self.packages),
-            rows: get(&self.rows),
-            dead_letters: get(&self.dead_letters),
-            refused_rows: get(&self.refused_rows),
-            write_retries: get(&self.write_retries),
+            packages: self.packages.read().into_iter().map(|(_, count)| count).sum(),
+            rows: self.tables.sum(|table| get(&table.rows)),
+            dead_letters: self.dead_letters.total(),
+            refused_rows: self.tables.sum(|table| get(&table.refused)),
+            write_retries: self.write_retries.total(),
             schemas_restored: get(&self.schemas_restored),
             lost_records: get(&self.lost_records),
             rows_expired: get(&self.rows_expired),
             log_removed: get(&self.log_removed),
         }
+    }
+}
+
+// === impl PackageCounts ===
+
+impl PackageCounts {
+    /// Every outcome and its count.
+    pub fn read(&self) -> [(&'static str, u64); 3] {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [("accepted", get(&self.accepted)), ("rejected", get(&self.rejected)), ("retry_later", get(&self.retry_later))]
+    }
+}
+
+// === impl ReceivedBytes ===
+
+impl ReceivedBytes {
+    /// Every source and its bytes.
+    pub fn read(&self) -> [(&'static str, u64); 2] {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [("devices", get(&self.devices)), ("http", get(&self.http))]
     }
 }
 

@@ -4,9 +4,11 @@
 
 mod cells;
 pub mod counters;
+pub mod family;
 pub mod histogram;
 pub mod lines;
 pub mod logging;
+pub mod requests;
 
 pub use counters::{Counters, CountersSnapshot};
 pub use histogram::{Quantiles, Recorder, Stage, StageSnapshot};

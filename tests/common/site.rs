@@ -166,7 +166,7 @@ impl Running {
     pub async fn catch_up(&self) {
         super::until_true("the store to catch up with the log", async || {
             let lags = self.started.view.lags.read();
-            lags.len() == self.num_partitions && lags.iter().all(|(_, lag)| *lag == Some(0))
+            lags.len() == self.num_partitions && lags.iter().all(|lag| lag.records == Some(0))
         })
         .await;
     }

@@ -32,4 +32,5 @@ mod http_ingest;
 mod http_limits;
 mod http_numbers;
 mod http_request_id;
+mod metrics_counts;
 mod operators_access;

@@ -106,7 +106,7 @@ async fn a_closed_store_says_so() -> TestResult {
     store.close().await;
     under_way.await?;
     let outcome = store.write(group(&table, "a", 0, 3)).await;
-    assert!(matches!(&outcome, Err(WriteError::Transient(cause)) if cause == "store closed"), "{outcome:?}");
+    assert!(matches!(&outcome, Err(WriteError::Transient(_, cause)) if cause == "store closed"), "{outcome:?}");
     assert!(store.health().await.is_err());
     store.close().await;
     Ok(())

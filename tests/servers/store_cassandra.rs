@@ -104,7 +104,7 @@ async fn keeps_the_contract() -> TestResult {
     check_all(&room).await;
     store.close().await;
     let outcome = store.write(group(&simple_table("contract_found"), "a", 0, 1)).await;
-    assert!(matches!(&outcome, Err(WriteError::Transient(cause)) if cause == "store closed"), "{outcome:?}");
+    assert!(matches!(&outcome, Err(WriteError::Transient(_, cause)) if cause == "store closed"), "{outcome:?}");
     Ok(())
 }
 

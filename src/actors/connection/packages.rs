@@ -10,6 +10,7 @@ use crate::flow::credit::Credit;
 use crate::intake::{Intake, Package, millis};
 use crate::protocol::frame::{Frame, PackageFrame};
 use crate::protocol::receipt::Receipt;
+use crate::telemetry::counters::add;
 use crate::telemetry::now_us;
 
 /// Not to read from a device for longer than this keeps an eye on it.
@@ -45,7 +46,9 @@ pub(super) async fn take_in(session: &Session<'_>, window: Credit, package: Pack
     // A connection that has ended meanwhile is told nothing; its device sends again.
     let answer = Box::new(move |receipt| receipts.do_send(Deliver { receipt, received, window }));
     let PackageFrame { package_id: id, block } = package;
+    let num_bytes = block.len() as u64;
     let package =
         Package { device_id: device_id.clone(), id, block, limits, received_at_us, trace: None, memory, credit };
     intake.take_package(package, answer);
+    add(&intake.telemetry.counters.received.devices, num_bytes);
 }

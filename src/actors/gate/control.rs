@@ -14,6 +14,7 @@ use super::budget_member::{FleetState, Taken};
 use super::explain::{Explained, FleetNow, GateNow, PartitionExplained, Window};
 use super::write_permits::{Admission, WritePermits};
 use super::{SetFlow, TICK};
+use crate::flow::bottleneck::Backlog;
 use crate::flow::budget::Budget;
 use crate::flow::limiter::{Decision, Limiter, LimiterSettings, Sample};
 use crate::flow::pause::{FlowState, PauseMachine, PauseSettings};
@@ -46,6 +47,8 @@ struct State {
     limiter: Limiter,
     fleet: Option<FleetState>,
     partitions: BTreeMap<TopicPartition, Partition>,
+    /// How often each partition that was ever here was paused.
+    pauses: BTreeMap<TopicPartition, u64>,
     recent: VecDeque<Window>,
     num_ticks: u32,
     last_tick: Duration,
@@ -72,6 +75,7 @@ impl GateControl {
             limiter,
             fleet: None,
             partitions: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             recent: VecDeque::new(),
             num_ticks: 0,
             last_tick: write_permits.now(),
@@ -99,6 +103,7 @@ impl GateControl {
         let admission = known.map_or_else(|| self.write_permits.join(), |known| known.admission);
         let (write, wait) = (Quantiles::default(), Quantiles::default());
         let joined = Partition { admission: admission.clone(), consumer, machine, reason: "joined", write, wait };
+        state.pauses.entry(partition.clone()).or_default();
         state.partitions.insert(partition, joined);
         admission
     }
@@ -125,12 +130,15 @@ impl GateControl {
             state.note(window);
         }
         let measure = state.num_ticks.is_multiple_of(TICKS_PER_PARTITION_WINDOW);
-        let State { partitions, settings, .. } = &mut *state;
+        let State { partitions, settings, pauses, .. } = &mut *state;
         for (name, partition) in partitions {
             if measure {
                 partition.measure();
             }
-            partition.on_tick(name, &settings.pause, now, decision.hold_back);
+            let next = partition.on_tick(name, &settings.pause, now, decision.hold_back);
+            if next == Some(FlowState::Paused) {
+                *pauses.entry(name.clone()).or_default() += 1;
+            }
         }
     }
 
@@ -181,6 +189,25 @@ impl GateControl {
         }
     }
 
+    /// How often each partition was paused, of all that were ever consumed here.
+    pub fn pauses(&self) -> Vec<(TopicPartition, u64)> {
+        self.state.lock().pauses.iter().map(|(partition, count)| (partition.clone(), *count)).collect()
+    }
+
+    /// What waits here, and why, as far as the gate knows.
+    pub fn backlog(&self) -> Backlog {
+        let state = self.state.lock();
+        let (num_in_flight, limit) = self.write_permits.in_flight();
+        let mut partitions = state.partitions.values();
+        Backlog {
+            has_waiting: partitions.clone().any(|partition| partition.admission.lane().usage().num_waiting > 0),
+            is_held_up: partitions.any(|partition| partition.machine.state() != FlowState::Open),
+            has_all_batches: false,
+            is_limit_reached: num_in_flight >= limit,
+            strain: state.limiter.strain(),
+        }
+    }
+
     /// Everything that is decided now, and what it is decided by.
     pub fn explain(&self) -> Explained {
         let state = self.state.lock();
@@ -227,10 +254,16 @@ impl Partition {
         self.wait = quantiles(&lane.wait.take());
     }
 
-    fn on_tick(&mut self, name: &TopicPartition, settings: &PauseSettings, now: Duration, hold_back: bool) {
+    fn on_tick(
+        &mut self,
+        name: &TopicPartition,
+        settings: &PauseSettings,
+        now: Duration,
+        hold_back: bool,
+    ) -> Option<FlowState> {
         let usage = self.admission.lane().usage();
         let was_paused = self.machine.state() == FlowState::Paused;
-        let Some(next) = self.machine.on_tick(settings, now, usage.oldest_wait, hold_back) else { return };
+        let next = self.machine.on_tick(settings, now, usage.oldest_wait, hold_back)?;
         self.reason = match next {
             FlowState::Open => "writes get through again",
             _ if hold_back => "the store is too slow",
@@ -243,6 +276,7 @@ impl Partition {
             _ => tracing::debug!(partition = %name, state = ?next, waited_ms, "partition changes its flow"),
         }
         self.consumer.do_send(SetFlow(next));
+        Some(next)
     }
 
     fn explain(&self, now: Duration) -> PartitionExplained {

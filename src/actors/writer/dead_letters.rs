@@ -19,7 +19,6 @@ use crate::intake::append::{Append, Producer};
 use crate::log::partitioner::partition_for;
 use crate::log::{AppendBatch, AppendError, Completion, Keys, RecordBatch, RecordRef, TopicPartition};
 use crate::supervision::jitter;
-use crate::telemetry::counters::add;
 use crate::telemetry::now_us;
 
 /// One append has letters of at most so many records and, about, bytes of them (one record in any case).
@@ -133,7 +132,8 @@ impl<'a> DeadLetters<'a> {
             trouble.get_or_insert_with(|| self.parts.unconfirmed.begin()).note(&error);
             tokio::time::sleep(backoff.next_delay(jitter())).await;
         }
-        add(&self.parts.telemetry.counters.dead_letters, burial.rejects.len() as u64);
+        let dead_letters = &self.parts.telemetry.counters.dead_letters;
+        burial.rejects.iter().for_each(|reject| dead_letters.add(&reject.code, 1));
     }
 
     fn letters(&self, Origin { partition, batch, at_us }: Origin<'_>, rejects: &[&Reject]) -> AppendBatch {
@@ -230,7 +230,12 @@ mod tests {
             data.resize(data.len() + value_len, 7);
             refs.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
         }
-        RecordBatch { data: Bytes::from(data), records: refs, next_offset: records.len() as u64 }
+        RecordBatch {
+            data: Bytes::from(data),
+            records: refs,
+            next_offset: records.len() as u64,
+            first_written_ms: None,
+        }
     }
 
     fn rejects(count: u32) -> Vec<Reject> {

@@ -15,6 +15,13 @@ use crate::log::RecordBatch;
 use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::Grouping;
 
+/// The codes of records that can never be written.
+pub(super) const NOT_A_RECORD: &str = "not_a_record";
+pub(super) const UNDECODABLE: &str = "undecodable";
+pub(super) const UNKNOWN_SCHEMA: &str = "unknown_schema";
+/// The store refused their rows for what they hold.
+pub(super) const REFUSED: &str = "refused_by_store";
+
 /// A write to be made of records that are not decoded yet.
 pub struct PendingWrite {
     plan: Arc<TablePlan>,
@@ -63,7 +70,7 @@ pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, plans: &Plan
         let (fingerprint, datum) = match split_single_object(record.value(&batch.data)) {
             Ok(parts) => parts,
             Err(error) => {
-                grouped.rejects.push(Reject { record: index, code: "not_a_record", detail: error.to_string() });
+                grouped.rejects.push(Reject { record: index, code: NOT_A_RECORD, detail: error.to_string() });
                 continue;
             }
         };
@@ -84,7 +91,7 @@ pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, plans: &Plan
 }
 
 fn undecodable(record: u32, error: impl std::fmt::Display) -> Reject {
-    Reject { record, code: "undecodable", detail: error.to_string() }
+    Reject { record, code: UNDECODABLE, detail: error.to_string() }
 }
 
 struct Grouper<'a> {

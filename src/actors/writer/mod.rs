@@ -33,6 +33,10 @@ pub use dead_letters::Unconfirmed;
 pub use tables::Tables;
 use work::Work;
 
+/// Every reason for which a writer makes a dead letter.
+pub const DEAD_LETTER_REASONS: [&str; 4] =
+    [grouping::NOT_A_RECORD, grouping::UNDECODABLE, grouping::UNKNOWN_SCHEMA, grouping::REFUSED];
+
 /// What all writers share.
 pub struct WriterParts {
     /// Where rows go.

@@ -20,7 +20,6 @@ use crate::flow::backoff::Backoff;
 use crate::schema::row::RowGroup;
 use crate::store::{RefusedRow, WriteError};
 use crate::supervision::jitter;
-use crate::telemetry::counters::add;
 
 /// The longest delay between two looks at a table that takes nothing, whatever `writer.retry_max` is.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -84,14 +83,14 @@ impl<'a> RowWriter<'a> {
                     }
                     return refused;
                 }
-                Err(WriteError::Transient(reason)) => {
+                Err(error @ WriteError::Transient(..)) => {
                     permit.dropped();
-                    self.try_again(&reason, &mut backoff).await;
+                    self.try_again(&error, &mut backoff).await;
                 }
-                Err(WriteError::Table(reason)) => {
+                Err(error @ WriteError::Table(_)) => {
                     drop(permit);
-                    self.table.stop(&reason);
-                    self.try_again(&reason, &mut slow_backoff).await;
+                    self.table.stop(error.cause());
+                    self.try_again(&error, &mut slow_backoff).await;
                 }
                 Err(WriteError::Invalid(reason)) => {
                     drop(permit);
@@ -133,7 +132,7 @@ impl<'a> RowWriter<'a> {
                         self.ask.failed(&one.reason);
                     }
                 },
-                Err(WriteError::Transient(reason)) => {
+                Err(WriteError::Transient(_, reason)) => {
                     permit.dropped();
                     self.ask.failed(&reason);
                 }
@@ -158,9 +157,9 @@ impl<'a> RowWriter<'a> {
         Some(exploration)
     }
 
-    async fn try_again(&mut self, reason: &str, backoff: &mut Backoff) {
-        add(&self.work.counters().write_retries, 1);
-        self.ask.failed(reason);
+    async fn try_again(&mut self, error: &WriteError, backoff: &mut Backoff) {
+        self.work.counters().write_retries.add(&error.retry_reason(), 1);
+        self.ask.failed(error.cause());
         tokio::time::sleep(backoff.next_delay(jitter())).await;
     }
 

@@ -12,6 +12,8 @@ use super::known_good::{KnownGood, max_age};
 use super::refusal_log::RefusalLog;
 use crate::flow::health::{Condition, Part};
 use crate::schema::row::{RowGroup, Table};
+use crate::telemetry::Telemetry;
+use crate::telemetry::counters::TableCounts;
 
 /// Rows that were asked for and not confirmed for this long are told.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -22,6 +24,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// The tables that were written to.
 pub struct Tables {
     epoch: Instant,
+    telemetry: Arc<Telemetry>,
     known_good_age: Duration,
     states: RwLock<Vec<(Arc<Table>, Arc<TableState>)>>,
 }
@@ -29,6 +32,8 @@ pub struct Tables {
 /// One table, as rows of one column set find it.
 pub(super) struct TableState {
     name: String,
+    /// What the table's column sets all count in.
+    counts: Arc<TableCounts>,
     epoch: Instant,
     known_good_age: Duration,
     num_unconfirmed: AtomicU32,
@@ -87,8 +92,9 @@ pub(super) struct Ask {
 
 impl Tables {
     /// No table yet. Rows live for `ttl_opt` after they were written.
-    pub fn new(ttl_opt: Option<Duration>) -> Self {
-        Self { epoch: Instant::now(), known_good_age: max_age(ttl_opt), states: RwLock::default() }
+    pub fn new(ttl_opt: Option<Duration>, telemetry: Arc<Telemetry>) -> Self {
+        let known_good_age = max_age(ttl_opt);
+        Self { epoch: Instant::now(), telemetry, known_good_age, states: RwLock::default() }
     }
 
     /// The state of a table. Whoever writes often keeps it.
@@ -101,7 +107,8 @@ impl Tables {
         }
         let mut states = self.states.write();
         find(&states).unwrap_or_else(|| {
-            let state = Arc::new(TableState::new(&table.name, self.epoch, self.known_good_age));
+            let counts = self.telemetry.counters.tables.of(&Arc::from(table.name.as_str()));
+            let state = Arc::new(TableState::new(&table.name, counts, self.epoch, self.known_good_age));
             states.push((Arc::clone(table), Arc::clone(&state)));
             state
         })
@@ -117,9 +124,10 @@ impl Tables {
 // === impl TableState ===
 
 impl TableState {
-    fn new(name: &str, epoch: Instant, known_good_age: Duration) -> Self {
+    fn new(name: &str, counts: Arc<TableCounts>, epoch: Instant, known_good_age: Duration) -> Self {
         Self {
             name: name.to_owned(),
+            counts,
             epoch,
             known_good_age,
             num_unconfirmed: AtomicU32::new(0),
@@ -136,6 +144,11 @@ impl TableState {
 
     fn now(&self) -> Duration {
         self.epoch.elapsed()
+    }
+
+    /// The table's counters.
+    pub(super) fn counts(&self) -> &TableCounts {
+        &self.counts
     }
 
     /// Rows are about to be written.
@@ -288,7 +301,7 @@ mod tests {
     }
 
     fn state() -> Arc<TableState> {
-        Arc::new(TableState::new("t", Instant::now(), max_age(None)))
+        Arc::new(TableState::new("t", Arc::default(), Instant::now(), max_age(None)))
     }
 
     /// What is told of a table so many seconds after its beginning.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use super::dead_letters::DeadLetters;
-use super::grouping::{Grouped, PendingWrite, Reject, group};
+use super::grouping::{Grouped, PendingWrite, REFUSED, Reject, UNKNOWN_SCHEMA, group};
 use super::rows::RowWriter;
 use super::tables::TableState;
 use super::{Recorders, WriterParts};
@@ -26,9 +26,6 @@ use crate::telemetry::now_us;
 
 /// How many descriptions of tables a writer keeps at hand; reloads make new ones.
 const MAX_KNOWN_TABLES: usize = 256;
-
-/// The code of records whose rows the store refused for what they hold.
-const REFUSED: &str = "refused_by_store";
 
 /// A writer's work, shared by the batches that it has under way.
 pub(super) struct Work {
@@ -57,22 +54,25 @@ impl Work {
         }
         // A write that is tried again and again holds up its own partition, not the others.
         batch.release_slot();
-        while let Some(refused) = under_way.join_next().await {
-            match refused {
-                Ok(refused) => rejects.extend(refused),
+        let mut refused = Vec::new();
+        while let Some(written) = under_way.join_next().await {
+            match written {
+                Ok((table, faults)) => {
+                    refused.push((table, faults.iter().filter(|fault| fault.code == REFUSED).count() as u64));
+                    rejects.extend(faults);
+                }
                 // A panic in a write is a panic of the writer: its supervisor decides.
                 Err(failure) => std::panic::resume_unwind(failure.into_panic()),
             }
         }
         rejects.extend(unknown_schemas.into_iter().map(|(record, fingerprint)| Reject {
             record,
-            code: "unknown_schema",
+            code: UNKNOWN_SCHEMA,
             detail: format!("no layout reads writer schema {}", u64::from_le_bytes(fingerprint)),
         }));
         if !rejects.is_empty() {
             DeadLetters::new(&self.parts).bury(from, &batch.records, &rejects).await;
-            let refused = rejects.iter().filter(|reject| reject.code == REFUSED).count();
-            add(&self.counters().refused_rows, refused as u64);
+            refused.iter().for_each(|(table, num_rows)| add(&table.counts().refused, *num_rows));
         }
     }
 
@@ -95,15 +95,15 @@ impl Work {
         grouped
     }
 
-    /// Writes one group until every row of it is settled; returns the records that are no rows, and those whose rows are at
-    /// fault.
+    /// Writes one group until every row of it is settled; returns its table, with the records that are no rows, and those
+    /// whose rows are at fault.
     async fn write_one(
         &self,
         write: PendingWrite,
         batch: &RecordBatch,
         permit: WritePermit,
         admission: &Admission,
-    ) -> Vec<Reject> {
+    ) -> (Arc<TableState>, Vec<Reject>) {
         let table = self.table(write.table());
         let mut writer = RowWriter::new(self, admission, &table);
         let permit = if table.is_stopped() && table.known_good().is_some() {
@@ -117,14 +117,15 @@ impl Work {
         fail::fail_point!("write_group");
         let (write, mut rejects) = write.decode(batch);
         if write.records.is_empty() {
-            return rejects;
+            return (table, rejects);
         }
         let _rows = self.parts.memory.take(size_of_val(write.group.cells.as_slice()) as u64);
         for RefusedRow { row, reason } in writer.settle(&write.group, permit).await {
             self.say_refused(&table, &write.group, &reason);
             rejects.push(Reject { record: write.records[row], code: REFUSED, detail: reason });
         }
-        rejects
+        drop(writer);
+        (table, rejects)
     }
 
     /// The state of a table, without asking what all share: this is on the way of every write.
@@ -157,7 +158,7 @@ impl Work {
             table.confirmed(group, row, now);
         }
         let num_rows = (group.num_rows() - refused.len()) as u64;
-        add(&self.parts.telemetry.counters.rows, num_rows);
+        add(&table.counts().rows, num_rows);
         self.recorders.store_write.record(now.saturating_duration_since(started).as_micros() as u64);
         self.recorders.write_rows.record(num_rows);
         if refused.is_empty() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Explanation, Sample};
+use super::{Decision, Explanation, Sample, Strain};
 
 /// The four numbers of the published rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +87,11 @@ impl Fixed {
         self.cap = max;
     }
 
+    /// Above the threshold of latency the store is too slow; below, the number of writes is all that limits.
+    pub(super) fn strain(&self) -> Strain {
+        if self.held_for.is_some() { Strain::Overloaded } else { Strain::None }
+    }
+
     fn limit(&self) -> u32 {
         self.settings.max_writes.min(self.cap).max(1)
     }
@@ -138,6 +143,15 @@ mod tests {
             }
             assert_eq!(fixed.decision().hold_back, held);
         }
+    }
+
+    #[test]
+    fn test_the_store_is_strained_above_the_threshold_only() {
+        let mut fixed = Fixed::new(FixedSettings::default());
+        fixed.on_window(&window(99, 500));
+        assert_eq!(fixed.strain(), Strain::None);
+        fixed.on_window(&window(101, 20));
+        assert_eq!(fixed.strain(), Strain::Overloaded);
     }
 
     #[test]

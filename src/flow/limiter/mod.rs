@@ -14,6 +14,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::bottleneck::Strain;
 pub use adaptive::{Adaptive, AdaptiveSettings};
 pub use fixed::{Fixed, FixedSettings};
 pub use sample::{ClassSample, NUM_SIZE_CLASSES, Sample, size_class};
@@ -127,6 +128,14 @@ impl Limiter {
         match self {
             Self::Fixed(fixed) => fixed.explain(),
             Self::Adaptive(adaptive) => adaptive.explain(),
+        }
+    }
+
+    /// What it knows of the store.
+    pub fn strain(&self) -> Strain {
+        match self {
+            Self::Fixed(fixed) => fixed.strain(),
+            Self::Adaptive(adaptive) => adaptive.strain(),
         }
     }
 

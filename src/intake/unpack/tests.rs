@@ -114,7 +114,7 @@ fn test_the_first_of_an_identity_that_is_taken_wins() {
         assert_eq!((records.records.ends.len(), records.messages.len()), (num_taken, num_taken), "{bodies:?}");
         let last_end = records.records.ends.last().map_or(0, |end| *end as usize);
         assert_eq!(records.records.values.len(), last_end, "nothing of a duplicate is left");
-        assert_eq!(unpacked.dead.num_letters, u64::from(expected.contains(&undecodable)), "{bodies:?}");
+        assert_eq!(unpacked.dead.num_letters(), u64::from(expected.contains(&undecodable)), "{bodies:?}");
         let mut receipt = unpacked.receipt;
         let told = records.messages.iter().chain(&unpacked.dead.messages);
         told.for_each(|(index, outcome)| receipt.set(*index, *outcome));
@@ -154,7 +154,7 @@ fn test_a_message_that_is_larger_than_its_topic_takes_is_rejected_alone() {
     assert!(refused.topics[0].records.values.is_empty() && refused.topics[0].records.ends.is_empty());
     let rejected = Outcome::Rejected(RejectReason::TooLarge);
     assert_eq!(refused.dead.messages, [(0, rejected), (1, rejected), (2, rejected)]);
-    assert_eq!(refused.dead.num_letters, 3);
+    assert_eq!(refused.dead.num_letters(), 3);
     let letters = letters(&refused.dead);
     assert_eq!(letters.len(), 3);
     assert!(letters.iter().all(|letter| letter.reason_code == "too_large"), "{letters:?}");
@@ -184,7 +184,7 @@ fn test_dead_letters_of_large_packages_come_in_parts_that_fit_and_make_the_whole
     for max_bytes in [1 << 20, 16_288, 700] {
         let limits = limits(max_bytes);
         let dead = bury_package(package(&block, &device_id), RejectReason::BadSnappy, "not a snappy block", &limits);
-        assert_eq!(dead.num_letters, 1);
+        assert_eq!(dead.num_letters(), 1);
         let mut start = 0;
         for end in &dead.records.ends {
             assert!((end - start) as usize + device_id.len() <= max_bytes);

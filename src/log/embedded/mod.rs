@@ -77,6 +77,7 @@ pub struct EmbeddedLog {
     /// Records that retention has removed.
     num_removed: Arc<AtomicU64>,
     newest_written_ms: Option<u64>,
+    time: Arc<LogTime>,
     orders: mpsc::Sender<Order>,
     record_limit: RecordLimit,
     is_subscribed: Arc<AtomicBool>,
@@ -124,7 +125,7 @@ impl EmbeddedLog {
             settings.write_buffer,
         );
         let retention = Retention { age: settings.retention, num_bytes: settings.retention_bytes };
-        let housekeeper = Housekeeper::new(topics.clone(), state.clone(), time, retention, num_removed.clone());
+        let housekeeper = Housekeeper::new(topics.clone(), state.clone(), time.clone(), retention, num_removed.clone());
         let (stop_housekeeper, stopped) = mpsc::channel();
         let threads = Threads {
             committer: spawn("log-committer", &context, move || committer.run(&incoming))?,
@@ -139,6 +140,7 @@ impl EmbeddedLog {
             num_groups,
             num_removed,
             newest_written_ms,
+            time,
             orders,
             record_limit,
             is_subscribed,
@@ -265,6 +267,10 @@ impl Log for EmbeddedLog {
         let unread = Gauge { name: "log_unread_bytes", value: self.num_unread_bytes() };
         let free = self.state.free_bytes().map(|value| Gauge { name: "log_disk_free_bytes", value });
         [Some(unread), free].into_iter().flatten().collect()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.time.now_ms(Instant::now())
     }
 
     fn newest_written_ms(&self) -> Option<u64> {

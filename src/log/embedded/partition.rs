@@ -198,6 +198,9 @@ fn decode_entries(
         if data.is_empty() {
             data.reserve((bytes.len() * 2).min(limit.max_bytes));
         }
+        if out.first_written_ms.is_none() {
+            out.first_written_ms = Some(Header::decode(&bytes)?.written_at_ms);
+        }
         if !entry::decode_into(&bytes, base_offset, from, limit.max_records, limit.max_bytes, &mut data, &mut out)? {
             break;
         }

@@ -81,6 +81,10 @@ impl PartitionOffsets for Partition {
         Some(self.end().saturating_sub(self.committed()))
     }
 
+    fn committed(&self) -> Option<u64> {
+        Some(self.committed())
+    }
+
     fn end(&self) -> Option<u64> {
         Some(self.end())
     }

@@ -44,6 +44,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rdkafka::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
@@ -283,6 +284,11 @@ fn hex(fingerprint: [u8; 8]) -> String {
 fn unhex(key: &[u8]) -> Option<[u8; 8]> {
     let text = std::str::from_utf8(key).ok().filter(|text| text.len() == 16)?;
     u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
+}
+
+/// When a record was written, by the producer or the broker as the topic has it, in milliseconds since the Unix epoch.
+fn written_ms(message: &impl Message) -> Option<u64> {
+    message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::quiet::Quiet;
 use super::settings::KafkaLogSettings;
-use super::watermarks;
+use super::{watermarks, written_ms};
 use crate::log::{RangeEnd, RangeError, RangeReader, RangeStart, ReadLimit, RecordBatch, RecordRef, TopicPartition};
 
 /// How long brokers have to answer, and how long a read may come to nothing.
@@ -131,6 +131,9 @@ impl KafkaRange {
                     if offset >= self.offsets.end {
                         self.is_done = true;
                         break;
+                    }
+                    if batch.records.is_empty() {
+                        batch.first_written_ms = written_ms(&message);
                     }
                     // A record without a key or a value is one whose key or value is empty: the log knows no other.
                     let key_start = data.len() as u32;

@@ -13,6 +13,7 @@ use rdkafka::{Message, TopicPartitionList};
 use super::assigned::Assigned;
 use super::group::GroupContext;
 use super::watermarks::{self, Watermarks};
+use super::written_ms;
 use crate::log::{
     Cause, PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition,
 };
@@ -84,6 +85,9 @@ impl KafkaReader {
                         }
                     }
                     from.get_or_insert(offset);
+                    if batch.records.is_empty() {
+                        batch.first_written_ms = written_ms(&message);
+                    }
                     // Other programs' records may lack either; they become dead letters, not holes.
                     let key_start = data.len() as u32;
                     data.extend_from_slice(message.key().unwrap_or_default());
@@ -203,6 +207,10 @@ impl PartitionOffsets for Assigned {
 
     fn lag(&self) -> Option<u64> {
         self.num_behind()
+    }
+
+    fn committed(&self) -> Option<u64> {
+        self.settled()
     }
 
     fn end(&self) -> Option<u64> {

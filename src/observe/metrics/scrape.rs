@@ -1,11 +1,12 @@
 //! Everything that metrics are read from, at one moment.
 
 use crate::actors::gate::GateNow;
+use crate::actors::group::PartitionLag;
 use crate::flow::credit::EdgeSnapshot;
 use crate::flow::health::{Gauge, HealthReport};
 use crate::flow::memory::MemorySnapshot;
 use crate::intake::admission::AdmissionSnapshot;
-use crate::observe::View;
+use crate::observe::{ProcessNow, View};
 use crate::supervision::GroupNow;
 use crate::telemetry::CountersSnapshot;
 
@@ -18,6 +19,8 @@ pub(super) struct Scrape<'a> {
     pub(super) health: HealthReport,
     pub(super) gate: GateNow,
     pub(super) actors: Vec<GroupNow>,
+    pub(super) process: ProcessNow,
+    lags: Vec<PartitionLag>,
     gauges: Vec<Gauge>,
 }
 
@@ -33,6 +36,8 @@ impl<'a> Scrape<'a> {
             health: view.status.report(),
             gate: view.gate.now_in_numbers(),
             actors: view.supervisor.tree().groups(),
+            process: ProcessNow::read(),
+            lags: view.lags.read(),
             gauges: view.status.gauges(),
         }
     }
@@ -46,6 +51,13 @@ impl<'a> Scrape<'a> {
     pub(super) fn mailboxes(&self, mut each: impl FnMut(&[&str], &EdgeSnapshot)) {
         for group in &self.actors {
             group.mailboxes.iter().for_each(|(actor, edge)| each(&[group.name, actor], edge));
+        }
+    }
+
+    /// Calls `each` for each consumed partition, with the labels `topic` and `partition`.
+    pub(super) fn partitions(&self, mut each: impl FnMut(&[&str], &PartitionLag)) {
+        for lag in &self.lags {
+            each(&[&lag.partition.topic, &lag.partition.partition.to_string()], lag);
         }
     }
 

@@ -14,10 +14,13 @@ use crate::intake::Path;
 use crate::intake::admission::AdmissionControl;
 use crate::intake::held_back::TooMany;
 use crate::protocol::device_id::DeviceId;
+use crate::telemetry::Telemetry;
+use crate::telemetry::counters::add;
 
-/// Counts the bytes of a request's body, declared or not, for its address and, if it has a name, its token.
+/// Counts the bytes of a request's body, declared or not, for all and for its address and, if it has a name, its token.
 pub(super) struct Meter {
     admission: Arc<AdmissionControl>,
+    telemetry: Arc<Telemetry>,
     /// `None`: whoever it is, it is not over the network.
     peer: Option<IpAddr>,
     token: Option<String>,
@@ -35,6 +38,7 @@ enum Denial {
 impl Meter {
     /// So many bytes have come.
     pub(super) fn count(&self, num_bytes: usize) {
+        add(&self.telemetry.counters.received.http, num_bytes as u64);
         if let Some(peer) = self.peer {
             self.admission.note_body(peer, self.token.as_deref(), num_bytes as u64);
         }
@@ -123,7 +127,8 @@ impl Ingest {
                 .take_request(peer, token)
                 .map_err(|wait| Problem::new(Kind::OverRate, "send less at a time, or come later").retry_after(wait))?;
         }
-        Ok(Meter { admission: Arc::clone(admission), peer, token: token.map(str::to_owned) })
+        let (admission, telemetry) = (Arc::clone(admission), Arc::clone(&self.intake.telemetry));
+        Ok(Meter { admission, telemetry, peer, token: token.map(str::to_owned) })
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_cors::Cors;
-use actix_web::dev::{ServerHandle, ServiceResponse};
+use actix_web::dev::{ServerHandle, Service, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::{Condition, ErrorHandlerResponse, ErrorHandlers};
@@ -45,6 +45,7 @@ use crate::intake::held_back::HeldBack;
 use crate::intake::{Closed, Intake, Path};
 use crate::sources::Source;
 use crate::telemetry::Recorder;
+use crate::telemetry::requests::Endpoint;
 use crate::tls::ServerTls;
 
 /// The header that names the device that a package is of.
@@ -60,7 +61,6 @@ const PATHS: &str = "see /openapi.json";
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct IngestLimits {
-    pub max_requests: u32,
     pub max_body: u64,
     pub max_expansion: u32,
     pub max_event: usize,
@@ -92,9 +92,8 @@ pub struct HttpIngest {
 // === impl Ingest ===
 
 impl Ingest {
-    /// Hands what clients with these credentials send to intake.
-    pub fn new(limits: IngestLimits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
-        let requests = Credits::new(limits.max_requests);
+    /// Hands what clients with these credentials send to intake, for as many requests at a time as there are credits.
+    pub fn new(limits: IngestLimits, requests: Credits, intake: Arc<Intake>, credentials: CurrentCredentials) -> Self {
         let acknowledge = intake.telemetry.acknowledge.recorder();
         let held_back = HeldBack::new(Arc::clone(&intake.admission));
         Self { limits, intake, credentials, requests, held_back, acknowledge }
@@ -109,7 +108,7 @@ impl Ingest {
     /// Lets a request be worked on, unless there are too many.
     fn admit(&self) -> Result<Credit, Problem> {
         self.requests.try_take().ok_or_else(|| {
-            let detail = format!("{} are under way", self.limits.max_requests);
+            let detail = format!("{} are under way", self.requests.snapshot().bound);
             Problem::new(Kind::Busy, detail).retry_after(self.intake.retry_delay())
         })
     }
@@ -169,6 +168,7 @@ pub fn serve(
     num_threads: usize,
     drain_timeout: Duration,
 ) -> std::io::Result<HttpIngest> {
+    let telemetry = Arc::clone(&ingest.intake.telemetry);
     let ingest = web::Data::new(ingest);
     let origins = config.cors_origins.clone();
     let serving = Serving {
@@ -178,6 +178,7 @@ pub fn serve(
         drain_timeout,
     };
     let server = server::serve(listener, tls, serving, move || {
+        let telemetry = Arc::clone(&telemetry);
         App::new()
             .app_data(ingest.clone())
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
@@ -185,6 +186,20 @@ pub fn serve(
                 !origins.is_empty(),
                 ErrorHandlers::new().handler(StatusCode::BAD_REQUEST, not_by_cors),
             ))
+            // Around all others, so that no answer is left out.
+            .wrap_fn(move |request, service| {
+                let (telemetry, endpoint) = (Arc::clone(&telemetry), Endpoint::of(request.path()));
+                let answer = service.call(request);
+                async move {
+                    let answer = answer.await;
+                    let status = match &answer {
+                        Ok(answer) => answer.status(),
+                        Err(error) => error.as_response_error().status_code(),
+                    };
+                    telemetry.counters.requests.answered(endpoint, status.as_u16());
+                    answer
+                }
+            })
             // A prefix, which the router compares; the pattern "{type}" would cost it a fifth of a request's instructions.
             .service(web::scope("/v1/events").default_service(web::to(events::post)))
             .service(only("POST", web::resource("/v1/packages").route(web::post().to(packages::post))))

@@ -3,7 +3,7 @@
 
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 
-use crate::store::WriteError;
+use crate::store::{TransientKind, WriteError};
 
 /// Longest cause that is passed on; some of the driver's errors quote whole statements.
 const MAX_CAUSE_BYTES: usize = 300;
@@ -14,15 +14,16 @@ pub(super) fn write_error(error: &ExecutionError) -> WriteError {
     let cause = short(cause(error));
     match error {
         ExecutionError::BadQuery(_) => WriteError::Invalid(cause),
-        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) | ExecutionError::RequestTimeout(_) => {
-            WriteError::Transient(cause)
+        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) => {
+            WriteError::Transient(TransientKind::Connection, cause)
         }
+        ExecutionError::RequestTimeout(_) => WriteError::Transient(TransientKind::Timeout, cause),
         ExecutionError::LastAttemptError(error) => match error {
             RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => {
                 WriteError::Invalid(cause)
             }
             RequestAttemptError::UnableToAllocStreamId | RequestAttemptError::BrokenConnectionError(_) => {
-                WriteError::Transient(cause)
+                WriteError::Transient(TransientKind::Connection, cause)
             }
             RequestAttemptError::DbError(code, _) => answered(code, cause),
             _ => WriteError::Table(cause),
@@ -37,12 +38,15 @@ pub(super) fn write_error(error: &ExecutionError) -> WriteError {
 fn answered(code: &DbError, cause: String) -> WriteError {
     match code {
         DbError::Invalid => WriteError::Invalid(cause),
-        DbError::Overloaded
-        | DbError::Unavailable { .. }
-        | DbError::WriteTimeout { .. }
-        | DbError::ReadTimeout { .. }
-        | DbError::IsBootstrapping
-        | DbError::RateLimitReached { .. } => WriteError::Transient(cause),
+        DbError::Overloaded | DbError::RateLimitReached { .. } => {
+            WriteError::Transient(TransientKind::Overloaded, cause)
+        }
+        DbError::Unavailable { .. } | DbError::IsBootstrapping => {
+            WriteError::Transient(TransientKind::Unavailable, cause)
+        }
+        DbError::WriteTimeout { .. } | DbError::ReadTimeout { .. } => {
+            WriteError::Transient(TransientKind::Timeout, cause)
+        }
         _ => WriteError::Table(cause),
     }
 }
@@ -89,7 +93,10 @@ mod tests {
         ];
         for text in texts {
             assert!(matches!(answer(DbError::Invalid, text), WriteError::Invalid(_)), "{text}");
-            assert!(matches!(answer(DbError::Overloaded, text), WriteError::Transient(_)), "{text}");
+            assert!(
+                matches!(answer(DbError::Overloaded, text), WriteError::Transient(TransientKind::Overloaded, _)),
+                "{text}"
+            );
             for code in [
                 DbError::Unauthorized,
                 DbError::AuthenticationError,
@@ -106,7 +113,7 @@ mod tests {
 
     #[test]
     fn test_write_error_shortens_causes_between_characters() {
-        let WriteError::Transient(cause) = answer(DbError::Overloaded, &"ü".repeat(1000)) else {
+        let WriteError::Transient(_, cause) = answer(DbError::Overloaded, &"ü".repeat(1000)) else {
             panic!("overload is transient")
         };
         assert!(cause.len() <= MAX_CAUSE_BYTES + '…'.len_utf8());

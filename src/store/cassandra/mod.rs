@@ -36,7 +36,7 @@ use self::inspect::Inspector;
 use self::pressure::Views;
 use super::apart::take_apart;
 use super::scan;
-use super::{Cause, Grouping, RowKey, Store, StoreError, WriteError, Written};
+use super::{Cause, Grouping, RowKey, Store, StoreError, TransientKind, WriteError, Written};
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::health::Condition;
@@ -93,7 +93,9 @@ impl CassandraStore {
         F: Future<Output = Written> + Send + 'static,
     {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Box::pin(async { Err(WriteError::Transient("store closed".to_string())) });
+            return Box::pin(async {
+                Err(WriteError::Transient(TransientKind::Connection, "store closed".to_string()))
+            });
         };
         let write = write(self.cluster.clone());
         let task = self.runtime.spawn(async move {
@@ -102,7 +104,9 @@ impl CassandraStore {
             outcome
         });
         Box::pin(async move {
-            task.await.unwrap_or_else(|error| Err(WriteError::Transient(format!("write task ended: {error}"))))
+            task.await.unwrap_or_else(|error| {
+                Err(WriteError::Transient(TransientKind::Connection, format!("write task ended: {error}")))
+            })
         })
     }
 

@@ -17,7 +17,7 @@ use super::bind::BoundCell;
 use super::schema::{self, upsert_sql};
 use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Cell, RowGroup, Table};
-use crate::store::{RefusedRow, WriteError};
+use crate::store::{RefusedRow, TransientKind, WriteError};
 
 /// A row's place: which group, which row of it.
 #[derive(Debug, Clone, Copy)]
@@ -252,7 +252,7 @@ impl From<rusqlite::Error> for Fault {
 impl From<Fault> for WriteError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Busy(reason) => Self::Transient(reason),
+            Fault::Busy(reason) => Self::Transient(TransientKind::Overloaded, reason),
             Fault::Database(reason) | Fault::Table(reason) => Self::Table(reason),
             Fault::Rows(reason) | Fault::Ended(reason) => Self::Invalid(reason),
         }

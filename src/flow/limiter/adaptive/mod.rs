@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::drops::Drops;
-use super::{Decision, Explanation, Sample};
+use super::{Decision, Explanation, Sample, Strain};
 
 /// Rounds between two checks of the baseline while the limit is used.
 const ROUNDS_BETWEEN_CHECKS: u32 = 16;
@@ -250,6 +250,18 @@ impl Adaptive {
         self.limit = self.limit.min(f64::from(max.max(1)));
     }
 
+    /// While nothing is confirmed, or writes are dropped, the store is overloaded. A limit that was found by latency, below
+    /// what is allowed, is the store's; one that still grows, or is as high as allowed, is not.
+    pub(super) fn strain(&self) -> Strain {
+        let is_allowed_more = self.limit.round() < f64::from(self.settings.max.min(self.cap).max(1));
+        match self.phase {
+            _ if self.stalled => Strain::Overloaded,
+            Phase::Recovery => Strain::Overloaded,
+            Phase::Steady | Phase::Check | Phase::Trial if is_allowed_more => Strain::AtLimit,
+            Phase::Start | Phase::Steady | Phase::Check | Phase::Trial => Strain::None,
+        }
+    }
+
     pub(super) fn explain(&self) -> Explanation {
         let phase = match self.phase {
             Phase::Start => "start",
@@ -283,4 +295,42 @@ fn is_enough(round: &Sample) -> bool {
 
 fn micros(micros: f64) -> Duration {
     Duration::from_secs_f64((micros / 1e6).clamp(0.0, 3600.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(200);
+
+    /// A window in which so many writes of one row took so long each.
+    fn window(num_writes: u32, latency_ms: u64) -> Sample {
+        let mut sample = Sample { length: WINDOW, max_in_flight: 2000, num_waiting: 9, ..Sample::default() };
+        (0..num_writes).for_each(|_| sample.confirm(1, Duration::from_millis(latency_ms)));
+        sample
+    }
+
+    #[test]
+    fn test_the_store_is_at_its_limit_where_latency_keeps_the_limit_below_what_is_allowed() {
+        let mut adaptive = Adaptive::new(AdaptiveSettings::default());
+        assert_eq!(adaptive.strain(), Strain::None);
+        (0..60).for_each(|_| adaptive.on_window(&window(200, 5)));
+        assert_eq!((adaptive.decision().limit, adaptive.strain()), (1024, Strain::None), "{:?}", adaptive.explain());
+        for _ in 0..60 {
+            // A knee at 100 writes.
+            let latency_ms = (u64::from(adaptive.decision().limit) * 5).div_ceil(100).max(5);
+            adaptive.on_window(&window(200, latency_ms));
+        }
+        assert_eq!(adaptive.strain(), Strain::AtLimit, "{:?}", adaptive.explain());
+        adaptive.cap(1);
+        assert_eq!(adaptive.strain(), Strain::None, "what limits is the cap");
+        adaptive.cap(u32::MAX);
+        let stands = Sample { length: WINDOW, max_in_flight: 9, oldest_in_flight: WINDOW * 20, ..Sample::default() };
+        adaptive.on_window(&stands);
+        assert_eq!(adaptive.strain(), Strain::Overloaded);
+        adaptive.on_window(&window(200, 5));
+        assert_ne!(adaptive.strain(), Strain::Overloaded);
+        adaptive.on_window(&Sample { num_dropped: 50, ..window(50, 5) });
+        assert_eq!(adaptive.strain(), Strain::Overloaded);
+    }
 }

@@ -1,7 +1,7 @@
 //! The gate, and the fleet whose budget it may share.
 
 use crate::flow::pause::FlowState;
-use crate::observe::metrics::registry::{Group, gauge};
+use crate::observe::metrics::registry::{Group, counter, gauge};
 
 pub(super) const GROUP: Group = Group {
     title: "Gate and fleet",
@@ -41,6 +41,17 @@ pub(super) const GROUP: Group = Group {
             },
         )
         .only("for partitions that this pod consumes"),
+        counter(
+            "surgetank_gate_pauses_total",
+            &["topic", "partition"],
+            "How often the partition was paused.",
+            |scrape, out| {
+                for (name, count) in scrape.view.gate.pauses() {
+                    out.put(&[&name.topic, &name.partition.to_string()], count);
+                }
+            },
+        )
+        .only("for partitions that this pod has consumed"),
         gauge("surgetank_gate_paused_partitions", &[], "Partitions that are paused.", |scrape, out| {
             let partitions = scrape.gate.partitions.iter();
             out.put(&[], partitions.filter(|(_, state)| *state == FlowState::Paused).count() as u64);

@@ -1,6 +1,10 @@
 //! The log, and how far it is consumed.
 
 use crate::observe::metrics::registry::{Group, counter, gauge};
+use crate::telemetry::family::Volume;
+
+/// When there are series of what is told of a partition.
+const OF_PARTITIONS: &str = "for partitions that this pod has, or should have";
 
 pub(super) const GROUP: Group = Group {
     title: "Log and consumption",
@@ -11,12 +15,79 @@ pub(super) const GROUP: Group = Group {
             "Records from the committed offset to the end of the partition, for each partition that this pod consumes; NaN \
              while it is unknown.",
             |scrape, out| {
-                for (partition, lag) in scrape.view.lags.read() {
-                    out.put(&[&partition.topic, &partition.partition.to_string()], lag);
-                }
+                scrape.partitions(|labels, lag| out.put(labels, lag.records));
             },
         )
-        .only("for partitions that this pod has, or should have"),
+        .only(OF_PARTITIONS),
+        gauge(
+            "surgetank_consumer_lag_seconds",
+            &["topic", "partition"],
+            "The age of the oldest record that is not settled, by the log's timestamps: exact for one that was read, rather \
+             too high than too low for others; 0 if all are settled, NaN while it is unknown.",
+            |scrape, out| scrape.partitions(|labels, lag| out.put(labels, lag.age.map(|age| age.as_secs_f64()))),
+        )
+        .only(OF_PARTITIONS),
+        gauge(
+            "surgetank_consumer_committed_offset",
+            &["topic", "partition"],
+            "Every record below this offset is settled; the log is told within a second. NaN while it is unknown.",
+            |scrape, out| scrape.partitions(|labels, lag| out.put(labels, lag.committed)),
+        )
+        .only(OF_PARTITIONS),
+        gauge(
+            "surgetank_log_end_offset",
+            &["topic", "partition"],
+            "The offset after the last record that may be read, as far as this pod knows; NaN while it is unknown.",
+            |scrape, out| scrape.partitions(|labels, lag| out.put(labels, lag.end)),
+        )
+        .only(OF_PARTITIONS),
+        gauge(
+            "surgetank_consumer_last_progress_timestamp_seconds",
+            &["topic", "partition"],
+            "When records of the partition were last settled, or its consumption here began; NaN while it is not consumed.",
+            |scrape, out| {
+                scrape.partitions(|labels, lag| out.put(labels, lag.progressed_ms.map(|ms| ms as f64 / 1e3)));
+            },
+        )
+        .only(OF_PARTITIONS),
+        counter(
+            "surgetank_log_appended_records_total",
+            &["topic"],
+            "Records that the log has confirmed, dead letters too.",
+            |scrape, out| {
+                let topics = scrape.view.telemetry.counters.appended.map(Volume::records);
+                topics.iter().for_each(|(topic, count)| out.put(&[topic], *count));
+            },
+        ),
+        counter(
+            "surgetank_log_appended_bytes_total",
+            &["topic"],
+            "Bytes of keys and values of those, before compression.",
+            |scrape, out| {
+                let topics = scrape.view.telemetry.counters.appended.map(Volume::bytes);
+                topics.iter().for_each(|(topic, count)| out.put(&[topic], *count));
+            },
+        ),
+        counter(
+            "surgetank_log_read_records_total",
+            &["topic", "partition"],
+            "Records that were read to be stored; one that is read again after a restart counts again.",
+            |scrape, out| {
+                let read = scrape.view.telemetry.counters.read.map(Volume::records);
+                read.iter().for_each(|((topic, number), count)| out.put(&[topic, &number.to_string()], *count));
+            },
+        )
+        .only("for partitions that this pod has consumed"),
+        counter(
+            "surgetank_log_read_bytes_total",
+            &["topic", "partition"],
+            "Bytes of keys and values of those.",
+            |scrape, out| {
+                let read = scrape.view.telemetry.counters.read.map(Volume::bytes);
+                read.iter().for_each(|((topic, number), count)| out.put(&[topic, &number.to_string()], *count));
+            },
+        )
+        .only("for partitions that this pod has consumed"),
         counter(
             "surgetank_lost_records_total",
             &[],

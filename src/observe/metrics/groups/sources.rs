@@ -63,6 +63,35 @@ pub(super) const GROUP: Group = Group {
                 out.put(&["retry_later"], scrape.counters.retry_later);
             },
         ),
+        counter(
+            "surgetank_packages_total",
+            &["outcome"],
+            "Packages, and chunks of requests, by what their sender was told: retry_later if that was said of any message, \
+             else rejected if any was, else accepted.",
+            |scrape, out| {
+                let packages = scrape.view.telemetry.counters.packages.read();
+                packages.iter().for_each(|(outcome, count)| out.put(&[outcome], *count));
+            },
+        ),
+        counter(
+            "surgetank_received_bytes_total",
+            &["source"],
+            "Bytes taken in as they came: packages of devices (without their frames), and bodies of requests that were let in.",
+            |scrape, out| {
+                let received = scrape.view.telemetry.counters.received.read();
+                received.iter().for_each(|(source, count)| out.put(&[source], *count));
+            },
+        ),
+        counter(
+            "surgetank_ingest_requests_total",
+            &["endpoint", "status"],
+            "Requests to HTTP ingest by what was asked (events, packages, other) and the status of the answer.",
+            |scrape, out| {
+                for (endpoint, status, count) in scrape.view.telemetry.counters.requests.read() {
+                    out.put(&[endpoint.name(), status], count);
+                }
+            },
+        ),
         gauge(
             "surgetank_memory_bytes",
             &["use"],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::flow::bottleneck::Stage;
 use crate::flow::health::{Part, Verdict};
 use crate::observe::Phase;
 use crate::observe::metrics::registry::{Group, counter, gauge};
@@ -29,6 +30,16 @@ pub(super) const GROUP: Group = Group {
             &[],
             "1 if a message that is sent now would be acknowledged, as /health/ready says.",
             |scrape, out| out.put(&[], scrape.view.status.not_ready().is_empty()),
+        ),
+        gauge(
+            "surgetank_bottleneck",
+            &["stage"],
+            "1 for the last stage of the path (edge, decode, log, gate, store) whose queue was full for half of the last 30 s; \
+             operating.md says what to do about each.",
+            |scrape, out| {
+                let stage = scrape.view.bottleneck.stage().map_or("", Stage::name);
+                out.one_of(&[], &Stage::ALL.map(Stage::name), stage);
+            },
         ),
         gauge(
             "surgetank_health",
