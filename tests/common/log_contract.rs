@@ -99,6 +99,8 @@ pub async fn read(reader: &mut dyn PartitionReader, num_records: usize) -> Vec<(
         let got = tokio::time::timeout(PATIENCE, reading).await.expect("records come in time").unwrap();
         assert!(!got.records.is_empty() && got.records.len() <= max_records);
         assert!(got.next_offset > got.records.last().unwrap().offset);
+        // Some time of this century: logs with wrong clocks are read here, too.
+        assert!(got.first_written_ms.is_some_and(|ms| ms > 1_600_000_000_000), "{:?}", got.first_written_ms);
         for record in &got.records {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             records.push((record.offset, text(record.key(&got.data)), text(record.value(&got.data))));

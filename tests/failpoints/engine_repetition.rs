@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use common::device::{Device, position_at};
 use common::ledger::{Load, assert_nothing_lost, dead_letters, fleet};
+use common::metrics::scrape;
 use common::process::Process;
 use common::site::{QUICK_RESTARTS, Site};
 use common::{PATIENCE, http, now_ms};
@@ -175,5 +176,12 @@ async fn rule_6_counters_are_what_devices_were_told_and_the_store_confirmed() {
     assert_eq!(counters.dead_letters, rejected);
     let (_, body) = http::get(running.engine.http_addr, "/histograms").await;
     assert_eq!(body["counters"], serde_json::to_value(counters).unwrap());
+    let told = scrape(running.engine.http_addr).await;
+    assert_eq!(told.value("surgetank_dead_letters_total", &[("reason", "unknown_type")]), rejected as f64);
+    assert_eq!(told.sum("surgetank_packages_total"), packages as f64);
+    assert_eq!(told.value("surgetank_store_rows_total", &[("table", "position")]), accepted as f64);
+    // What restarted producers had in hand was not confirmed, and is not counted.
+    assert_eq!(told.sum("surgetank_log_appended_records_total"), (accepted + rejected) as f64);
+    assert!(told.sum("surgetank_actor_restarts_total") > 0.0);
     running.stop().await;
 }
