@@ -10,6 +10,7 @@ mod errors;
 mod inspect;
 mod keys;
 mod pressure;
+mod question;
 mod schema;
 mod session;
 mod settings;
