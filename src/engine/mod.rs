@@ -8,6 +8,7 @@ mod backends;
 mod build;
 pub mod capacity;
 mod clock;
+mod cluster;
 mod delivery;
 pub mod descriptors;
 mod gate;

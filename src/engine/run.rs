@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::awaited_store::{AwaitedStore, StoreSlot};
 use super::backends::{all_topics, record_topics, tables};
 use super::build::{Built, build};
+use super::cluster::{ClusterWatch, HasServers};
 use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
@@ -83,6 +84,7 @@ impl Run {
             supervisor,
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
+            cluster: Arc::default(),
             memory: MemoryBudget::new(config.memory.budget),
             admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
             reloads: Arc::new(Reloads::default()),
@@ -125,6 +127,15 @@ impl Run {
             tokio::spawn(health::inspect_log(view.clone(), Arc::clone(&log), topics, Arc::clone(&schemas)));
         let (evidence, telemetry) = (Arc::clone(&view.clock), Arc::clone(&view.telemetry));
         let clock = tokio::spawn(clock::watch(evidence, Arc::clone(&log), slot.clone(), telemetry));
+        let cluster = ClusterWatch {
+            view: view.clone(),
+            log: Arc::clone(&log),
+            store: slot.clone(),
+            topics: all_topics(&config),
+            schemas: Arc::clone(&schemas),
+            has_servers: HasServers::of(&config),
+        };
+        let cluster = tokio::spawn(cluster.run());
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&log)));
         let mut pipeline = Pipeline { sources, rules, schemas, delivery_stop, delivery, log: Arc::clone(&log) };
         view.status.set_phase(Phase::Running);
@@ -161,6 +172,7 @@ impl Run {
         background_tasks.abort();
         inspection.abort();
         clock.abort();
+        cluster.abort();
         accounts.abort();
         http.stop(false).await;
         threads.stop().await;

@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod backoff;
 pub mod budget;
 pub mod clock;
+pub mod cluster;
 pub mod consumption;
 pub mod credit;
 pub mod fair;

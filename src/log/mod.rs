@@ -25,6 +25,7 @@ pub use range::{RangeEnd, RangeError, RangeReader, RangeStart, Ranges};
 pub use record_limit::RecordLimit;
 
 use crate::flow::clock::Reading;
+use crate::flow::cluster::LogCluster;
 use crate::flow::health::{Condition, Gauge, Part};
 
 /// A partition of a topic.
@@ -291,6 +292,12 @@ pub trait Log: Ranges {
     /// replicas, what is missing. An error if they cannot be asked.
     fn inspect(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Asks the log's servers how they are, for what operators see; these are the engine's own topics. `None` if the log has
+    /// no servers, an error if they cannot be asked. Takes seconds while they are silent.
+    fn cluster(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Option<LogCluster>, LogError>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// What the clock of the log's servers said last, as far as is known without asking them: another machine's word for

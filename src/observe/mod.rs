@@ -1,9 +1,11 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
+mod cluster;
 mod http;
 mod reloads;
 mod status;
 
+pub use cluster::{ClusterBoard, Observed};
 pub use reloads::{Attempt, Outcome, ReloadRecord, Reloads};
 pub use status::{Phase, Status};
 
@@ -46,6 +48,8 @@ pub struct View {
     pub lags: Lags,
     /// What the gate decides.
     pub gate: Arc<GateControl>,
+    /// What the servers of the log and the store say of themselves.
+    pub cluster: Arc<ClusterBoard>,
     /// How much waits in memory.
     pub memory: MemoryBudget,
     /// Who is admitted, and who was refused.

@@ -19,6 +19,7 @@ use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 
 use self::keyspace::Keyspace;
+pub(super) use self::replicas::needed;
 use self::replicas::{Member, Placement, Wish};
 use self::server::{Answer, Known, NAMES, Server, Settings};
 use super::settings::CassandraSettings;
