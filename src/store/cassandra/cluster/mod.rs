@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use scylla::client::session::Session;
 use scylla::cluster::Node;
 use scylla::policies::load_balancing::NodeIdentifier;
+use tokio::time::timeout;
 
 use self::figures::{Memory, NodeAnswers, Outcome, Probe};
 use super::pressure::RUNNING_TASKS;
@@ -57,6 +58,12 @@ impl ClusterAsker {
     /// Asks the nodes that are written to: all, or those of `store.cassandra.local_dc`. The others may be beyond our reach
     /// and sound.
     pub(super) async fn ask(&self, session: &Session, settings: &CassandraSettings, tables: &[&str]) -> StoreCluster {
+        // By itself the driver notices within a minute that a keyspace was altered.
+        match timeout(TIMEOUT, session.refresh_metadata()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the cluster does not tell its topology"),
+            Err(_) => tracing::debug!("the cluster does not tell its topology in time"),
+        }
         let state = session.get_cluster_state();
         let local = settings.datacenter.as_ref();
         let is_ours = |node: &&Arc<Node>| local.is_none_or(|name| node.datacenter.as_ref() == Some(name));
