@@ -31,7 +31,7 @@ use crate::log::Log;
 use crate::log::local::{LocalRanges, SOCKET_FILE};
 use crate::observe::{self, Phase, Reloads, Status, View};
 use crate::supervision::{RestartPolicy, Supervisor};
-use crate::telemetry::{Telemetry, lines};
+use crate::telemetry::{Telemetry, lines, now_us};
 
 /// How often histogram intervals end.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -87,7 +87,7 @@ impl Run {
             cluster: Arc::default(),
             memory: MemoryBudget::new(config.memory.budget),
             admission: Arc::new(AdmissionControl::new(admission::limits(&config.limits))),
-            reloads: Arc::new(Reloads::default()),
+            reloads: Arc::new(Reloads::new(now_us() / 1000)),
         };
         view.status.watch(lines::conditions);
         view.status.measure(lines::gauges);

@@ -105,8 +105,8 @@ impl Start<'_> {
         let Self { config, view, secrets, threads, intake } = *self;
         let (credentials, tls) = (Arc::clone(&secrets.credentials), secrets.devices.clone());
         let edge = Arc::new(Edge::new(edge_limits(config), credentials, tls, Arc::clone(intake)));
-        let crowd = view.supervisor.tree().add_crowd("connection");
         let max_devices = descriptors::device_connections(config, descriptors::raise_limit());
+        let crowd = view.supervisor.tree().add_crowd("connection", max_devices as u64);
         let acceptor = Arc::new(Acceptor {
             socket,
             homes: handles(&threads.connections),

@@ -123,6 +123,11 @@ impl PartitionCounts {
 // === impl LogCluster ===
 
 impl LogCluster {
+    /// The probe behind the controller's id.
+    pub const CONTROLLER: &str = "kafka_controller";
+    /// The probe behind what is said of the copies that an append needs.
+    pub const TOPIC_CONFIGS: &str = "kafka_topic_configs";
+
     /// By the engine's own topics: what others keep in the cluster is theirs to judge.
     pub fn replication(&self) -> Replication {
         let PartitionCounts { under_replicated, offline, under_min_isr } = self.own;
@@ -137,6 +142,11 @@ impl LogCluster {
 // === impl StoreCluster ===
 
 impl StoreCluster {
+    /// The probe behind what is said of pools.
+    pub const POOLS: &str = "cassandra_thread_pools";
+    /// The probe behind running compactions.
+    pub const TASKS: &str = "cassandra_sstable_tasks";
+
     /// By the ranges of the engine's own tables, and by the nodes.
     pub fn replication(&self) -> Replication {
         match self.ranges {

@@ -162,6 +162,22 @@ impl Part {
     }
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Degraded, Self::Failing];
+
+    /// Its name as `/health` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 // === impl Condition ===
 
 impl Condition {

@@ -48,6 +48,22 @@ pub struct PauseMachine {
     since: Duration,
 }
 
+// === impl FlowState ===
+
+impl FlowState {
+    /// All of them, from read to not fetched.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Throttled, Self::Paused];
+
+    /// Its name as `/gate` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Throttled => "throttled",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 // === impl PauseMachine ===
 
 impl PauseMachine {

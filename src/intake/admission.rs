@@ -174,14 +174,19 @@ impl AdmissionControl {
         self.tokens.lock().retain(|_, left| !left.is_full(now));
     }
 
+    /// How many connections were refused or ended so far, for every reason that there is.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        RefusalReason::ALL.iter().map(|reason| reason.name()).zip(counts)
+    }
+
     /// What was admitted and refused so far.
     pub fn snapshot(&self) -> AdmissionSnapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let refused = RefusalReason::ALL.iter().zip(&self.refused).map(|(reason, count)| (reason.name(), get(count)));
         AdmissionSnapshot {
             addresses: self.addresses.lock().num_known(),
             frame_buffers_bytes: self.buffers.held_bytes(),
-            refused: refused.filter(|(_, count)| *count > 0).collect(),
+            refused: self.refusals().filter(|(_, count)| *count > 0).collect(),
             over_device_rate: get(&self.over_device_rate),
             over_address_rate: get(&self.over_address_rate),
             failed_requests: get(&self.failed_requests),

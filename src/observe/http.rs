@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::header::VARY;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::View;
+use super::metrics::{Exposition, Format};
 use crate::flow::health::Verdict;
 use crate::http::refusal::{no_such_path, refuse};
 use crate::observe::Phase;
 use crate::telemetry::StageSnapshot;
 
 /// The paths that there are.
-const PATHS: &str = "there are /health, /health/live, /health/ready, /health/started, /health/reload, /histograms, \
-                     /actors and /gate";
+const PATHS: &str = "there are /health, /health/live, /health/ready, /health/started, /health/reload, /metrics, \
+                     /histograms, /actors and /gate";
 
 /// Anything else.
 pub(super) async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
@@ -55,6 +57,17 @@ pub(super) async fn ready(view: web::Data<View>) -> HttpResponse {
 /// Which config is in force: when and how the last reload went, and what needs a restart.
 pub(super) async fn reload(view: web::Data<View>) -> HttpResponse {
     HttpResponse::Ok().json(view.reloads.read())
+}
+
+/// All metrics, in the format that is asked for: for Prometheus.
+pub(super) async fn metrics(request: HttpRequest, exposition: web::Data<Exposition>) -> HttpResponse {
+    let format = Format::asked_by(&request);
+    let mut body = String::new();
+    match exposition.write(format, &mut body) {
+        Ok(()) => HttpResponse::Ok().content_type(format.content_type()).insert_header((VARY, "accept")).body(body),
+        // A text takes what is written into it.
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
 }
 
 /// Latencies by stage, counters of confirmed work, lag, what waits in memory, and who was refused.

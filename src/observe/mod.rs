@@ -2,11 +2,12 @@
 
 mod cluster;
 mod http;
+pub mod metrics;
 mod reloads;
 mod status;
 
 pub use cluster::{ClusterBoard, Observed};
-pub use reloads::{Attempt, Outcome, ReloadRecord, Reloads};
+pub use reloads::{Attempt, Outcome, ReloadNumbers, ReloadRecord, Reloads};
 pub use status::{Phase, Status};
 
 use std::net::TcpListener;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, web};
+use metrics::Exposition;
 
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -73,14 +75,17 @@ pub fn serve(
         // What is asked here is answered at once.
         drain_timeout: Duration::from_secs(1),
     };
+    let exposition = web::Data::new(Exposition::new(view.clone()));
     server::serve(listener, tls, serving, move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
+            .app_data(exposition.clone())
             .service(readable("/health/live", http::live))
             .service(readable("/health", http::health))
             .service(readable("/health/ready", http::ready))
             .service(readable("/health/started", http::started))
             .service(readable("/health/reload", http::reload))
+            .service(readable("/metrics", http::metrics))
             .service(readable("/histograms", http::histograms))
             .service(readable("/actors", http::actors))
             .service(readable("/gate", http::gate))

@@ -3,10 +3,29 @@
 use parking_lot::RwLock;
 use serde::Serialize;
 
+/// What may come of a reload, in the order of [`ReloadNumbers::counts`].
+pub const OUTCOMES: [&str; 2] = ["ok", "error"];
+
 /// The record of reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reloads {
-    record: RwLock<ReloadRecord>,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    record: ReloadRecord,
+    numbers: ReloadNumbers,
+}
+
+/// The reloads in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadNumbers {
+    /// How many there were since the start, by outcome.
+    pub counts: [u64; OUTCOMES.len()],
+    /// When the config in force was taken over, in milliseconds since the Unix epoch: at the last reload that went well, or
+    /// at the start.
+    pub in_force_since_ms: u64,
 }
 
 /// What is in force, and how the last reload went.
@@ -49,14 +68,28 @@ pub enum Outcome {
 // === impl Reloads ===
 
 impl Reloads {
+    /// A start at this time, in milliseconds since the Unix epoch.
+    pub fn new(at_ms: u64) -> Self {
+        let record = ReloadRecord { generation: 1, last: None, needs_restart: Vec::new() };
+        let numbers = ReloadNumbers { counts: [0; OUTCOMES.len()], in_force_since_ms: at_ms };
+        Self { state: RwLock::new(State { record, numbers }) }
+    }
+
     /// The record as it is now.
     pub fn read(&self) -> ReloadRecord {
-        self.record.read().clone()
+        self.state.read().record.clone()
+    }
+
+    /// The numbers as they are now.
+    pub fn numbers(&self) -> ReloadNumbers {
+        self.state.read().numbers
     }
 
     /// Notes a config that was taken over; returns its generation.
     pub fn taken(&self, at_ms: u64, changes: &[String], needs_restart: &[String]) -> u64 {
-        let mut record = self.record.write();
+        let State { record, numbers } = &mut *self.state.write();
+        numbers.counts[0] += 1;
+        numbers.in_force_since_ms = at_ms;
         record.generation += u64::from(!changes.is_empty());
         record.last = Some(Attempt { at_ms, outcome: Outcome::Ok { changes: changes.to_vec() } });
         record.needs_restart = needs_restart.to_vec();
@@ -65,13 +98,9 @@ impl Reloads {
 
     /// Notes one that was not.
     pub fn refused(&self, at_ms: u64, reason: String) {
-        self.record.write().last = Some(Attempt { at_ms, outcome: Outcome::Error { reason } });
-    }
-}
-
-impl Default for ReloadRecord {
-    fn default() -> Self {
-        Self { generation: 1, last: None, needs_restart: Vec::new() }
+        let State { record, numbers } = &mut *self.state.write();
+        numbers.counts[1] += 1;
+        record.last = Some(Attempt { at_ms, outcome: Outcome::Error { reason } });
     }
 }
 
@@ -81,7 +110,7 @@ mod tests {
 
     #[test]
     fn test_a_refused_reload_leaves_generation_and_restarts_as_they_are() {
-        let reloads = Reloads::default();
+        let reloads = Reloads::new(1);
         let started = r#"{"generation":1,"last":null,"needs_restart":[]}"#;
         assert_eq!(serde_json::to_string(&reloads.read()).unwrap(), started);
         assert_eq!(reloads.taken(5, &["a.b".to_owned()], &["c.d".to_owned()]), 2);
@@ -90,5 +119,6 @@ mod tests {
         let expected =
             r#"{"generation":2,"last":{"at_ms":7,"outcome":"error","reason":"x.toml:1: no"},"needs_restart":["c.d"]}"#;
         assert_eq!(serde_json::to_string(&reloads.read()).unwrap(), expected);
+        assert_eq!(reloads.numbers(), ReloadNumbers { counts: [2, 1], in_force_since_ms: 6 });
     }
 }

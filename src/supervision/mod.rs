@@ -21,4 +21,4 @@ pub use mailbox::Mailbox;
 pub(crate) use restart::jitter;
 pub use restart::{Decision, RestartHistory, RestartPolicy};
 pub use supervisor::{ChildSpec, GaveUp, Supervisor};
-pub use tree::{Crowd, CrowdMember, GroupSnapshot, Node, NodeSnapshot, NodeState, Tree};
+pub use tree::{Crowd, CrowdMember, GroupNow, GroupSnapshot, Node, NodeSnapshot, NodeState, Tree};

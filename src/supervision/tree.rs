@@ -32,6 +32,7 @@ pub struct Node {
     pub(super) name: String,
     state: AtomicU8,
     num_restarts: AtomicU64,
+    ever: Arc<GroupCounts>,
     last_exit: Mutex<Option<Exit>>,
     edge: Option<Credits>,
 }
@@ -70,9 +71,37 @@ pub struct GroupSnapshot {
     pub panicked: Option<u64>,
 }
 
+/// A group of actors in numbers. A group that was there once stays, and so do its counts: an actor may leave, as a
+/// partition's does, and takes nothing with it.
+#[derive(Debug, Clone)]
+pub struct GroupNow {
+    /// The group's name.
+    pub name: &'static str,
+    /// Actors that take messages.
+    pub num_alive: u64,
+    /// For a crowd: how many there may be.
+    pub bound: Option<u64>,
+    /// For a crowd: how many were started since the process began.
+    pub num_started: Option<u64>,
+    /// How often actors were started again since the process began.
+    pub num_restarts: u64,
+    /// How many ended by a panic since the process began.
+    pub num_panics: u64,
+    /// The edges into its actors, with their names.
+    pub mailboxes: Vec<(String, EdgeSnapshot)>,
+}
+
+/// Counts of a group over all actors that it ever had.
+#[derive(Debug, Default)]
+struct GroupCounts {
+    restarts: AtomicU64,
+    panics: AtomicU64,
+}
+
 /// Actors that come and go by the thousand and are never restarted (a device reconnects by itself): counted, not listed.
 #[derive(Debug, Default)]
 pub struct Crowd {
+    bound: u64,
     alive: AtomicU64,
     started: AtomicU64,
     panicked: AtomicU64,
@@ -87,6 +116,8 @@ pub struct CrowdMember(Arc<Crowd>);
 pub struct Tree {
     num_nodes_ever: AtomicU64,
     nodes: RwLock<Vec<Arc<Node>>>,
+    /// Every group that ever had an actor, in the order in which they came.
+    groups: RwLock<Vec<(&'static str, Arc<GroupCounts>)>>,
     crowds: RwLock<Vec<(&'static str, Arc<Crowd>)>>,
 }
 
@@ -99,23 +130,30 @@ impl Node {
 
     pub(super) fn note_exit(&self, exit: Exit) {
         *self.last_exit.lock() = Some(exit);
+        if exit == Exit::Panicked {
+            self.ever.panics.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn note_restart(&self) {
         self.num_restarts.fetch_add(1, Ordering::Relaxed);
+        self.ever.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The actor as it is now.
-    pub fn snapshot(&self) -> NodeSnapshot {
-        let state = match self.state.load(Ordering::Relaxed) {
+    fn state(&self) -> NodeState {
+        match self.state.load(Ordering::Relaxed) {
             0 => NodeState::Starting,
             1 => NodeState::Running,
             2 => NodeState::Restarting,
             _ => NodeState::Stopped,
-        };
+        }
+    }
+
+    /// The actor as it is now.
+    pub fn snapshot(&self) -> NodeSnapshot {
         NodeSnapshot {
             name: self.name.clone(),
-            state,
+            state: self.state(),
             restarts: self.num_restarts.load(Ordering::Relaxed),
             last_exit: *self.last_exit.lock(),
             mailbox: self.edge.as_ref().map(Credits::snapshot),
@@ -158,6 +196,7 @@ impl Tree {
             name,
             state: AtomicU8::new(NodeState::Starting as u8),
             num_restarts: AtomicU64::new(0),
+            ever: self.counts_of(group),
             last_exit: Mutex::new(None),
             edge,
         });
@@ -169,9 +208,19 @@ impl Tree {
         self.nodes.write().retain(|other| !Arc::ptr_eq(other, node));
     }
 
-    /// Adds a crowd under a group name.
-    pub fn add_crowd(&self, group: &'static str) -> Arc<Crowd> {
-        let crowd = Arc::new(Crowd::default());
+    fn counts_of(&self, group: &'static str) -> Arc<GroupCounts> {
+        let mut groups = self.groups.write();
+        if let Some((_, counts)) = groups.iter().find(|(name, _)| *name == group) {
+            return Arc::clone(counts);
+        }
+        let counts = Arc::default();
+        groups.push((group, Arc::clone(&counts)));
+        counts
+    }
+
+    /// Adds a crowd under a group name, with the number of members that it may have.
+    pub fn add_crowd(&self, group: &'static str, bound: u64) -> Arc<Crowd> {
+        let crowd = Arc::new(Crowd { bound, ..Crowd::default() });
         self.crowds.write().push((group, Arc::clone(&crowd)));
         crowd
     }
@@ -182,6 +231,36 @@ impl Tree {
         while self.nodes.read().iter().any(|node| node.state.load(Ordering::Relaxed) == NodeState::Starting as u8) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// All groups in numbers: crowds first, then groups in the order in which they came.
+    pub fn groups(&self) -> Vec<GroupNow> {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let crowds = self.crowds.read();
+        let of_crowds = crowds.iter().map(|(name, crowd)| GroupNow {
+            name,
+            num_alive: crowd.num_alive(),
+            bound: Some(crowd.bound),
+            num_started: Some(get(&crowd.started)),
+            num_restarts: 0,
+            num_panics: get(&crowd.panicked),
+            mailboxes: Vec::new(),
+        });
+        let (groups, nodes) = (self.groups.read(), self.nodes.read());
+        let of_nodes = groups.iter().map(|(name, counts)| {
+            let of_group = nodes.iter().filter(|node| node.group == *name);
+            let mailbox = |node: &Arc<Node>| Some((node.name.clone(), node.edge.as_ref()?.snapshot()));
+            GroupNow {
+                name,
+                num_alive: of_group.clone().filter(|node| node.state() == NodeState::Running).count() as u64,
+                bound: None,
+                num_started: None,
+                num_restarts: get(&counts.restarts),
+                num_panics: get(&counts.panics),
+                mailboxes: of_group.filter_map(mailbox).collect(),
+            }
+        });
+        of_crowds.chain(of_nodes).collect()
     }
 
     /// The whole tree as it is now: crowds first, then groups in the order in which they were started.

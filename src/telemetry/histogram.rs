@@ -97,7 +97,12 @@ impl Stage {
         StageSnapshot { since_start: quantiles(&shared.merged()), last_interval: quantiles(&shared.last_interval) }
     }
 
-    /// Everything recorded so far, as one histogram.
+    /// How many values were recorded so far.
+    pub fn num_recorded(&self) -> u64 {
+        self.histogram().len()
+    }
+
+    /// Everything recorded so far, as one histogram. Each of its counts is at least what it was before.
     pub fn histogram(&self) -> Histogram<u64> {
         self.shared.lock().merged()
     }

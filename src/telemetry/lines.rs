@@ -67,9 +67,14 @@ pub fn conditions() -> Vec<Condition> {
     LOSSES.get().and_then(|losses| losses.lock().condition(Instant::now())).into_iter().collect()
 }
 
-/// How many log lines were lost.
+/// How many log lines were lost since the process began.
+pub fn num_lost() -> u64 {
+    LOSSES.get().map_or(0, |losses| losses.lock().num_lines)
+}
+
+/// The same, for `/histograms`.
 pub fn gauges() -> Vec<Gauge> {
-    vec![Gauge { name: "log_lines_lost", value: LOSSES.get().map_or(0, |losses| losses.lock().num_lines) }]
+    vec![Gauge { name: "log_lines_lost", value: num_lost() }]
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::budget_member::{FleetState, Taken};
-use super::explain::{Explained, PartitionExplained, Window};
+use super::explain::{Explained, FleetNow, GateNow, PartitionExplained, Window};
 use super::write_permits::{Admission, WritePermits};
 use super::{SetFlow, TICK};
 use crate::flow::budget::Budget;
@@ -165,6 +165,25 @@ impl GateControl {
         if let Some(limit) = fleet.on_budget(self.write_permits.now(), budget, limiter, &settings.limiter) {
             // Under the lock, so that the word and the limit are always seen together.
             self.write_permits.set_limit(limit);
+        }
+    }
+
+    /// What is decided now, in numbers.
+    pub fn now_in_numbers(&self) -> GateNow {
+        let state = self.state.lock();
+        let (num_in_flight, limit) = self.write_permits.in_flight();
+        let limiter = state.limiter.explain();
+        let fleet = state.fleet.as_ref().map(|fleet| fleet.explain(self.write_permits.now()));
+        let waiting = state.partitions.values().map(|partition| partition.admission.lane().usage().num_waiting as u64);
+        let partitions = state.partitions.iter().map(|(name, partition)| (name.clone(), partition.machine.state()));
+        GateNow {
+            limit,
+            num_in_flight,
+            num_waiting: waiting.sum(),
+            latency_us: limiter.latency_us,
+            baseline_us: limiter.baseline_us,
+            partitions: partitions.collect(),
+            fleet: FleetNow::new(limit, fleet.as_ref()),
         }
     }
 

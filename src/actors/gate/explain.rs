@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::flow::budget::{PodShare, StorePressure};
 use crate::flow::limiter::{Explanation, Sample};
 use crate::flow::pause::FlowState;
+use crate::log::TopicPartition;
 use crate::telemetry::Quantiles;
 use crate::telemetry::histogram::quantiles;
 
@@ -26,6 +27,40 @@ pub struct Explained {
     pub fleet: Option<FleetExplained>,
     /// The last windows in which anything was written, the newest first.
     pub recent: Vec<Window>,
+}
+
+/// What the gate decides, in numbers.
+#[derive(Debug, Clone)]
+pub struct GateNow {
+    /// Most writes in flight.
+    pub limit: u32,
+    /// Writes in flight.
+    pub num_in_flight: u32,
+    /// Writes that wait for leave.
+    pub num_waiting: u64,
+    /// The mean latency that was last judged, in microseconds.
+    pub latency_us: Option<f64>,
+    /// What it was held against, in microseconds.
+    pub baseline_us: Option<f64>,
+    /// Whether each partition is read.
+    pub partitions: Vec<(TopicPartition, FlowState)>,
+    /// The fleet that it shares a budget with, if any.
+    pub fleet: FleetNow,
+}
+
+/// The fleet in numbers, as this pod knows it. One that is alone is a fleet by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetNow {
+    /// Known pods.
+    pub num_pods: u64,
+    /// Writes in flight of all pods together.
+    pub budget: u32,
+    /// This pod's part of it.
+    pub share: u32,
+    /// Whether this pod leads.
+    pub is_leader: bool,
+    /// Whether the leader has been silent for too long.
+    pub is_cut_off: bool,
 }
 
 /// The fleet at one moment, as this pod knows it.
@@ -105,6 +140,25 @@ pub struct Window {
     pub write_us: Quantiles,
     /// What was decided, and what by.
     pub decided: Explanation,
+}
+
+// === impl FleetNow ===
+
+impl FleetNow {
+    /// A pod with this limit, and the fleet that it is part of, if any. Until a fleet's leader has spoken, the pod goes by
+    /// its own limit and nobody leads.
+    pub(super) fn new(limit: u32, fleet: Option<&FleetExplained>) -> Self {
+        let Some(fleet) = fleet else {
+            return Self { num_pods: 1, budget: limit, share: limit, is_leader: true, is_cut_off: false };
+        };
+        Self {
+            num_pods: (fleet.pods.len() as u64).max(1),
+            budget: fleet.budget.unwrap_or(limit),
+            share: fleet.budget.map_or(limit, |_| fleet.share),
+            is_leader: fleet.is_leader,
+            is_cut_off: fleet.cut_off,
+        }
+    }
 }
 
 // === impl Window ===

@@ -21,7 +21,7 @@ use crate::supervision::Lifeline;
 
 pub use budget_member::Taken;
 pub use control::{GateControl, GateSettings};
-pub use explain::{Explained, FleetExplained, PartitionExplained};
+pub use explain::{Explained, FleetExplained, FleetNow, GateNow, PartitionExplained};
 pub use write_permits::{Admission, WritePermit, WritePermits};
 
 /// How often the gate decides. A window of at least a few writes at the latencies of databases.

@@ -29,8 +29,8 @@ const MAX_DESCRIBED: usize = 2000;
 
 /// What can be asked, as operators see it.
 const METADATA: &str = "kafka_metadata";
-const CONTROLLER: &str = "kafka_controller";
-const TOPIC_CONFIGS: &str = "kafka_topic_configs";
+const CONTROLLER: &str = LogCluster::CONTROLLER;
+const TOPIC_CONFIGS: &str = LogCluster::TOPIC_CONFIGS;
 
 /// Asks about one cluster, again and again.
 #[derive(Default)]

@@ -74,8 +74,8 @@ impl Probe {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::ThreadPools => "cassandra_thread_pools",
-            Self::SstableTasks => "cassandra_sstable_tasks",
+            Self::ThreadPools => StoreCluster::POOLS,
+            Self::SstableTasks => StoreCluster::TASKS,
             Self::WriteLatency => "cassandra_coordinator_write_latency",
             Self::DiskUsage => "cassandra_disk_usage",
         }
