@@ -10,6 +10,8 @@ mod groups;
 mod registry;
 mod samples;
 mod scrape;
+#[cfg(test)]
+mod tests;
 
 pub use document::table;
 pub use exposition::{Exposition, Format};

@@ -138,3 +138,76 @@ fn buckets(stage: &Stage, bounds: &[u64], unit: f64) -> Value {
     }
     Value::Buckets { buckets, sum: sum as f64 / unit, count: recorded.len() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(stage: &Stage) -> (Vec<(f64, u64)>, f64, u64) {
+        let mut samples = Samples::default();
+        samples.times(stage);
+        let Value::Buckets { buckets, sum, count } = samples.values.remove(0) else {
+            panic!("a histogram has buckets")
+        };
+        (buckets, sum, count)
+    }
+
+    #[test]
+    fn test_times_are_counted_by_bound_and_summed_in_seconds() {
+        let stage = Stage::default();
+        let recorder = stage.recorder();
+        for us in [0, 100, 500, 501, 900, 1_000, 60_000_000, 61_000_000, u64::MAX] {
+            recorder.record(us);
+        }
+        let (buckets, _, count) = shown(&stage);
+        // Two significant digits: 501 counts as 500.
+        assert_eq!(buckets[..3], [(0.0005, 4), (0.001, 2), (0.0025, 0)]);
+        assert_eq!(buckets[buckets.len() - 2..], [(60.0, 1), (f64::INFINITY, 2)]);
+        assert_eq!((count, buckets.iter().map(|(_, count)| count).sum()), (9, 9));
+        let stage = Stage::default();
+        stage.recorder().record_n(2_000_000, 3);
+        assert!((shown(&stage).1 - 6.0).abs() < 0.06, "{}", shown(&stage).1);
+    }
+
+    #[test]
+    fn test_no_number_of_a_histogram_goes_down_when_intervals_end_and_recorders_go() {
+        let stage = Stage::default();
+        let (mut before, mut recorder) = (shown(&stage), stage.recorder());
+        for step in 0..60_u64 {
+            recorder.record_n(1 << (step % 40), 3);
+            match step % 3 {
+                0 => stage.rotate(),
+                1 => recorder = stage.recorder(),
+                _ => {}
+            }
+            let now = shown(&stage);
+            let buckets_grow = now.0.iter().zip(&before.0).all(|(now, before)| now.1 >= before.1);
+            assert!(buckets_grow && now.1 >= before.1 && now.2 == before.2 + 3, "{step}: {before:?} {now:?}");
+            before = now;
+        }
+    }
+
+    #[test]
+    fn test_each_sample_has_its_own_labels() {
+        let mut samples = Samples::default();
+        samples.put(&["a", ""], 1_u64);
+        samples.put(&["", "bc"], None::<u64>);
+        let shown = |samples: &Samples| -> Vec<Vec<String>> {
+            samples.iter(2).map(|(labels, _)| labels.map(str::to_owned).collect()).collect()
+        };
+        assert_eq!(shown(&samples), [["a", ""], ["", "bc"]]);
+        assert!(matches!(samples.values[1], Value::Real(value) if value.is_nan()));
+        samples.clear();
+        samples.one_of(&["x"], &["open", "paused"], "paused");
+        assert_eq!(shown(&samples), [["x", "open"], ["x", "paused"]]);
+        assert_eq!(samples.values, [Value::Whole(0), Value::Whole(1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a value for each label")]
+    fn test_a_sample_without_a_label_that_is_declared_is_no_sample() {
+        let mut samples = Samples::default();
+        samples.put(&["a"], 1_u64);
+        let _ = samples.iter(2).count();
+    }
+}
