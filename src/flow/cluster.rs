@@ -64,7 +64,7 @@ pub struct StoreCluster {
     pub running_compactions: Option<u64>,
     /// Tasks that wait for a thread of the compaction executor, as among the pools.
     pub pending_compaction_tasks: Option<u64>,
-    /// What writes to our tables took where they were coordinated, over the last minutes, in seconds, by quantile.
+    /// What writes to our tables took where they were coordinated, over the last minutes, in seconds, by percentile.
     pub write_latency: BTreeMap<&'static str, Option<f64>>,
     /// What our tables take on disk, in bytes: of all nodes that have answered together.
     pub table_bytes: Figures<String>,

@@ -6,9 +6,14 @@ use crate::cluster;
 use crate::common;
 use crate::store_contract;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::http::Request;
+use common::process::Process;
+use common::servers::Servers;
 use common::{until, until_true};
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use scylla::client::session::Session;
@@ -135,7 +140,7 @@ async fn cassandra_tells_of_its_nodes_replicas_pools_latencies_and_tables() {
     assert!(told.probes.len() == 4 && told.probes.values().all(|is_there| *is_there), "{:?}", told.probes);
     until_true("the longest write to be the server's", async || {
         let before = keyspace.longest_write().await;
-        let told = keyspace.ask().await.write_latency["1"];
+        let told = keyspace.ask().await.write_latency["100"];
         // It is forgotten little by little.
         before > 0.0 && (told == Some(before) || told == Some(keyspace.longest_write().await))
     })
@@ -158,4 +163,77 @@ async fn cassandra_tells_of_its_nodes_replicas_pools_latencies_and_tables() {
     replicate(1).await;
     until_true("rows to be confirmed again", async || keyspace.ask().await.replication() == Replication::Ok).await;
     keyspace.run(&format!("DROP KEYSPACE {}", keyspace.name)).await;
+}
+
+/// The samples of `/metrics` whose names begin so: by name and labels as they are written.
+async fn samples(address: SocketAddr, prefixes: &[&str]) -> BTreeMap<String, f64> {
+    let answer = Request::new("GET", "/metrics").send(address).await;
+    let text = String::from_utf8(answer.body).unwrap();
+    let ours = text.lines().filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), value.parse().unwrap())
+    };
+    ours.map(sample).collect()
+}
+
+const OBSERVER: &str = "surgetank_cluster_observer";
+const ALL: &[&str] =
+    &["surgetank_cluster_", "surgetank_replication_health", "surgetank_kafka_", "surgetank_cassandra_"];
+
+/// Whether this is the state of replication.
+fn holds(samples: &BTreeMap<String, f64>, state: &str) -> bool {
+    samples.get(&format!("surgetank_replication_health{{state=\"{state}\"}}")) == Some(&1.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_pod_of_a_fleet_shows_what_the_servers_say_and_the_next_takes_over() {
+    let Some(servers) = Servers::find() else { return };
+    let name = common::unique_name();
+    let sites = [servers.site(&name, "pod-0", &[]), servers.site(&name, "pod-1", &[])];
+    let mut pods = vec![Process::start(&sites[0]).await];
+    let addresses = [pods[0].http];
+    let alone = until("a lone pod to ask", async || {
+        let samples = samples(addresses[0], ALL).await;
+        holds(&samples, "ok").then_some(samples)
+    })
+    .await;
+    assert_eq!(alone[OBSERVER], 1.0);
+    for (name, expected) in [
+        ("surgetank_kafka_brokers", 1.0),
+        ("surgetank_kafka_controller_id", 1.0),
+        ("surgetank_kafka_offline_partitions", 0.0),
+        ("surgetank_kafka_under_replicated_partitions", 0.0),
+        ("surgetank_cassandra_nodes{state=\"up\"}", 1.0),
+        ("surgetank_cassandra_nodes{state=\"down\"}", 0.0),
+        ("surgetank_cassandra_pool_blocked_tasks{pool=\"MutationStage\"}", 0.0),
+        ("surgetank_cluster_probe_available{probe=\"kafka_topic_configs\"}", 1.0),
+        ("surgetank_cluster_probe_available{probe=\"cassandra_disk_usage\"}", 1.0),
+        ("surgetank_replication_health{state=\"unknown\"}", 0.0),
+    ] {
+        assert_eq!(alone.get(name), Some(&expected), "{name} in {alone:#?}");
+    }
+    for name in [
+        "surgetank_kafka_under_min_isr_partitions",
+        "surgetank_cassandra_running_compactions",
+        "surgetank_cassandra_pending_compaction_tasks",
+        "surgetank_cassandra_write_latency_seconds{percentile=\"99\"}",
+        "surgetank_cassandra_table_bytes{table=\"position\"}",
+    ] {
+        assert!(alone.get(name).is_some_and(|value| value.is_finite()), "{name} in {alone:#?}");
+    }
+
+    pods.push(Process::start(&sites[1]).await);
+    let addresses = [pods[0].http, pods[1].http];
+    until_true("one of two to ask", async || {
+        let asks = [samples(addresses[0], ALL).await, samples(addresses[1], ALL).await];
+        let [one, other] = asks.map(|samples| (samples[OBSERVER], samples.len()));
+        // Who does not ask has nothing else to say.
+        (one.0 == 1.0 && other == (0.0, 1)) || (other.0 == 1.0 && one == (0.0, 1))
+    })
+    .await;
+    let leads = usize::from(samples(addresses[1], ALL).await[OBSERVER] == 1.0);
+    pods[leads].signal("TERM");
+    assert_eq!(pods[leads].exited().await.code(), Some(0), "{}", pods[leads].told());
+    until_true("the other to ask", async || holds(&samples(addresses[1 - leads], ALL).await, "ok")).await;
 }

@@ -22,9 +22,8 @@ pub(super) const GROUP: Group = Group {
         gauge(
             "surgetank_replication_health",
             &["state"],
-            "1 for the state that holds: ok; degraded (copies or nodes are missing, and writes are still confirmed as they \
-             should be); failing (partitions without a leader or short of copies, or ranges of the keyspace that cannot be \
-             written with the consistency level); unknown (servers do not answer). Of the engine's own topics and tables.",
+            "1 for the state that the engine's own topics and tables are in: ok; degraded (copies or nodes are missing, writes \
+             are still confirmed); failing (something cannot be written as it should be); unknown (servers do not answer).",
             |scrape, out| {
                 if let Some(clusters) = scrape.clusters() {
                     out.one_of(&[], &Replication::ALL.map(Replication::name), clusters.replication().name());
@@ -143,12 +142,12 @@ pub(super) const GROUP: Group = Group {
         .only(CASSANDRA),
         gauge(
             "surgetank_cassandra_write_latency_seconds",
-            &["quantile"],
+            &["percentile"],
             "What writes to our tables took where they were coordinated, over the last minutes as Cassandra weighs them, on \
-             the worst node for the worst table; quantile 1 is the longest.",
+             the worst node for the worst table: percentiles 50, 99 and 100, the longest.",
             |scrape, out| {
                 told_by_store(scrape, |told| {
-                    told.write_latency.iter().for_each(|(quantile, seconds)| out.put(&[quantile], *seconds));
+                    told.write_latency.iter().for_each(|(percentile, seconds)| out.put(&[percentile], *seconds));
                 });
             },
         )

@@ -19,8 +19,8 @@ const POOLS: [&str; 9] = [
     "RequestResponseStage",
 ];
 const COMPACTIONS: &str = "CompactionExecutor";
-/// The quantiles of the coordinator's latency, in the order of [`LatencyRow`].
-const QUANTILES: [&str; 3] = ["0.5", "0.99", "1"];
+/// The percentiles of the coordinator's latency, in the order of [`LatencyRow`].
+const PERCENTILES: [&str; 3] = ["50", "99", "100"];
 
 /// `name, pending_tasks, blocked_tasks`.
 pub(super) type PoolRow = (String, Option<i32>, Option<i64>);
@@ -158,7 +158,7 @@ impl Memory {
             let worst = |millis: &dyn Fn(&LatencyRow) -> Option<f64>| ours().filter_map(millis).reduce(f64::max);
             let millis = [worst(&|row| row.1), worst(&|row| row.2), worst(&|row| row.3)];
             let seconds = millis.map(|millis| millis.map(|millis| millis / 1000.0));
-            cluster.write_latency = QUANTILES.into_iter().zip(seconds).collect();
+            cluster.write_latency = PERCENTILES.into_iter().zip(seconds).collect();
         }
         if self.has(Probe::DiskUsage) {
             let rows = || nodes.iter().flat_map(|node| node.sizes.iter().flatten());
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(told.pending_tasks, [("CompactionExecutor", Some(2)), ("MutationStage", Some(7))].into());
         assert_eq!(told.blocked_tasks, [("CompactionExecutor", Some(1)), ("MutationStage", Some(1))].into());
         assert_eq!((told.running_compactions, told.pending_compaction_tasks), (Some(1), Some(2)));
-        assert_eq!(told.write_latency, [("0.5", Some(0.0015)), ("0.99", Some(0.02)), ("1", Some(0.08))].into());
+        assert_eq!(told.write_latency, [("50", Some(0.0015)), ("99", Some(0.02)), ("100", Some(0.08))].into());
         assert_eq!(told.table_bytes, [("position".to_owned(), Some(11 << 20))].into());
         assert!(told.probes.values().all(|is_there| *is_there) && told.probes.len() == 4, "{:?}", told.probes);
     }
@@ -232,7 +232,7 @@ mod tests {
         let told = filled(&mut memory, &[away()]);
         assert_eq!(told.pending_tasks, [("CompactionExecutor", None), ("MutationStage", None)].into());
         assert_eq!((told.running_compactions, told.pending_compaction_tasks), (None, None));
-        assert_eq!(told.write_latency, QUANTILES.map(|quantile| (quantile, None)).into());
+        assert_eq!(told.write_latency, PERCENTILES.map(|percentile| (percentile, None)).into());
         assert_eq!(told.table_bytes, [("position".to_owned(), None)].into());
         assert_eq!(told.probes.len(), 4);
     }
