@@ -66,6 +66,8 @@ impl ClusterWatch {
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut asked_at, mut known): (Option<Instant>, Option<Replication>) = (None, None);
+        // A start does not wait for the store: it is asked as soon as it is there.
+        let mut has_store = false;
         loop {
             ticks.tick().await;
             if !self.view.gate.is_observer() {
@@ -76,8 +78,9 @@ impl ClusterWatch {
                 }
                 continue;
             }
-            let is_due = asked_at.is_none_or(|at| at.elapsed() >= ASK_INTERVAL);
-            if is_due {
+            let has_come = self.store.borrow().is_some() && !has_store;
+            if has_come || asked_at.is_none_or(|at| at.elapsed() >= ASK_INTERVAL) {
+                has_store |= has_come;
                 asked_at = Some(Instant::now());
                 let clusters = self.ask().await;
                 known = tell(known, clusters.replication());
@@ -122,8 +125,12 @@ fn heard<T, E: std::fmt::Display>(
     }
 }
 
-/// One line for each change. What is wrong, and what to do about it, is said by the conditions of `/health`.
+/// One line for each change. What is wrong, and what to do about it, is said by the conditions of `/health`. Servers that
+/// have never answered are nothing new.
 fn tell(before: Option<Replication>, now: Replication) -> Option<Replication> {
+    if before.is_none() && now == Replication::Unknown {
+        return None;
+    }
     if before.unwrap_or(Replication::Ok) != now {
         info!(now = now.name(), before = before.map(Replication::name), "replication health has changed");
     }
