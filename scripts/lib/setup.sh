@@ -147,6 +147,10 @@ ensure_openssl() {
     command -v openssl >/dev/null || { on_debian && install_packages openssl; } || need "OpenSSL 3 (the command openssl)"
 }
 
+ensure_promtool() {
+    command -v promtool >/dev/null || { on_debian && install_packages prometheus; } || need "Prometheus (the command promtool)"
+}
+
 # What the real Kafka and Cassandra need.
 setup_services() {
     ensure_openssl

@@ -290,3 +290,32 @@ impl Tree {
         groups
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_what_a_group_has_counted_stays_when_its_actors_leave() {
+        let tree = Tree::default();
+        let first = tree.add_node("reader", "0".to_owned(), None);
+        let second = tree.add_node("reader", "1".to_owned(), Some(Credits::new(3)));
+        first.set_state(NodeState::Running);
+        first.note_exit(Exit::Panicked);
+        first.note_restart();
+        first.note_exit(Exit::Quit);
+        first.note_restart();
+        second.note_exit(Exit::Stopped);
+        let seen = |tree: &Tree| {
+            let group = tree.groups().remove(0);
+            (group.name, group.num_alive, group.num_restarts, group.num_panics, group.mailboxes.len())
+        };
+        assert_eq!(seen(&tree), ("reader", 1, 2, 1, 1));
+        tree.remove_node(&first);
+        tree.remove_node(&second);
+        assert_eq!(seen(&tree), ("reader", 0, 2, 1, 0));
+        let third = tree.add_node("reader", "0".to_owned(), None);
+        third.note_restart();
+        assert_eq!(seen(&tree), ("reader", 0, 3, 1, 0));
+    }
+}

@@ -11,6 +11,7 @@ pub mod honest;
 pub mod http;
 pub mod layouts;
 pub mod ledger;
+pub mod metrics;
 pub mod process;
 #[allow(clippy::duplicate_mod)]
 pub mod scan;

@@ -22,6 +22,7 @@ mod engine_garbage_frames;
 mod engine_garbage_packages;
 mod engine_gate;
 mod engine_http;
+mod engine_metrics;
 mod engine_refusals;
 mod engine_reload;
 mod engine_reload_cli;

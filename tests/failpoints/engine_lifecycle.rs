@@ -13,6 +13,7 @@ use common::device::{Device, block, position, position_at};
 use common::events::{JSON, event};
 use common::http::{Answer, Request};
 use common::ledger::{Load, assert_nothing_lost, compare, fleet};
+use common::metrics::scrape;
 use common::process::Process;
 use common::site::{QUICK_RESTARTS, Running, Site};
 use common::{http, in_time, now_ms, until_true};
@@ -48,6 +49,10 @@ async fn panics_under_load(failpoint: &str, provoke: impl AsyncFn(&Running)) {
         }
     })
     .await;
+    let told = scrape(running.engine.http_addr).await;
+    let labels = [("group", failpoint)];
+    assert_eq!(told.value("surgetank_actor_panics_total", &labels), 1.0);
+    assert_eq!(told.value("surgetank_actor_restarts_total", &labels), if is_crowd { 0.0 } else { 1.0 });
     load.acked(2_000).await;
     let report = load.end().await;
     assert_eq!(report.unacked_at_end, 0);
