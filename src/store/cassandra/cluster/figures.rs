@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn test_one_node_that_answers_is_enough() {
-        let lacking = NodeAnswers { pools: refused(), ..node(3, &[], 12.0, 5) };
-        assert_eq!(Probe::ThreadPools.outcome(&[lacking, node(1, &[], 1.0, 1)]), Outcome::Told);
+        let lacking = || NodeAnswers { pools: refused(), ..node(3, &[], 12.0, 5) };
+        assert_eq!(Probe::ThreadPools.outcome(&[lacking(), node(1, &[], 1.0, 1), lacking()]), Outcome::Told);
         assert_eq!(Probe::ThreadPools.outcome(&[away(), away()]), Outcome::Silent);
         assert_eq!(Probe::ThreadPools.outcome(&[]), Outcome::Silent);
     }
