@@ -160,7 +160,10 @@ impl Described {
 mod tests {
     use super::*;
 
-    fn cluster(topics: &[(&str, &[(bool, usize, usize)])]) -> Described {
+    /// Of each partition whether it has a leader, how many copies it should have, and how many are in sync.
+    type Topic = (&'static str, &'static [(bool, usize, usize)]);
+
+    fn cluster(topics: &[Topic]) -> Described {
         let copies = |partitions: &[(bool, usize, usize)]| {
             let copies = partitions.iter().map(|(has_leader, num_replicas, num_in_sync)| Copies {
                 has_leader: *has_leader,
@@ -178,7 +181,7 @@ mod tests {
         topics.iter().map(|(name, min)| ((*name).to_owned(), config(min))).collect()
     }
 
-    const TOPICS: &[(&str, &[(bool, usize, usize)])] = &[
+    const TOPICS: &[Topic] = &[
         ("ours", &[(true, 3, 3), (true, 3, 2), (true, 3, 1)]),
         ("sound", &[(true, 3, 3)]),
         ("theirs", &[(false, 3, 0), (true, 3, 2)]),
