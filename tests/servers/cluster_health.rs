@@ -9,7 +9,7 @@ use crate::store_contract;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::http::Request;
 use common::process::Process;
@@ -181,6 +181,9 @@ const OBSERVER: &str = "surgetank_cluster_observer";
 const ALL: &[&str] =
     &["surgetank_cluster_", "surgetank_replication_health", "surgetank_kafka_", "surgetank_cassandra_"];
 
+/// So long one pod has to be the only one that asks: longer than a pod takes from its start to its first answer.
+const ALONE: Duration = Duration::from_secs(4);
+
 /// Whether this is the state of replication.
 fn holds(samples: &BTreeMap<String, f64>, state: &str) -> bool {
     samples.get(&format!("surgetank_replication_health{{state=\"{state}\"}}")) == Some(&1.0)
@@ -225,11 +228,15 @@ async fn one_pod_of_a_fleet_shows_what_the_servers_say_and_the_next_takes_over()
 
     pods.push(Process::start(&sites[1]).await);
     let addresses = [pods[0].http, pods[1].http];
-    until_true("one of two to ask", async || {
+    // A pod that has just started asks nobody yet: it has to stay so.
+    let mut since = Instant::now();
+    until_true("one of two to ask, and to be the only one", async || {
         let asks = [samples(addresses[0], ALL).await, samples(addresses[1], ALL).await];
         let [one, other] = asks.map(|samples| (samples[OBSERVER], samples.len()));
         // Who does not ask has nothing else to say.
-        (one.0 == 1.0 && other == (0.0, 1)) || (other.0 == 1.0 && one == (0.0, 1))
+        let is_one = (one.0 == 1.0 && other == (0.0, 1)) || (other.0 == 1.0 && one == (0.0, 1));
+        since = if is_one { since } else { Instant::now() };
+        since.elapsed() >= ALONE
     })
     .await;
     let leads = usize::from(samples(addresses[1], ALL).await[OBSERVER] == 1.0);
