@@ -153,3 +153,76 @@ fn name_and_unit(name: &'static str) -> (&'static str, Option<Unit>) {
     let of_name = units.into_iter().find_map(|(suffix, unit)| Some((name.strip_suffix(suffix)?, Some(unit))));
     of_name.unwrap_or((name, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::{counter, gauge, histogram};
+    use super::*;
+    use crate::telemetry::Stage;
+
+    /// Writes one metric with these samples in both formats.
+    #[derive(Debug)]
+    struct One(Metric, Samples);
+
+    impl Collector for One {
+        fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+            write(&self.0, &self.1, &mut encoder)
+        }
+    }
+
+    fn both(metric: Metric, fill: impl FnOnce(&mut Samples)) -> (String, String) {
+        let mut samples = Samples::default();
+        fill(&mut samples);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(One(metric, samples)));
+        let exposition = Exposition { registry };
+        let (mut classic, mut open) = (String::new(), String::new());
+        exposition.write(Format::Classic, &mut classic).unwrap();
+        exposition.write(Format::OpenMetrics, &mut open).unwrap();
+        (classic, open)
+    }
+
+    #[test]
+    fn test_a_counter_has_its_name_in_both_formats_and_its_family_another_in_open_metrics() {
+        let metric = counter("surgetank_waited_seconds_total", &["actor"], "Help.", |_, _| {});
+        let (classic, open) = both(metric, |out| out.put(&["a"], 1.5));
+        assert_eq!(
+            classic,
+            "# HELP surgetank_waited_seconds_total Help.\n# TYPE surgetank_waited_seconds_total counter\n\
+             surgetank_waited_seconds_total{actor=\"a\"} 1.5\n"
+        );
+        assert_eq!(
+            open,
+            "# HELP surgetank_waited_seconds Help.\n# TYPE surgetank_waited_seconds counter\n\
+             # UNIT surgetank_waited_seconds seconds\nsurgetank_waited_seconds_total{actor=\"a\"} 1.5\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn test_labels_are_escaped_and_what_is_not_known_is_nan() {
+        let fill = |out: &mut Samples| {
+            out.put(&["a\"b\\c\nd", "é"], None::<u64>);
+            out.put(&["", "x"], u64::MAX);
+        };
+        let (classic, open) = both(gauge("surgetank_x", &["p", "q"], "Help.", |_, _| {}), fill);
+        let lines =
+            "surgetank_x{p=\"a\\\"b\\\\c\\nd\",q=\"é\"} NaN\nsurgetank_x{p=\"\",q=\"x\"} 18446744073709551615\n";
+        assert!(classic.ends_with(lines), "{classic}");
+        assert!(open.ends_with(&format!("{lines}# EOF\n")), "{open}");
+    }
+
+    #[test]
+    fn test_buckets_are_cumulative_and_the_last_has_all() {
+        let stage = Stage::default();
+        let recorder = stage.recorder();
+        [700, 1_000_000, 3_600_000_000].into_iter().for_each(|us| recorder.record(us));
+        let (classic, open) = both(histogram("surgetank_x_seconds", &[], "Help.", |_, _| {}), |out| out.times(&stage));
+        for (text, one) in [(&classic, "1"), (&open, "1.0")] {
+            for (le, count) in [("0.0005", 0), ("0.001", 1), ("0.5", 1), (one, 2), ("+Inf", 3)] {
+                let line = format!("\nsurgetank_x_seconds_bucket{{le=\"{le}\"}} {count}\n");
+                assert!(text.contains(&line), "no {line} in {text}");
+            }
+            assert!(text.contains("\nsurgetank_x_seconds_count 3\n"), "{text}");
+        }
+    }
+}
