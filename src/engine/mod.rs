@@ -8,6 +8,7 @@ mod backends;
 mod build;
 pub mod capacity;
 mod clock;
+mod cluster;
 mod counted;
 mod delivery;
 pub mod descriptors;

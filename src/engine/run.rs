@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::awaited_store::{AwaitedStore, StoreSlot};
 use super::backends::{all_topics, dead_letter_topic, record_topics, tables};
 use super::build::{Built, build};
+use super::cluster::{ClusterWatch, HasServers};
 use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
@@ -88,6 +89,7 @@ impl Run {
             supervisor,
             lags: Lags::default(),
             gate: Arc::new(GateControl::new(&gate::settings(&config.gate))),
+            cluster: Arc::default(),
             memory: MemoryBudget::new(config.memory.budget),
             guard: Arc::new(self.secrets.guard(&config, &admission)),
             admission,
@@ -136,6 +138,15 @@ impl Run {
         let (evidence, telemetry) = (Arc::clone(&view.clock), Arc::clone(&view.telemetry));
         let clock = tokio::spawn(clock::watch(evidence, Arc::clone(&log), slot.clone(), telemetry));
         let retained = tokio::spawn(retained::watch(view.clone(), Arc::clone(&log), dead_letter_topic(&config)));
+        let cluster = ClusterWatch {
+            view: view.clone(),
+            log: Arc::clone(&log),
+            store: slot.clone(),
+            topics: all_topics(&config),
+            schemas: Arc::clone(&schemas),
+            has_servers: HasServers::of(&config),
+        };
+        let cluster = tokio::spawn(cluster.run());
         let accounts = tokio::spawn(memory::keep_accounts(view.memory.clone(), Arc::clone(&log)));
         let mut pipeline = Pipeline { sources, rules, schemas, delivery_stop, delivery, log: Arc::clone(&log) };
         view.status.set_phase(Phase::Running);
@@ -172,6 +183,7 @@ impl Run {
         background_tasks.abort();
         inspection.abort();
         clock.abort();
+        cluster.abort();
         accounts.abort();
         retained.abort();
         http.stop(false).await;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod bottleneck;
 pub mod budget;
 pub mod clock;
+pub mod cluster;
 pub mod consumption;
 pub mod credit;
 pub mod fair;

@@ -26,6 +26,7 @@ pub use range::{RangeEnd, RangeError, RangeReader, RangeStart, Ranges};
 pub use record_limit::RecordLimit;
 
 use crate::flow::clock::Reading;
+use crate::flow::cluster::LogCluster;
 use crate::flow::health::{Condition, Gauge, Part};
 use crate::telemetry::now_us;
 
@@ -337,6 +338,12 @@ pub trait Log: Ranges {
     /// its own.
     fn now_ms(&self) -> u64 {
         now_us() / 1000
+    }
+
+    /// Asks the log's servers how they are, for what operators see; these are the engine's own topics. `None` if the log has
+    /// no servers, an error if they cannot be asked. Takes seconds while they are silent.
+    fn cluster(&self, _topics: &[TopicSpec]) -> BoxFuture<'_, Result<Option<LogCluster>, LogError>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// What the clock of the log's servers said last, as far as is known without asking them: another machine's word for

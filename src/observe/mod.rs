@@ -1,6 +1,7 @@
 //! What can be seen of a running engine: its state and health, and the operators' HTTP that shows it.
 
 mod bottleneck;
+mod cluster;
 mod guard;
 mod http;
 pub mod metrics;
@@ -10,6 +11,7 @@ mod retained;
 mod status;
 
 pub use bottleneck::BottleneckWatch;
+pub use cluster::{ClusterBoard, Observed};
 pub use guard::{Guard, PublicPaths};
 pub use process::ProcessNow;
 pub use reloads::{Attempt, Outcome, ReloadNumbers, ReloadRecord, Reloads};
@@ -58,6 +60,8 @@ pub struct View {
     pub lags: Lags,
     /// What the gate decides.
     pub gate: Arc<GateControl>,
+    /// What the servers of the log and the store say of themselves.
+    pub cluster: Arc<ClusterBoard>,
     /// How much waits in memory.
     pub memory: MemoryBudget,
     /// Who is admitted, and who was refused.

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
+use crate::flow::cluster::StoreCluster;
 use crate::flow::health::{Condition, Gauge};
 use crate::schema::row::{RowGroup, Table};
 
@@ -238,6 +239,12 @@ pub trait Store: Send + Sync {
 
     /// What the store says of its own load; `None` if it says nothing. Asked once a second at most.
     fn pressure(&self) -> BoxFuture<'_, Result<Option<StorePressure>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Asks the store's servers how they are, for what operators see; these are the engine's own tables. `None` if the store
+    /// has no servers. Those that are silent are part of the answer, which takes seconds then.
+    fn cluster(&self, _tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Option<StoreCluster>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 

@@ -21,15 +21,15 @@ use tokio::sync::Mutex;
 const OUTAGE: Duration = Duration::from_secs(8);
 
 /// The servers are everybody's.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub(super) static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-struct Servers {
+pub(super) struct Servers {
     kafka: String,
     cassandra: String,
     script: String,
 }
 
-fn servers() -> Option<Servers> {
+pub(super) fn servers() -> Option<Servers> {
     let variable = |name: &str| {
         let value = std::env::var(name).ok();
         if value.is_none() {
@@ -46,7 +46,7 @@ fn servers() -> Option<Servers> {
 
 impl Servers {
     /// Freezes, thaws, kills or restarts a server, and returns when that is done.
-    async fn tell(&self, order: &'static str, server: &'static str) {
+    pub(super) async fn tell(&self, order: &'static str, server: &'static str) {
         let mut command = Command::new(&self.script);
         command.args([order, server]);
         if let Ok(directory) = std::env::var("SURGETANK_TEST_SERVICES_DIR") {
@@ -57,7 +57,7 @@ impl Servers {
     }
 
     /// A site on these servers with topics, tables and a group of its own.
-    fn site(&self) -> Site {
+    pub(super) fn site(&self) -> Site {
         self.site_of(&common::unique_name())
     }
 

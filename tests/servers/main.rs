@@ -13,6 +13,7 @@ mod log_contract;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;
 
+mod cluster_health;
 mod engine_fleet;
 mod engine_reload_servers;
 mod engine_secure_servers;

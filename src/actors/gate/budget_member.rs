@@ -35,9 +35,9 @@ pub(super) struct FleetState {
 // === impl FleetState ===
 
 impl FleetState {
-    pub(super) fn new(pod: &str, num_partitions: u32) -> Self {
+    pub(super) fn new(pod: &str, num_partitions: u32, now: Duration) -> Self {
         Self {
-            member: Member::new(pod.to_owned(), num_partitions),
+            member: Member::new(pod.to_owned(), num_partitions, now),
             standing: Standing::Unheard,
             sample: Sample::default(),
             latencies: empty(),
@@ -108,6 +108,10 @@ impl FleetState {
             }
         };
         Decision { limit: self.member.limit(now, num_held, decision.limit), ..decision }
+    }
+
+    pub(super) fn is_observer(&self, now: Duration) -> bool {
+        self.member.is_observer(now)
     }
 
     pub(super) fn explain(&self, now: Duration) -> FleetExplained {

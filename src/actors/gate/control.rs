@@ -149,7 +149,13 @@ impl GateControl {
 
     /// Makes this pod part of a fleet that has so many record partitions in all.
     pub fn join_fleet(&self, pod: &str, num_partitions: u32) {
-        self.state.lock().fleet = Some(FleetState::new(pod, num_partitions));
+        self.state.lock().fleet = Some(FleetState::new(pod, num_partitions, self.write_permits.now()));
+    }
+
+    /// Whether it is on this pod to ask the servers how they are. A pod outside of any fleet always does.
+    pub fn is_observer(&self) -> bool {
+        let state = self.state.lock();
+        state.fleet.as_ref().is_none_or(|fleet| fleet.is_observer(self.write_permits.now()))
     }
 
     /// What the pod has seen since the last report; `None` outside of a fleet.

@@ -5,11 +5,16 @@ use std::time::Duration;
 use super::STALE_AFTER;
 use super::message::Budget;
 
+/// After this time without the word of another leader a pod looks after the servers itself. Longer than any change of
+/// leaders takes: otherwise all would ask at once whenever one goes.
+const UNLED_AFTER: Duration = Duration::from_secs(30);
+
 /// One pod of the fleet.
 #[derive(Debug, Clone)]
 pub struct Member {
     pod: String,
     num_partitions: u32,
+    joined: Duration,
     heard: Option<(Duration, Budget)>,
 }
 
@@ -30,8 +35,8 @@ pub enum Standing {
 
 impl Member {
     /// A pod of a fleet in which there are `num_partitions` record partitions.
-    pub fn new(pod: String, num_partitions: u32) -> Self {
-        Self { pod, num_partitions, heard: None }
+    pub fn new(pod: String, num_partitions: u32, now: Duration) -> Self {
+        Self { pod, num_partitions, joined: now, heard: None }
     }
 
     /// Takes in the leader's word.
@@ -72,6 +77,17 @@ impl Member {
     pub fn share(&self) -> u32 {
         let share = self.heard.as_ref().and_then(|(_, budget)| budget.shares.get(&self.pod));
         share.map_or(0, |own| own.share)
+    }
+
+    /// Whether it is on this pod to ask the servers how they are: it leads, or knows of nobody who does. While the log is
+    /// away, whoever led last goes on, and the others begin to ask, too: better twice than not at all.
+    pub fn is_observer(&self, now: Duration) -> bool {
+        let unled_since = match &self.heard {
+            Some((_, budget)) if budget.leader == self.pod => return true,
+            Some((at, _)) => *at,
+            None => self.joined,
+        };
+        now.saturating_sub(unled_since) > UNLED_AFTER
     }
 
     /// Its name.

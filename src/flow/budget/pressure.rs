@@ -14,8 +14,12 @@ pub struct StorePressure {
     pub pending_mutations: Option<u64>,
     /// Mutations that cannot even be queued.
     pub blocked_mutations: Option<u64>,
-    /// Compactions and other work on tables that is under way or waiting.
-    pub pending_compactions: Option<u64>,
+    /// Compactions that are under way. Earlier versions called it what it is not.
+    #[serde(alias = "pending_compactions")]
+    pub running_compactions: Option<u64>,
+    /// Tasks that wait for a thread of the compaction executor. Compactions that nobody has asked for yet are not among
+    /// them.
+    pub pending_compaction_tasks: Option<u64>,
     /// 99th percentile of the writes that a node has coordinated, over the last minutes, in microseconds.
     pub coordinator_write_p99_us: Option<u64>,
 }
@@ -60,6 +64,15 @@ mod tests {
             );
         }
         assert!(!StorePressure::default().is_backlogged(0));
+    }
+
+    #[test]
+    fn test_figures_of_earlier_and_later_versions_are_read_as_far_as_they_go() {
+        let older = r#"{"pending_mutations":7,"blocked_mutations":0,"pending_compactions":2}"#;
+        let expected = StorePressure { running_compactions: Some(2), ..pressure(7, 0) };
+        assert_eq!(serde_json::from_str::<StorePressure>(older).unwrap(), expected);
+        let later = r#"{"pending_mutations":7,"blocked_mutations":0,"running_compactions":2,"what_is_to_come":[1]}"#;
+        assert_eq!(serde_json::from_str::<StorePressure>(later).unwrap(), expected);
     }
 
     #[test]

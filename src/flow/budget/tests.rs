@@ -110,10 +110,32 @@ fn test_a_lone_pod_is_followed_by_the_leader_and_not_led() {
     leader.on_report(now, report("b", 0, 0, 0));
     let round = leader.on_tick(now, None).unwrap();
     assert_eq!(round.budget, 333);
-    let mut member = Member::new("a".to_owned(), 8);
+    let mut member = Member::new("a".to_owned(), 8, Duration::ZERO);
     member.on_budget(now, budget(round));
     assert_eq!(member.standing(now), Standing::Alone);
     assert_eq!(member.limit(now, 8, 500), 500);
+}
+
+#[test]
+fn test_one_pod_of_a_fleet_asks_the_servers_and_each_that_knows_of_no_leader() {
+    let second = Duration::from_secs(1);
+    let word = |leader: &str| Budget { leader: leader.to_owned(), ..told(10, &[("a", 4), ("b", 4)]) };
+    let member = |pod: &str| Member::new(pod.to_owned(), 8, second);
+    let (mut a, mut b) = (member("a"), member("b"));
+    assert!(!a.is_observer(second * 2) && !b.is_observer(second * 2), "whoever leads is about to be heard");
+    for member in [&mut a, &mut b] {
+        member.on_budget(second * 3, word("a"));
+    }
+    assert!(a.is_observer(second * 3) && !b.is_observer(second * 3));
+    // The log is away: nobody is heard, and who led goes on at once.
+    assert!(a.is_observer(second * 20) && !b.is_observer(second * 20));
+    assert!(a.is_observer(second * 40) && b.is_observer(second * 40));
+    // It is back, and another leads.
+    for member in [&mut a, &mut b] {
+        member.on_budget(second * 41, word("b"));
+    }
+    assert!(!a.is_observer(second * 41) && b.is_observer(second * 41));
+    assert!(member("c").is_observer(second * 32), "one that never hears a leader is alone");
 }
 
 #[test]
@@ -150,7 +172,7 @@ fn test_backlog_at_the_database_lowers_the_budget_until_it_is_gone() {
 
 #[test]
 fn test_member_falls_back_within_its_fair_part_and_comes_back() {
-    let mut member = Member::new("a".to_owned(), 8);
+    let mut member = Member::new("a".to_owned(), 8, Duration::ZERO);
     let at = |seconds: u64| Duration::from_secs(seconds);
     assert_eq!((member.standing(at(0)), member.limit(at(0), 4, 70)), (Standing::Unheard, 70));
     member.on_budget(at(1), told(100, &[("a", 4), ("b", 4)]));
@@ -179,7 +201,7 @@ proptest! {
         let mut sum = 0;
         let lone = held.iter().filter(|held| **held > 0).count() == 1;
         for (index, (name, held)) in pods.iter().enumerate() {
-            let mut member = Member::new(name.to_string(), all);
+            let mut member = Member::new(name.to_string(), all, Duration::ZERO);
             member.on_budget(Duration::from_secs(heard_s[index]), told(budget, &pods));
             let limit = member.limit(now, *held, own[index]);
             prop_assert!(limit >= 1);

@@ -12,6 +12,7 @@ mod assignment;
 mod bootstrap;
 mod brokers;
 mod client;
+mod cluster;
 mod consumption;
 mod control;
 mod describe;
@@ -48,6 +49,7 @@ use rdkafka::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use self::brokers::Brokers;
+use self::cluster::ClusterAsker;
 use self::consumption::Consumption;
 use self::control::{BrokerClock, KafkaControl};
 use self::inspect::Inspector;
@@ -61,6 +63,7 @@ use super::{
     unavailable,
 };
 use crate::flow::clock::Reading;
+use crate::flow::cluster::LogCluster;
 use crate::flow::health::Condition;
 
 /// How much of the writer schemas is read at once.
@@ -75,6 +78,7 @@ pub struct KafkaLog {
     consumption: Arc<Consumption>,
     is_subscribed: Arc<AtomicBool>,
     clock: BrokerClock,
+    cluster: ClusterAsker,
 }
 
 // === impl KafkaLog ===
@@ -89,8 +93,8 @@ impl KafkaLog {
         let known = (Arc::clone(&brokers), Arc::clone(&consumption));
         let inspector = Arc::new(Inspector::new(settings.clone(), known));
         let is_subscribed = Arc::new(AtomicBool::new(false));
-        let clock = BrokerClock::default();
-        Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed, clock })
+        let (clock, cluster) = (BrokerClock::default(), ClusterAsker::default());
+        Ok(Self { settings, brokers, producer, inspector, consumption, is_subscribed, clock, cluster })
     }
 
     /// Asks the brokers what these topics take.
@@ -210,6 +214,11 @@ impl Log for KafkaLog {
             Arc::clone(&self.inspector).inspect(topics, configs).await
         }
         .boxed()
+    }
+
+    fn cluster(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Option<LogCluster>, LogError>> {
+        let topics = admin::with_own_topics(&self.settings, topics.to_vec());
+        async move { self.cluster.ask(&self.settings, &topics).await.map(Some) }.boxed()
     }
 
     fn conditions(&self) -> Vec<Condition> {

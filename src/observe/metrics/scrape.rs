@@ -2,11 +2,12 @@
 
 use crate::actors::gate::GateNow;
 use crate::actors::group::PartitionLag;
+use crate::flow::cluster::Clusters;
 use crate::flow::credit::EdgeSnapshot;
 use crate::flow::health::{Gauge, HealthReport};
 use crate::flow::memory::MemorySnapshot;
 use crate::intake::admission::AdmissionSnapshot;
-use crate::observe::{ProcessNow, View};
+use crate::observe::{Observed, ProcessNow, View};
 use crate::supervision::GroupNow;
 use crate::telemetry::CountersSnapshot;
 
@@ -21,6 +22,7 @@ pub(super) struct Scrape<'a> {
     pub(super) actors: Vec<GroupNow>,
     pub(super) process: ProcessNow,
     lags: Vec<PartitionLag>,
+    cluster: Observed,
     gauges: Vec<Gauge>,
 }
 
@@ -38,8 +40,32 @@ impl<'a> Scrape<'a> {
             actors: view.supervisor.tree().groups(),
             process: ProcessNow::read(),
             lags: view.lags.read(),
+            cluster: view.cluster.read(),
             gauges: view.status.gauges(),
         }
+    }
+
+    /// Whether this pod asks the servers how they are; `None` if there are none.
+    pub(super) fn is_observer(&self) -> Option<bool> {
+        match &self.cluster {
+            Observed::Nothing => None,
+            Observed::Elsewhere => Some(false),
+            Observed::Here(_) => Some(true),
+        }
+    }
+
+    /// What the servers have told this pod, if it is the one that asks.
+    pub(super) fn clusters(&self) -> Option<&Clusters> {
+        match &self.cluster {
+            Observed::Here(clusters) => Some(clusters),
+            Observed::Nothing | Observed::Elsewhere => None,
+        }
+    }
+
+    /// Whether the servers answer this question, as far as is known: until they have been asked, they are expected to.
+    pub(super) fn may_ask(&self, probe: &str) -> bool {
+        let mut probes = self.clusters().into_iter().flat_map(|clusters| clusters.probes());
+        probes.find(|(name, _)| *name == probe).is_none_or(|(_, is_there)| is_there)
     }
 
     /// A group of actors; `None` before its first one.

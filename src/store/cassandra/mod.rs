@@ -5,11 +5,13 @@
 
 mod bind;
 mod clock;
+mod cluster;
 mod current;
 mod errors;
 mod inspect;
 mod keys;
 mod pressure;
+mod question;
 mod schema;
 mod session;
 mod settings;
@@ -31,6 +33,7 @@ use tokio::sync::Semaphore;
 
 pub use settings::{CassandraSettings, Consistency};
 
+use self::cluster::ClusterAsker;
 use self::current::Current;
 use self::inspect::Inspector;
 use self::pressure::Views;
@@ -39,6 +42,7 @@ use super::scan;
 use super::{Cause, Grouping, RowKey, Store, StoreError, TransientKind, WriteError, Written};
 use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
+use crate::flow::cluster::StoreCluster;
 use crate::flow::health::Condition;
 use crate::schema::row::{RowGroup, Table};
 
@@ -56,6 +60,7 @@ struct Cluster {
     health_query: Statement,
     views: Views,
     inspector: Inspector,
+    asker: ClusterAsker,
 }
 
 /// The handle of the Cassandra store.
@@ -78,7 +83,8 @@ impl CassandraStore {
             health_query.set_execution_profile_handle(Some(session::health_profile(&settings).into_handle()));
             let (current, views, inspector) =
                 (Current::default(), Views::new(&settings.keyspace), Inspector::default());
-            Ok(Arc::new(Cluster { session, settings, current, health_query, views, inspector }))
+            let asker = ClusterAsker::new(&settings.keyspace);
+            Ok(Arc::new(Cluster { session, settings, current, health_query, views, inspector, asker }))
         });
         let cluster = task.await.map_err(|error| failed("connecting to the cluster", error))??;
         let mut question = Statement::new("SELECT schema_version FROM system.local");
@@ -221,6 +227,14 @@ impl Store for CassandraStore {
         let tables = tables.to_vec();
         Box::pin(self.run("inspecting the cluster", |cluster| async move {
             cluster.inspector.inspect(&cluster.session, &cluster.settings, &tables).await
+        }))
+    }
+
+    fn cluster(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Option<StoreCluster>, StoreError>> {
+        let tables = tables.to_vec();
+        Box::pin(self.run("asking the nodes about themselves", |cluster| async move {
+            let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+            Ok(Some(cluster.asker.ask(&cluster.session, &cluster.settings, &names).await))
         }))
     }
 

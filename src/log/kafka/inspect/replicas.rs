@@ -16,8 +16,7 @@ pub(super) struct Wanted {
 /// What is wrong with a topic's copies.
 pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
     let name = &topic.spec.name;
-    // A topic whose settings may not be read is held to Kafka's own default.
-    let min_insync = topic.number("min.insync.replicas").and_then(|number| usize::try_from(number).ok()).unwrap_or(1);
+    let min_insync = min_insync(topic);
     let is_short = |partition: &PartitionFacts| partition.has_leader && partition.num_in_sync < min_insync;
     let which = |is_it: &dyn Fn(&PartitionFacts) -> bool| -> Vec<u32> {
         topic.wanted_partitions().filter(|(_, partition)| is_it(partition)).map(|(number, _)| number).collect()
@@ -55,6 +54,12 @@ pub(super) fn judge(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
     conditions
 }
 
+/// How many copies have to be in sync for an append.
+fn min_insync(topic: &TopicFacts) -> usize {
+    // A topic whose settings may not be read is held to Kafka's own default.
+    topic.number("min.insync.replicas").and_then(|number| usize::try_from(number).ok()).unwrap_or(1)
+}
+
 /// Everything works, but a receipt stands on fewer copies than the config says.
 fn weaker_than_configured(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> {
     let name = &topic.spec.name;
@@ -77,6 +82,21 @@ fn weaker_than_configured(topic: &TopicFacts, wanted: Wanted) -> Vec<Condition> 
              counts as acknowledged with fewer copies than you think. Set it on the topic (kafka-configs), or change the key"
         );
         conditions.push(degraded("min_insync_replicas_low", detail));
+    }
+    let min_insync = min_insync(topic);
+    let is_behind = |facts: &PartitionFacts| {
+        facts.has_leader && facts.num_in_sync < facts.num_replicas && facts.num_in_sync >= min_insync
+    };
+    let behind = || topic.wanted_partitions().filter(|(_, facts)| is_behind(facts));
+    if let Some((_, worst)) = behind().min_by_key(|(_, facts)| facts.num_in_sync) {
+        let detail = format!(
+            "copies of {} of topic {name} are missing or lag behind: in sync {} of {}. Records are still acknowledged; bring the \
+             missing brokers back before others fail",
+            numbers(behind().map(|(number, _)| number)),
+            worst.num_in_sync,
+            worst.num_replicas
+        );
+        conditions.push(degraded("under_replicated", detail));
     }
     let has_followers = fewest.is_some_and(|fewest| fewest > 1);
     let is_unclean = |config: &super::TopicConfig| config.get("unclean.leader.election.enable") == Some("true");
@@ -110,7 +130,19 @@ mod tests {
 
     #[test]
     fn test_a_topic_with_all_its_copies_is_no_condition() {
-        assert_eq!(judge(&with_partitions(Role::Consumed, &[(true, 3, 3), (true, 3, 2)]), WANTED), []);
+        assert_eq!(judge(&with_partitions(Role::Consumed, &[(true, 3, 3), (true, 3, 3)]), WANTED), []);
+    }
+
+    #[test]
+    fn test_a_topic_whose_copies_lag_behind_is_degraded_while_it_takes_records() {
+        let partitions = &[(true, 3, 3), (true, 3, 2)];
+        let found = judge(&with_partitions(Role::Kept, partitions), WANTED);
+        assert_eq!(codes(&found), ["degraded under_replicated"]);
+        assert!(found[0].detail.contains("partition 1 of topic t") && found[0].detail.contains("2 of 3"), "{found:?}");
+        assert_eq!(judge(&with_partitions(Role::Control, partitions), WANTED), []);
+        // What takes nothing any more is said to do so, and once.
+        let short = judge(&with_partitions(Role::Consumed, &[(true, 3, 1), (false, 3, 0)]), WANTED);
+        assert_eq!(codes(&short), ["failing partitions_offline", "failing too_few_in_sync"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! All metrics, by group. To add one, add an entry to the list of its group; to add a group, add a file and its line here.
 
 mod actors;
+mod cluster;
 mod gate;
 mod latencies;
 mod log;
@@ -19,6 +20,7 @@ pub const GROUPS: &[Group] = &[
     log::GROUP,
     gate::GROUP,
     store::GROUP,
+    cluster::GROUP,
     actors::GROUP,
     process::GROUP,
 ];

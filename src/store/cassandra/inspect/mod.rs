@@ -21,6 +21,7 @@ use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 
 use self::keyspace::Keyspace;
+pub(super) use self::replicas::needed;
 use self::replicas::{Member, Placement, Wish};
 use self::rights::Rights;
 use self::server::{Answer, Known, NAMES, Server, Settings};

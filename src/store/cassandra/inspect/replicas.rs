@@ -178,13 +178,22 @@ fn coverage(wish: Wish<'_>, place: &str, factor: usize, members: &[Member], need
         );
         return Some(Condition::degraded(Part::Store, "nodes_unreachable", place, detail));
     }
-    (num_nodes < factor).then(|| {
+    if num_nodes < factor {
         let detail = format!(
             "keyspace {} asks for {factor} replicas, but {place} has {num_nodes} nodes: what is on one that fails may be \
              lost; add nodes, or ALTER KEYSPACE to fewer replicas",
             wish.keyspace
         );
-        Condition::degraded(Part::Store, "too_few_nodes", place, detail)
+        return Some(Condition::degraded(Part::Store, "too_few_nodes", place, detail));
+    }
+    (num_down > 0).then(|| {
+        let detail = format!(
+            "{num_down} of {num_nodes} nodes of {place} cannot be reached: rows are still confirmed with consistency {:?}, by \
+             fewer replicas than there should be; start the nodes before others fail, and repair those that were away for \
+             longer than hints are kept",
+            wish.consistency
+        );
+        Condition::degraded(Part::Store, "nodes_down", place, detail)
     })
 }
 
@@ -198,7 +207,7 @@ fn unconfirmed(wish: Wish<'_>, place: &str, factor: usize, num_up: usize, needed
 }
 
 /// How many of so many replicas have to confirm.
-fn needed(consistency: Consistency, factor: usize) -> usize {
+pub(in super::super) fn needed(consistency: Consistency, factor: usize) -> usize {
     match consistency {
         Consistency::One | Consistency::LocalOne => 1,
         Consistency::Two => 2,
@@ -260,7 +269,8 @@ mod tests {
             members
         };
         let code = |num_down| codes(&findings(wish(Consistency::LocalQuorum, None), &three, &cluster(num_down)));
-        assert_eq!(code(1), [""; 0]);
+        assert_eq!(code(0), [""; 0]);
+        assert_eq!(code(1), ["nodes_down"]);
         assert_eq!(code(2), ["nodes_unreachable"]);
         assert_eq!(code(5), ["consistency_unreachable"]);
     }
