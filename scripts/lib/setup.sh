@@ -147,8 +147,24 @@ ensure_openssl() {
     command -v openssl >/dev/null || { on_debian && install_packages openssl; } || need "OpenSSL 3 (the command openssl)"
 }
 
-ensure_promtool() {
-    command -v promtool >/dev/null || { on_debian && install_packages prometheus; } || need "Prometheus (the command promtool)"
+# Puts prometheus and promtool on the PATH. Debian's package is unpacked into the cache and not installed: installed, it
+# would run as a service.
+ensure_prometheus() {
+    local dir=$SURGETANK_CACHE/prometheus
+    ! { command -v prometheus && command -v promtool; } >/dev/null || return 0
+    if [[ ! -x $dir/usr/bin/promtool ]]; then
+        on_debian || return 1
+        say "downloading Prometheus (once)"
+        refresh_package_lists
+        local parts
+        mkdir -p "$SURGETANK_CACHE"
+        parts=$(mktemp -d "$dir.XXXXXX")
+        (cd "$parts" && quietly apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) ||
+            { rm -rf "$parts"; return 1; }
+        # Someone else may have been quicker; then theirs is as good as ours.
+        mv -T "$parts" "$dir" 2>/dev/null || rm -rf "$parts"
+    fi
+    PATH=$dir/usr/bin:$PATH
 }
 
 # What the real Kafka and Cassandra need.

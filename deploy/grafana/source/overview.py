@@ -1,0 +1,75 @@
+"""Where does a surge sit, is anything lost, and is anything wrong?"""
+from model import dashboard, graph, number, percentiles, states
+
+IN_TOPIC = '{$, topic=~"$topic"}'
+
+DASHBOARD = dashboard(
+    "surgetank-overview", "Surgetank: overview",
+    "Where a surge sits, why rows are late, and whether anything is lost.",
+    topics=True,
+    rows=[
+        ("Is anything wrong?", [
+            number("Pods ready", "Pods that acknowledge messages now.", "short", ("sum(surgetank_ready{$})", "ready"), good=1),
+            number("Lost records", "Acknowledged records that left the log before they became rows, in the range shown.", "short",
+                   ("sum(increase(surgetank_lost_records_total{$}[$__range]))", "lost"), bad=1),
+            number("Dead letters", "Messages that became no rows, in the range shown.", "short",
+                   ("sum(increase(surgetank_dead_letters_total{$}[$__range]))", "dead letters"), bad=1),
+            number("Oldest dead letter", "How long the oldest of them has waited. Kafka removes them in the end.", "s",
+                   ("max(surgetank_dead_letters_oldest_age_seconds{$})", "age"), bad=259200),
+            states("Bottleneck", "The last stage of the path whose queue was at its bound for at least half of 30 s. At gate or "
+                   "store, the database is at its limit, and more pods do not help.",
+                   ("max by (stage) (surgetank_bottleneck{$})", "{{stage}}")),
+            states("Health", "Parts that are not ok. /health of the pod tells the reason.",
+                   ('max by (part, state) (surgetank_health{$, state!="ok"})', "{{part}} {{state}}")),
+            states("Replication health", "Kafka and Cassandra together, as the observing pod sees them.",
+                   ("max by (state) (surgetank_replication_health{$})", "{{state}}")),
+            number("Paused partitions", "Partitions that are not read, because the database does not take the writes.", "short",
+                   ("sum(surgetank_gate_paused_partitions{$})", "paused"), bad=1),
+        ]),
+        ("Traffic", [
+            graph("Messages in", "Messages by what became of them. Accepted ones are in the log.", "cps",
+                  ("sum by (outcome) (rate(surgetank_messages_total{$}[~]))", "{{outcome}}"), stack=True),
+            graph("Rows out", "Rows that the database has confirmed.", "wps",
+                  ("sum by (table) (rate(surgetank_store_rows_total{$}[~]))", "{{table}}"), stack=True),
+            graph("Bytes in", "Bytes of packages and bodies taken in, as they came.", "Bps",
+                  ("sum by (source) (rate(surgetank_received_bytes_total{$}[~]))", "{{source}}"), stack=True),
+            graph("Bytes through the log", "Bytes of records that the log has confirmed, and that were read back.", "Bps",
+                  (f"sum by (topic) (rate(surgetank_log_appended_bytes_total{IN_TOPIC}[~]))", "appended {{topic}}"),
+                  (f"sum by (topic) (rate(surgetank_log_read_bytes_total{IN_TOPIC}[~]))", "read {{topic}}")),
+        ]),
+        ("Delay", [
+            graph("Lag in records", "Records of the log that are not settled. A gap: a partition's lag is not known.", "short",
+                  (f"sum by (topic) (surgetank_consumer_lag_records{IN_TOPIC})", "{{topic}}")),
+            graph("Lag in seconds", "Age of the oldest record that is not settled, of the partition that is furthest behind.", "s",
+                  (f"max by (topic) (surgetank_consumer_lag_seconds{IN_TOPIC})", "{{topic}}")),
+            graph("From receiving to the row", "Time from a message's arrival to its confirmed row.", "s",
+                  *percentiles("surgetank_receive_to_row_seconds")),
+            graph("Dead letters by reason", "Messages that became no rows, by reason.", "cps",
+                  ("sum by (reason) (rate(surgetank_dead_letters_total{$}[~]))", "{{reason}}"), stack=True),
+        ]),
+        ("Servers", [
+            graph("Kafka partitions in trouble", "Partitions without a leader, with too few replicas in sync, with fewer than all.",
+                  "short",
+                  ("max(surgetank_kafka_offline_partitions{$})", "offline"),
+                  ("max(surgetank_kafka_under_min_isr_partitions{$})", "below least in sync"),
+                  ("max(surgetank_kafka_under_replicated_partitions{$})", "under-replicated")),
+            graph("Cassandra nodes", "Nodes that are up, and that are down.", "short",
+                  ("max by (state) (surgetank_cassandra_nodes{$})", "{{state}}")),
+            graph("Cassandra write latency", "Of the coordinator, as Cassandra tells it: since its start, weighted towards now.", "s",
+                  ("max by (percentile) (surgetank_cassandra_write_latency_seconds{$})", "{{percentile}} %")),
+            graph("Cassandra compactions", "Running ones, and tasks that wait for the compaction executor.", "short",
+                  ("max(surgetank_cassandra_running_compactions{$})", "running"),
+                  ("max(surgetank_cassandra_pending_compaction_tasks{$})", "pending")),
+        ]),
+        ("Pods", [
+            graph("CPU", "Cores in use.", "short",
+                  ("rate(process_cpu_seconds_total{$}[~])", "{{instance}}")),
+            graph("Memory", "Memory of the process. memory.budget bounds only a part of it.", "bytes",
+                  ("process_resident_memory_bytes{$}", "{{instance}}")),
+            graph("Open files", "Files and sockets, and how many the process may have.", "short",
+                  ("process_open_fds{$}", "{{instance}}"), ("min(process_max_fds{$})", "limit")),
+            number("Up for", "Since the start of the process.", "s",
+                   ("time() - process_start_time_seconds{$}", "{{instance}}")),
+        ]),
+    ],
+)
