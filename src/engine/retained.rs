@@ -103,7 +103,8 @@ mod tests {
             let (answer, answered) = tokio::sync::oneshot::channel();
             let ends = (1..=count).collect();
             let values = vec![7; count as usize].into();
-            let batch = AppendBatch { keys: Keys::Same(bytes::Bytes::from_static(b"truck")), values, ends };
+            let batch =
+                AppendBatch { keys: Keys::Same(bytes::Bytes::from_static(b"truck")), values, ends, trace: None };
             let to = TopicPartition { topic: "dead".into(), partition };
             log.append(&to, batch, Completion::new(move |outcome| answer.send(outcome).unwrap()));
             answered.await.unwrap().unwrap();

@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn test_the_limit_is_its_own_then_the_share_then_the_fair_part_of_the_last_budget() {
-        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        let (mut fleet, mut own) = (FleetState::new("own", 8, Duration::ZERO), Limiter::new(&settings()));
         assert_eq!(decide(&mut fleet, Duration::ZERO, &mut own), 100);
         assert_eq!(fleet.on_budget(HEARD, budget(), &mut own, &settings()), Some(15), "with the word, not the tick");
         assert_eq!(decide(&mut fleet, HEARD + STALE_AFTER, &mut own), 15);
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn test_who_holds_all_partitions_that_are_held_decides_alone() {
-        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        let (mut fleet, mut own) = (FleetState::new("own", 8, Duration::ZERO), Limiter::new(&settings()));
         let mut alone = budget();
         alone.shares.retain(|name, _| name == "own");
         assert_eq!(fleet.on_budget(HEARD, alone, &mut own, &settings()), None);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn test_a_report_has_what_was_seen_since_the_last_and_the_limiter_only_while_that_decides() {
-        let (mut fleet, mut own) = (FleetState::new("own", 8), Limiter::new(&settings()));
+        let (mut fleet, mut own) = (FleetState::new("own", 8, Duration::ZERO), Limiter::new(&settings()));
         let mut latencies = empty();
         latencies.record(700).unwrap();
         let sample = Sample { num_dropped: 2, ..Sample::default() };

@@ -212,6 +212,7 @@ mod tests {
     async fn work_in(directory: &Path, log: &Arc<dyn Log>) -> Rc<Work> {
         let path = directory.join("rows.db");
         let settings = EmbeddedStoreSettings { path, transaction_rows: 100, page_cache_bytes: 1 << 20, ttl: None };
+        let telemetry = Arc::new(Telemetry::default());
         let parts = WriterParts {
             store: Arc::new(EmbeddedStore::open(settings).unwrap()),
             schemas: Arc::new(opened(log).await),
@@ -219,8 +220,8 @@ mod tests {
             unconfirmed: Arc::new(Unconfirmed::new("dead".into())),
             retry: (Duration::from_millis(1), Duration::from_millis(10)),
             memory: MemoryBudget::new(1 << 20),
-            telemetry: Arc::new(Telemetry::default()),
-            tables: Arc::new(Tables::new(None)),
+            tables: Arc::new(Tables::new(None, Arc::clone(&telemetry))),
+            telemetry,
         };
         let recorders = Recorders {
             admission: Recorder::new(),
@@ -242,7 +243,7 @@ mod tests {
             let value_end = data.len() as u32;
             records.push(RecordRef { offset, key_start: start, value_start: start, value_end });
         }
-        RecordBatch { data: Bytes::from(data), next_offset: records.len() as u64, records }
+        RecordBatch { data: Bytes::from(data), next_offset: records.len() as u64, records, first_written_ms: None }
     }
 
     #[tokio::test]
