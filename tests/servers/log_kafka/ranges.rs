@@ -8,6 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use surgetank::log::{RangeEnd, RangeError, RangeStart, ReadLimit};
 
 use crate::cluster::cluster;
+use crate::common::until;
 use crate::log_contract::{append, at, batch, offsets_of, outcome, spec};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,8 +30,12 @@ async fn markers_and_aborted_records_count_as_read() {
     producer.flush(TIMEOUT).unwrap();
     producer.abort_transaction(TIMEOUT).unwrap();
     let id = at(&topic, 0);
-    let mut range = log.read_range(&id, RangeStart::Earliest, RangeEnd::Now).await.unwrap();
-    assert_eq!(range.offsets(), 0..6);
+    // The coordinator has promised the marker by now, not written it.
+    let mut range = until("the marker to be in the log", async || {
+        let range = log.read_range(&id, RangeStart::Earliest, RangeEnd::Now).await.unwrap();
+        (range.offsets() == (0..6)).then_some(range)
+    })
+    .await;
     assert_eq!(offsets_of(&mut *range, 64).await, [0, 1]);
     let mut range = log.read_range(&id, RangeStart::Offset(3), RangeEnd::Offset(5)).await.unwrap();
     assert!(offsets_of(&mut *range, 64).await.is_empty(), "nothing of it is for anybody");
