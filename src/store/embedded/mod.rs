@@ -9,6 +9,7 @@ mod expiry;
 mod place;
 mod query;
 mod readers;
+mod rows;
 mod schema;
 mod sentry;
 mod state;

@@ -29,19 +29,55 @@ pub(super) fn quoted(name: &str) -> String {
 
 /// The statement that writes one row. On a row that is there already it sets the same values again; columns that
 /// this engine does not know, because a newer one added them, keep theirs.
-pub(super) fn upsert_sql(table: &Table, num_rows: usize) -> String {
+///
+/// It overrules conflict clauses of the table's constraints, which would pass over the row or delete another one for it;
+/// but not where there are triggers, since it would overrule the clauses of statements in these as well.
+pub(super) fn upsert_sql(table: &Table, num_rows: usize, has_triggers: bool) -> String {
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
     let row = format!("({})", vec!["?"; names.len()].join(","));
     let keys = names.iter().take(NUM_KEY_COLUMNS).map(String::as_str).collect::<Vec<_>>().join(",");
     let updates: Vec<String> =
         names.iter().skip(NUM_KEY_COLUMNS).map(|name| format!("{name}=excluded.{name}")).collect();
     let action = if updates.is_empty() { "NOTHING".to_string() } else { format!("UPDATE SET {}", updates.join(",")) };
+    let clause = if has_triggers { "" } else { "OR ABORT " };
     format!(
-        "INSERT INTO {}({}) VALUES {} ON CONFLICT({keys}) DO {action}",
+        "INSERT {clause}INTO {}({}) VALUES {} ON CONFLICT({keys}) DO {action}",
         quoted(&table.name),
         names.join(","),
         vec![row; num_rows].join(","),
     )
+}
+
+/// The statement that finds one row if it is there with all its values.
+pub(super) fn is_there_sql(table: &Table) -> String {
+    let conditions = table.columns.iter().enumerate().map(|(position, column)| {
+        let is = if position < NUM_KEY_COLUMNS { "=" } else { "IS" };
+        format!("{} {is} ?", quoted(&column.name))
+    });
+    format!("SELECT 1 FROM {} WHERE {}", quoted(&table.name), conditions.collect::<Vec<_>>().join(" AND "))
+}
+
+/// The statement that deletes one row by its key.
+pub(super) fn delete_sql(table: &Table) -> String {
+    format!("DELETE FROM {} WHERE {}", quoted(&table.name), key_sql(table))
+}
+
+/// The statement that changes one row to what it is, by its key.
+pub(super) fn touch_sql(table: &Table) -> String {
+    let names = table.columns.iter().skip(NUM_KEY_COLUMNS).map(|column| quoted(&column.name));
+    let same = names.map(|name| format!("{name} = {name}")).collect::<Vec<_>>().join(", ");
+    format!("UPDATE {} SET {same} WHERE {}", quoted(&table.name), key_sql(table))
+}
+
+fn key_sql(table: &Table) -> String {
+    let keys = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| format!("{} = ?", quoted(&column.name)));
+    keys.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Whether another program has put triggers on a table.
+pub(super) fn has_triggers(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)";
+    connection.prepare_cached(sql)?.query_row([&table.name], |row| row.get(0))
 }
 
 /// Creates missing tables and adds missing columns, and says so, one line each.

@@ -1,9 +1,9 @@
 //! Groups of rows into one transaction.
 //!
 //! The rows of all groups go in as one run in key order. A row that SQLite refuses undoes its own statement only: it is
-//! left out, and the transaction goes on. Once all rows of a table were tried, one that was taken is written again, or one
-//! that was confirmed before: if the table takes it, those that were left out are at fault. Only a trigger or a conflict
-//! clause that says ROLLBACK ends the transaction; then each group gets one of its own.
+//! left out, and the transaction goes on. Once all rows of a table were tried, the table is asked whether it would take
+//! one anew that was taken, or was confirmed before: if so, those that were left out are at fault, but for those that are
+//! there already with the same values. Only what says ROLLBACK ends the transaction; then each group gets one of its own.
 //!
 //! Another process may alter the tables. So each transaction, which alone keeps others from doing that, looks at the
 //! number that SQLite counts up with every such change, and checks the tables again when it is another one.
@@ -11,10 +11,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::bind::BoundCell;
-use super::schema::{self, upsert_sql};
+use super::rows::{Refusal, Rows};
+use super::schema;
 use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Cell, RowGroup, Table};
 use crate::store::{RefusedRow, TransientKind, WriteError};
@@ -37,7 +37,8 @@ pub(super) struct GroupWriter {
 #[derive(Debug, Default)]
 struct Checked {
     schema_version: i64,
-    tables: Vec<Arc<Table>>,
+    /// Each with whether there are triggers on it.
+    tables: Vec<(Arc<Table>, bool)>,
 }
 
 /// A group that is to be written.
@@ -92,7 +93,10 @@ impl GroupWriter {
             let table = &asked[first.group as usize].group.table;
             let num_same = rest.partition_point(|at| same_table(&asked[at.group as usize].group.table, table));
             let (run, others) = rest.split_at(num_same.max(1));
-            let outcome = self.checked.check(connection, table).and_then(|()| write_run(connection, asked, table, run));
+            let outcome = self.checked.check(connection, table).and_then(|has_triggers| {
+                let rows = Rows::new(connection, table, has_triggers)?;
+                write_run(connection, asked, rows, run)
+            });
             match outcome {
                 Ok(refused) => refused.into_iter().for_each(|(at, reason)| {
                     if let Ok(of_group) = &mut outcomes[at.group as usize] {
@@ -140,32 +144,45 @@ impl GroupWriter {
 fn write_run(
     connection: &Connection,
     asked: &[Asked],
-    table: &Table,
+    mut rows: Rows<'_>,
     run: &[RowAt],
 ) -> Result<Vec<(RowAt, String)>, Fault> {
-    let mut statement = connection.prepare_cached(&upsert_sql(table, 1))?;
     let (mut refused, mut taken) = (Vec::new(), None);
     for at in run {
         let group = &*asked[at.group as usize].group;
-        match write_row(&mut statement, cells(group, at.row), &group.data) {
+        match rows.write(cells(group, at.row), &group.data) {
             Ok(()) => taken = Some((group, at.row)),
             Err(error) => refused.push((*at, refusal(connection, error)?)),
         }
     }
-    let Some((_, reason)) = refused.first() else { return Ok(refused) };
+    let Some(reason) = refused.first().map(|(_, reason)| reason.clone()) else { return Ok(refused) };
+    // Such as records that come again after a restart, to a table that takes no row twice.
+    let mut there = None;
+    let mut at_fault = Vec::with_capacity(refused.len());
+    for (at, reason) in refused {
+        let group = &*asked[at.group as usize].group;
+        match rows.is_there(cells(group, at.row), &group.data)? {
+            true => there = Some((group, at.row)),
+            false => at_fault.push((at, reason)),
+        }
+    }
     let known_good = || run.iter().find_map(|at| asked[at.group as usize].known_good.as_deref());
     // Behind the last refusal, as the table may have begun to refuse rows after it took some.
-    let Some((group, row)) = taken.or_else(|| known_good().map(|group| (group, 0))) else {
-        return Err(Fault::Rows(reason.clone()));
-    };
-    match write_row(&mut statement, cells(group, row), &group.data) {
-        Ok(()) => Ok(refused),
+    let witness = taken.or_else(|| known_good().map(|group| (group, 0))).or(there);
+    let Some((group, row)) = witness else { return Err(Fault::Rows(reason)) };
+    match rows.would_take(cells(group, row), &group.data) {
+        Ok(()) if connection.is_autocommit() => Err(Fault::Ended(reason)),
+        Ok(()) => Ok(at_fault),
         Err(error) => Err(Fault::Table(refusal(connection, error)?)),
     }
 }
 
 /// Why a row was refused; fails if that is more than a matter of this row's statement.
-fn refusal(connection: &Connection, error: rusqlite::Error) -> Result<String, Fault> {
+fn refusal(connection: &Connection, refusal: Refusal) -> Result<String, Fault> {
+    let error = match refusal {
+        Refusal::Ignored => return Ok("a trigger on the table has passed the row over, with RAISE(IGNORE)".to_owned()),
+        Refusal::Error(error) => error,
+    };
     // The general code: the table was checked in this transaction, so that it is what a trigger has made of the row.
     let is_of_statement = matches!(
         error.sqlite_error_code(),
@@ -176,14 +193,6 @@ fn refusal(connection: &Connection, error: rusqlite::Error) -> Result<String, Fa
         true if connection.is_autocommit() => Err(Fault::Ended(error.to_string())),
         true => Ok(error.to_string()),
     }
-}
-
-fn write_row(statement: &mut CachedStatement<'_>, row: &[Cell], data: &[u8]) -> rusqlite::Result<()> {
-    for (index, cell) in row.iter().enumerate() {
-        statement.raw_bind_parameter(index + 1, BoundCell { cell, data })?;
-    }
-    statement.raw_execute()?;
-    Ok(())
 }
 
 fn cells(group: &RowGroup, row: u32) -> &[Cell] {
@@ -221,13 +230,15 @@ impl Checked {
         Ok(())
     }
 
-    fn check(&mut self, connection: &Connection, table: &Arc<Table>) -> Result<(), Fault> {
-        if self.tables.iter().any(|known| same_table(known, table)) {
-            return Ok(());
+    /// Tells whether there are triggers on the table, if that is as described.
+    fn check(&mut self, connection: &Connection, table: &Arc<Table>) -> Result<bool, Fault> {
+        if let Some((_, has_triggers)) = self.tables.iter().find(|(known, _)| same_table(known, table)) {
+            return Ok(*has_triggers);
         }
         schema::check(connection, std::slice::from_ref(table)).map_err(|error| Fault::Table(error.to_string()))?;
-        self.tables.push(Arc::clone(table));
-        Ok(())
+        let has_triggers = schema::has_triggers(connection, table)?;
+        self.tables.push((Arc::clone(table), has_triggers));
+        Ok(has_triggers)
     }
 }
 

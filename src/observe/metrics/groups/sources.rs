@@ -39,7 +39,7 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_failed_requests_total",
             &[],
-            "Requests to HTTP ingest without a valid token.",
+            "Requests to HTTP ingest and to the operators' HTTP without a valid token.",
             |scrape, out| out.put(&[], scrape.admission.failed_requests),
         ),
         counter(
@@ -55,7 +55,7 @@ pub(super) const GROUP: Group = Group {
             "surgetank_messages_total",
             &["outcome"],
             "Messages by what their sender was told: accepted (durable in the log), duplicate, rejected (kept as a dead \
-             letter), retry_later.",
+             letter, but for events over HTTP), retry_later.",
             |scrape, out| {
                 out.put(&["accepted"], scrape.counters.accepted);
                 out.put(&["duplicate"], scrape.counters.duplicates);
