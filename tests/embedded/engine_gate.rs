@@ -42,7 +42,7 @@ async fn partitions_pause_while_the_store_takes_nothing_and_all_go_on_afterwards
         until_true("all partitions to be paused", async || all_partitions(&gate(address).await, "paused")).await;
         let paused = gate(address).await;
         let partition = paused["partitions"].as_object().unwrap().values().next().unwrap();
-        assert_eq!(partition["reason"], "writes wait for leave too long", "{partition}");
+        assert_eq!(partition["reason"], "writes wait too long for a permit", "{partition}");
         // The log takes what the store does not.
         load.acked(4_000).await;
         drop(blocked);

@@ -273,7 +273,7 @@ impl Partition {
         self.reason = match next {
             FlowState::Open => "writes get through again",
             _ if hold_back => "the store is too slow",
-            _ => "writes wait for leave too long",
+            _ => "writes wait too long for a permit",
         };
         let waited_ms = usage.oldest_wait.as_millis() as u64;
         match next {

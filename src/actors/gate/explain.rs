@@ -36,7 +36,7 @@ pub struct GateNow {
     pub limit: u32,
     /// Writes in flight.
     pub num_in_flight: u32,
-    /// Writes that wait for leave.
+    /// Writes that wait for a permit.
     pub num_waiting: u64,
     /// The mean latency that was last judged, in microseconds.
     pub latency_us: Option<f64>,
@@ -109,7 +109,7 @@ pub struct PartitionExplained {
     pub reason: &'static str,
     /// Its writes in flight.
     pub num_in_flight: u32,
-    /// Its writes that wait for leave.
+    /// Its writes that wait for a permit.
     pub num_waiting: usize,
     /// How long the first of them has waited, in milliseconds.
     pub oldest_wait_ms: u64,

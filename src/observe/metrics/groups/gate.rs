@@ -18,7 +18,8 @@ pub(super) const GROUP: Group = Group {
         gauge(
             "surgetank_gate_latency_seconds",
             &[],
-            "The mean latency of writes that the limiter last judged; NaN before there was one.",
+            "The mean latency of the confirmed writes that the limiter last judged: it stays while none is confirmed. NaN \
+             before there was one.",
             |scrape, out| out.put(&[], scrape.gate.latency_us.map(|us| us / 1e6)),
         ),
         gauge(

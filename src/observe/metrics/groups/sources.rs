@@ -21,7 +21,7 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_connections_opened_total",
             &[],
-            "Connections of devices that were let in.",
+            "Connections of devices that were accepted, before their Hello was read: those that are refused then count too.",
             |scrape, out| out.put(&[], scrape.group(CONNECTIONS).and_then(|group| group.num_started).unwrap_or(0)),
         ),
         counter(
@@ -39,7 +39,7 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_failed_requests_total",
             &[],
-            "Requests to HTTP ingest and to the operators' HTTP without a valid token.",
+            "Requests without a valid token, to HTTP ingest and to the operators' address.",
             |scrape, out| out.put(&[], scrape.admission.failed_requests),
         ),
         counter(
@@ -54,8 +54,8 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_messages_total",
             &["outcome"],
-            "Messages by what their sender was told: accepted (durable in the log), duplicate, rejected (kept as a dead \
-             letter, but for events over HTTP), retry_later.",
+            "Messages by what their sender was told: accepted (durable in the log), duplicate, rejected (not valid: those of \
+             packages are kept as dead letters, single events over HTTP by their sender alone), retry_later.",
             |scrape, out| {
                 out.put(&["accepted"], scrape.counters.accepted);
                 out.put(&["duplicate"], scrape.counters.duplicates);
