@@ -176,3 +176,20 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget_member::FleetState;
+    use super::*;
+
+    #[test]
+    fn test_a_pod_alone_is_a_fleet_by_itself_and_one_that_has_heard_nobody_goes_by_its_own_limit() {
+        let alone = FleetNow { num_pods: 1, budget: 64, share: 64, is_leader: true, is_cut_off: false };
+        assert_eq!(FleetNow::new(64, None), alone);
+        let unheard = FleetState::new("a", 4).explain(std::time::Duration::ZERO);
+        assert_eq!(FleetNow::new(64, Some(&unheard)), FleetNow { is_leader: false, ..alone });
+        let heard = FleetExplained { budget: Some(100), share: 40, cut_off: true, ..unheard };
+        let told = FleetNow { budget: 100, share: 40, is_leader: false, is_cut_off: true, ..alone };
+        assert_eq!(FleetNow::new(20, Some(&heard)), told);
+    }
+}
