@@ -26,6 +26,8 @@ pub struct ReloadNumbers {
     /// When the config in force was taken over, in milliseconds since the Unix epoch: at the last reload that went well, or
     /// at the start.
     pub in_force_since_ms: u64,
+    /// Whether the files, as they were last looked at, are in force: the last reload went well, or there was none.
+    pub last_went_well: bool,
 }
 
 /// What is in force, and how the last reload went.
@@ -71,7 +73,7 @@ impl Reloads {
     /// A start at this time, in milliseconds since the Unix epoch.
     pub fn new(at_ms: u64) -> Self {
         let record = ReloadRecord { generation: 1, last: None, needs_restart: Vec::new() };
-        let numbers = ReloadNumbers { counts: [0; OUTCOMES.len()], in_force_since_ms: at_ms };
+        let numbers = ReloadNumbers { counts: [0; OUTCOMES.len()], in_force_since_ms: at_ms, last_went_well: true };
         Self { state: RwLock::new(State { record, numbers }) }
     }
 
@@ -90,6 +92,7 @@ impl Reloads {
         let State { record, numbers } = &mut *self.state.write();
         numbers.counts[0] += 1;
         numbers.in_force_since_ms = at_ms;
+        numbers.last_went_well = true;
         record.generation += u64::from(!changes.is_empty());
         record.last = Some(Attempt { at_ms, outcome: Outcome::Ok { changes: changes.to_vec() } });
         record.needs_restart = needs_restart.to_vec();
@@ -100,6 +103,7 @@ impl Reloads {
     pub fn refused(&self, at_ms: u64, reason: String) {
         let State { record, numbers } = &mut *self.state.write();
         numbers.counts[1] += 1;
+        numbers.last_went_well = false;
         record.last = Some(Attempt { at_ms, outcome: Outcome::Error { reason } });
     }
 }
@@ -115,10 +119,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&reloads.read()).unwrap(), started);
         assert_eq!(reloads.taken(5, &["a.b".to_owned()], &["c.d".to_owned()]), 2);
         assert_eq!(reloads.taken(6, &[], &["c.d".to_owned()]), 2);
+        assert!(reloads.numbers().last_went_well);
         reloads.refused(7, "x.toml:1: no".to_owned());
         let expected =
             r#"{"generation":2,"last":{"at_ms":7,"outcome":"error","reason":"x.toml:1: no"},"needs_restart":["c.d"]}"#;
         assert_eq!(serde_json::to_string(&reloads.read()).unwrap(), expected);
-        assert_eq!(reloads.numbers(), ReloadNumbers { counts: [2, 1], in_force_since_ms: 6 });
+        let expected = ReloadNumbers { counts: [2, 1], in_force_since_ms: 6, last_went_well: false };
+        assert_eq!(reloads.numbers(), expected);
+        reloads.taken(8, &[], &[]);
+        assert!(reloads.numbers().last_went_well, "the files are as they were");
     }
 }

@@ -21,7 +21,8 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_connections_opened_total",
             &[],
-            "Connections of devices that were accepted, before their Hello was read: those that are refused then count too.",
+            "Connections of devices that were accepted, as far as there was room for them, before their Hello was read: those \
+             that are refused for it count too.",
             |scrape, out| out.put(&[], scrape.group(CONNECTIONS).and_then(|group| group.num_started).unwrap_or(0)),
         ),
         counter(

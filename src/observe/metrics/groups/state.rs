@@ -85,6 +85,12 @@ pub(super) const GROUP: Group = Group {
             },
         ),
         gauge(
+            "surgetank_config_last_reload_successful",
+            &[],
+            "1 if the last reload went well, or there was none; 0 while the files are not in force, as /health/reload says why.",
+            |scrape, out| out.put(&[], u64::from(scrape.view.reloads.numbers().last_went_well)),
+        ),
+        gauge(
             "surgetank_config_last_reload_timestamp_seconds",
             &[],
             "When the config in force was taken over: at the last reload that went well, or at the start.",
