@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Interval, MissedTickBehavior};
 use tracing::debug;
 
 use crate::actors::schemas::Schemas;
@@ -21,6 +20,10 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
 /// How often settings of topics, tables and servers are looked at. A change is seen within a minute, whatever an
 /// inspection takes.
 const INSPECT_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How soon they are looked at again while something is wrong, so that its end is told within half a minute also where it
+/// takes two looks: a topic that was missing is there again, and then, that it is another one has been told.
+const INSPECT_AGAIN: Duration = Duration::from_secs(8);
 
 /// Keeps asking the log until it is aborted; what was heard last is part of the engine's health.
 pub(super) async fn inspect_log(view: View, log: Arc<dyn Log>, topics: Vec<TopicSpec>, schemas: Arc<Schemas>) {
@@ -76,44 +79,63 @@ async fn look_at_log(
     schemas: &Schemas,
     found: &Mutex<Vec<Condition>>,
 ) {
-    let mut ticks = inspections();
     let mut of_schemas = Vec::new();
     loop {
-        ticks.tick().await;
         // Who cannot be asked says so by other conditions; what was found last stands until it can.
-        let mut of_log = match log.inspect(topics).await {
-            Ok(conditions) => conditions,
-            Err(error) => {
-                debug!(%error, "cannot inspect the log");
-                continue;
+        match log.inspect(topics).await {
+            Ok(mut of_log) => {
+                match schemas.restore().await {
+                    Ok(restored) => {
+                        add(&view.telemetry.counters.schemas_restored, restored.num_written);
+                        of_schemas = restored.conditions();
+                    }
+                    // A topic that is not there, or cannot be read, is among what the log says.
+                    Err(error) => debug!(%error, "cannot look for missing schemas"),
+                }
+                of_log.extend(of_schemas.iter().cloned());
+                *found.lock() = of_log;
             }
-        };
-        match schemas.restore().await {
-            Ok(restored) => {
-                add(&view.telemetry.counters.schemas_restored, restored.num_written);
-                of_schemas = restored.conditions();
-            }
-            // A topic that is not there, or cannot be read, is among what the log says.
-            Err(error) => debug!(%error, "cannot look for missing schemas"),
+            Err(error) => debug!(%error, "cannot inspect the log"),
         }
-        of_log.extend(of_schemas.iter().cloned());
-        *found.lock() = of_log;
+        next_look(found).await;
     }
 }
 
 async fn look_at_store(store: &dyn Store, schemas: &Schemas, found: &Mutex<Vec<Condition>>) {
-    let mut ticks = inspections();
     loop {
-        ticks.tick().await;
         match store.inspect(&schemas.tables()).await {
             Ok(conditions) => *found.lock() = conditions,
             Err(error) => debug!(%error, "cannot inspect the store"),
         }
+        next_look(found).await;
     }
 }
 
-fn inspections() -> Interval {
-    let mut ticks = tokio::time::interval(INSPECT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+/// Waits until it is time to look again, by what was found last.
+async fn next_look(found: &Mutex<Vec<Condition>>) {
+    let interval = if found.lock().is_empty() { INSPECT_INTERVAL } else { INSPECT_AGAIN };
+    tokio::time::sleep(interval).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn test_what_is_wrong_is_looked_at_again_soon_enough_to_tell_its_end() {
+        let found = Mutex::default();
+        let wait = async || {
+            let before = Instant::now();
+            next_look(&found).await;
+            before.elapsed()
+        };
+        assert!(wait().await >= INSPECT_INTERVAL);
+        *found.lock() = vec![Condition::degraded(Part::Log, "topic_recreated", "t", "")];
+        // Two looks, and the time for which the health goes on to show what is over.
+        assert!(wait().await * 2 + Duration::from_secs(5) < Duration::from_secs(30));
+        found.lock().clear();
+        assert!(wait().await >= INSPECT_INTERVAL);
+    }
 }

@@ -15,7 +15,7 @@ use super::acked::{Acked, End};
 use super::brokers::PartitionStatistics;
 use super::losses::Losses;
 use super::progress::{Gone, Next, Progress};
-use super::topic_ids::TopicId;
+use super::topic_ids::{Told, TopicId};
 use super::watermarks::Watermarks;
 use crate::log::TopicPartition;
 
@@ -54,6 +54,8 @@ struct State {
     topic_id: Option<TopicId>,
     /// Since when the brokers say that there is no such topic any more.
     gone_since: Option<Instant>,
+    /// Since when the brokers do not let us look at the topic.
+    refused_since: Option<Instant>,
     /// The end before the topic's id was last asked for, and the one that certainly was this topic's.
     end_before: Option<u64>,
     sure_end: Option<u64>,
@@ -77,6 +79,8 @@ pub(super) struct Standing {
     pub assigned_for: Duration,
     /// How long the brokers have said that its topic is not there any more.
     pub gone_for: Option<Duration>,
+    /// How long we have not been allowed to look at it.
+    pub refused_for: Option<Duration>,
     /// How long its reader has asked in vain, while the log has more; `None` while it reads, or does not want to.
     pub starves_for: Option<Duration>,
     /// Where reading goes on.
@@ -110,6 +114,7 @@ impl Assigned {
                 assigned_at: Instant::now(),
                 topic_id: None,
                 gone_since: None,
+                refused_since: None,
                 end_before: None,
                 sure_end: None,
                 empty_since: None,
@@ -263,17 +268,26 @@ impl Assigned {
         state.end_before = state.progress.end();
     }
 
-    /// The topic has this id, or is not there.
-    pub(super) fn on_topic_id(&self, id: Option<TopicId>, now: Instant) {
+    /// This is told of the topic; `None`: it is not there.
+    pub(super) fn on_topic_id(&self, told: Option<Told>, now: Instant) {
         let mut state = self.state.lock();
-        let Some(id) = id else {
-            // One that never had an id may be one that we may not describe.
-            if state.topic_id.is_some() {
-                state.gone_since.get_or_insert(now);
+        let id = match told {
+            Some(Told::Id(id)) => id,
+            Some(Told::Refused) => {
+                state.gone_since = None;
+                state.refused_since.get_or_insert(now);
+                return;
             }
-            return;
+            None => {
+                state.refused_since = None;
+                // Brokers that know no ids leave out all of them.
+                if state.topic_id.is_some() {
+                    state.gone_since.get_or_insert(now);
+                }
+                return;
+            }
         };
-        state.gone_since = None;
+        (state.gone_since, state.refused_since) = (None, None);
         if state.topic_id.is_none() {
             self.acked.begin(&self.id);
         }
@@ -351,8 +365,8 @@ impl Assigned {
     /// How many records lie between what is done and the end; `None` until both are known.
     pub(super) fn num_behind(&self) -> Option<u64> {
         let state = self.state.lock();
-        // A topic that is not there has no end.
-        state.progress.lag().filter(|_| state.gone_since.is_none())
+        // A topic that is not there has no end, and that of one that we may not look at is not known any more.
+        state.progress.lag().filter(|_| state.gone_since.is_none() && state.refused_since.is_none())
     }
 
     /// The offset after the last record that may be read; `None` until librdkafka has reported it.
@@ -415,6 +429,7 @@ impl Assigned {
             id: self.id.clone(),
             assigned_for: now.saturating_duration_since(state.assigned_at),
             gone_for: state.gone_since.map(|since| now.saturating_duration_since(since)),
+            refused_for: state.refused_since.map(|since| now.saturating_duration_since(since)),
             starves_for: state.empty_since.filter(|_| starves).map(|since| now.saturating_duration_since(since)),
             position: state.progress.position(),
             num_unread,

@@ -12,7 +12,7 @@ use super::acked::Acked;
 use super::assigned::{Assigned, Standing};
 use super::brokers::Statistics;
 use super::losses::Losses;
-use super::topic_ids::TopicId;
+use super::topic_ids::Told;
 use crate::log::TopicPartition;
 
 /// All partitions that are ours at present.
@@ -109,8 +109,8 @@ impl Assignments {
         self.current.lock().values().for_each(|assigned| assigned.before_asking());
     }
 
-    /// Takes in the ids of all topics that are there. Those of another id than before begin anew.
-    pub(super) fn on_topic_ids(&self, ids: &HashMap<String, TopicId>, now: Instant) {
+    /// Takes in what was told of all topics that are there. Those of another id than before begin anew.
+    pub(super) fn on_topic_ids(&self, ids: &HashMap<String, Told>, now: Instant) {
         for assigned in self.current.lock().values() {
             assigned.on_topic_id(ids.get(&*assigned.id.topic).copied(), now);
         }
@@ -259,7 +259,7 @@ mod tests {
         assigned.note_commit(70);
         let ask = |number| {
             assignments.before_asking();
-            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into(), Instant::now());
+            assignments.on_topic_ids(&[("t".to_owned(), Told::test(number))].into(), Instant::now());
         };
         assigned.on_end(None, Watermarks { low: 0, high: 100 });
         ask(1);
@@ -347,7 +347,7 @@ mod tests {
         let assigned = assignments.assign(id.clone());
         let ask = |number| {
             assignments.before_asking();
-            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(number))].into(), Instant::now());
+            assignments.on_topic_ids(&[("t".to_owned(), Told::test(number))].into(), Instant::now());
         };
         assigned.begin(0);
         ask(1);
@@ -373,7 +373,7 @@ mod tests {
         assigned.note_commit(50);
         let ask = || {
             assignments.before_asking();
-            assignments.on_topic_ids(&[("t".to_owned(), TopicId::test(1))].into(), Instant::now());
+            assignments.on_topic_ids(&[("t".to_owned(), Told::test(1))].into(), Instant::now());
         };
         ask();
         assigned.on_asked(Watermarks { low: 0, high: 80 }, Instant::now());

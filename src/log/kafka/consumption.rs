@@ -84,6 +84,9 @@ fn of_partitions(standings: &[Standing]) -> Vec<Condition> {
         if let Some(gone_for) = standings.iter().filter_map(|standing| standing.gone_for).max() {
             return vec![(gone_for >= PATIENCE).then(|| topic_gone(topic, gone_for))];
         }
+        if let Some(refused_for) = standings.iter().filter_map(|standing| standing.refused_for).max() {
+            return vec![(refused_for >= PATIENCE).then(|| topic_refused(topic, refused_for))];
+        }
         let starving = standings.iter().filter(|standing| standing.starves_for.is_some_and(|lasts| lasts >= PATIENCE));
         let (held_back, standing): (Vec<_>, Vec<_>) =
             starving.copied().partition(|standing| standing.num_behind_transaction > 0);
@@ -101,6 +104,15 @@ fn topic_gone(topic: &str, gone_for: Duration) -> Condition {
         gone_for.as_secs()
     );
     Condition::failing(Part::Consume, "topic_gone", topic, detail)
+}
+
+fn topic_refused(topic: &str, refused_for: Duration) -> Condition {
+    let detail = format!(
+        "reading stands in {topic}, because this login has not been allowed to look at the topic for {} s: grant it Describe \
+         and Read on the topic; acknowledged records wait in the log",
+        refused_for.as_secs()
+    );
+    Condition::failing(Part::Consume, "reading_stands", topic, detail)
 }
 
 fn open_transaction(topic: &str, partitions: &[&Standing]) -> Option<Condition> {
@@ -149,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::log::kafka::assignment::id_of;
-    use crate::log::kafka::topic_ids::TopicId;
+    use crate::log::kafka::topic_ids::Told;
     use crate::log::kafka::watermarks::Watermarks;
 
     fn report(consumption: &Consumption, high: i64, stable: i64) {
@@ -192,9 +204,9 @@ mod tests {
         let assigned = consumption.assignments.assign(id_of("t", 0));
         assigned.begin(0);
         report(&consumption, 9, 9);
-        let there = [("t".to_owned(), TopicId::test(1))].into();
+        let there = [("t".to_owned(), Told::test(1))].into();
         consumption.assignments.on_topic_ids(&HashMap::new(), start);
-        assert_eq!(assigned.num_behind(), Some(9), "a topic that never had an id may be one that we may not describe");
+        assert_eq!(assigned.num_behind(), Some(9), "a topic that never had an id may be of brokers that know no ids");
         consumption.assignments.on_topic_ids(&there, start);
         consumption.assignments.on_topic_ids(&HashMap::new(), start);
         assert_eq!(assigned.num_behind(), None);
@@ -202,6 +214,29 @@ mod tests {
         assert_eq!(codes(&consumption, start + PATIENCE), ["topic_gone"]);
         consumption.assignments.on_topic_ids(&there, start + PATIENCE);
         assert_eq!((assigned.num_behind(), codes(&consumption, start + PATIENCE)), (Some(9), vec![]));
+    }
+
+    #[test]
+    fn test_a_topic_that_may_not_be_looked_at_is_not_taken_for_deleted() {
+        let (consumption, start) = (Consumption::default(), Instant::now());
+        let assigned = consumption.assignments.assign(id_of("t", 0));
+        assigned.begin(0);
+        report(&consumption, 9, 9);
+        let there = [("t".to_owned(), Told::test(1))].into();
+        let refused = [("t".to_owned(), Told::Refused)].into();
+        consumption.assignments.on_topic_ids(&there, start);
+        consumption.assignments.on_topic_ids(&refused, start);
+        assert_eq!((assigned.num_behind(), codes(&consumption, start)), (None, vec![]));
+        let told = consumption.conditions(start + PATIENCE).remove(0);
+        assert_eq!(told.code, "reading_stands");
+        assert!(told.detail.contains("grant it Describe"), "{}", told.detail);
+        // What is gone now was not gone before.
+        consumption.assignments.on_topic_ids(&HashMap::new(), start + PATIENCE);
+        assert_eq!(codes(&consumption, start + PATIENCE), Vec::<&str>::new());
+        assert_eq!(codes(&consumption, start + PATIENCE * 2), ["topic_gone"]);
+        consumption.assignments.on_topic_ids(&refused, start + PATIENCE * 2);
+        consumption.assignments.on_topic_ids(&there, start + PATIENCE * 2);
+        assert_eq!((assigned.num_behind(), codes(&consumption, start + PATIENCE * 3)), (Some(9), vec![]));
     }
 
     #[test]

@@ -15,14 +15,23 @@ use rdkafka::types::RDKafkaRespErr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TopicId(i64, i64);
 
-/// Asks the brokers. Blocks for up to `timeout`. Topics that do not exist, or that this client may not describe, are left
-/// out; so are all of brokers that know no ids. `None` if nobody answers.
+/// What the brokers say of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is there, with this id.
+    Id(TopicId),
+    /// This client may not describe it: it may be there or not.
+    Refused,
+}
+
+/// Asks the brokers. Blocks for up to `timeout`. Topics that do not exist are left out; so are all of brokers that know no
+/// ids. `None` if nobody answers.
 #[expect(unsafe_code)]
 pub(super) fn ask<C: ClientContext>(
     client: &Client<C>,
     topics: &[String],
     timeout: Duration,
-) -> Option<HashMap<String, TopicId>> {
+) -> Option<HashMap<String, Told>> {
     let names = topics.iter().map(|topic| CString::new(topic.as_str())).collect::<Result<Vec<_>, _>>().ok()?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
@@ -52,7 +61,7 @@ pub(super) fn ask<C: ClientContext>(
 
 /// The event has to be one, and alive.
 #[expect(unsafe_code)]
-unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Option<HashMap<String, TopicId>> {
+unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Option<HashMap<String, Told>> {
     // SAFETY: all pointers below are checked where librdkafka may return none, and belong to the event.
     unsafe {
         if bindings::rd_kafka_event_error(event) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -68,7 +77,15 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Option<HashMap<String,
         for index in 0..count {
             let description = *descriptions.add(index);
             let error = bindings::rd_kafka_TopicDescription_error(description);
-            if !error.is_null() && bindings::rd_kafka_error_code(error) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let code = match error.is_null() {
+                true => RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+                false => bindings::rd_kafka_error_code(error),
+            };
+            let name = || CStr::from_ptr(bindings::rd_kafka_TopicDescription_name(description));
+            if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
+                ids.insert(name().to_string_lossy().into_owned(), Told::Refused);
+            }
+            if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 continue;
             }
             let id = bindings::rd_kafka_TopicDescription_topic_id(description);
@@ -77,8 +94,7 @@ unsafe fn read(event: *mut bindings::rd_kafka_event_t) -> Option<HashMap<String,
                 bindings::rd_kafka_Uuid_least_significant_bits(id),
             );
             if id != TopicId(0, 0) {
-                let name = CStr::from_ptr(bindings::rd_kafka_TopicDescription_name(description));
-                ids.insert(name.to_string_lossy().into_owned(), id);
+                ids.insert(name().to_string_lossy().into_owned(), Told::Id(id));
             }
         }
         Some(ids)
@@ -90,5 +106,13 @@ impl TopicId {
     /// Some id.
     pub(super) fn test(number: i64) -> Self {
         Self(number, number)
+    }
+}
+
+#[cfg(test)]
+impl Told {
+    /// Some id.
+    pub(super) fn test(number: i64) -> Self {
+        Self::Id(TopicId::test(number))
     }
 }

@@ -36,8 +36,8 @@ impl Memory {
 fn went_back(topic: &str, num_lost: u64) -> Condition {
     let detail = format!(
         "the offsets of topic {topic} went back: it was deleted and made again, or a broker that lacked its newest records \
-         became the leader. When it was looked at before, {num_lost} of its records were not yet rows: those are lost, and \
-         what came after that look. Look at its settings and replicas: they are those that it was made with"
+         became the leader. When it was looked at before, {num_lost} of its records were not yet rows: what had not become a \
+         row until then is lost, and what came after that look (see records_lost). Look at its settings and replicas: they are those that it was made with"
     );
     Condition::degraded(Part::Log, "topic_recreated", topic, detail)
 }
