@@ -19,6 +19,9 @@ use super::topic_ids::{Told, TopicId};
 use super::watermarks::Watermarks;
 use crate::log::TopicPartition;
 
+/// The client reports what it has done within this time.
+const REPORTS_WITHIN: Duration = Duration::from_secs(3);
+
 /// A reader looks at its queue about once a second; one that has not for this long does not want records.
 const LOOKS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -64,8 +67,10 @@ struct State {
     looked_at: Option<Instant>,
     /// When the broker was last asked for the end of the log.
     asked_at: Option<Instant>,
-    /// What the client said last instead of a record.
-    last_error: Option<String>,
+    /// What the client said last instead of a record, and when; until fetching is seen to work again.
+    last_error: Option<(String, Instant)>,
+    /// The highest end that came with what the client fetched.
+    fetched_high: i64,
     /// What the client does for this partition, in its own word.
     fetch_state: String,
     has_leader: bool,
@@ -121,6 +126,7 @@ impl Assigned {
                 looked_at: None,
                 asked_at: None,
                 last_error: None,
+                fetched_high: -1,
                 fetch_state: String::new(),
                 has_leader: true,
             }),
@@ -186,7 +192,8 @@ impl Assigned {
 
     /// The client has an error instead of a record. Whether it is another one than the last: it may say one over and over.
     pub(super) fn on_error(&self, error: &str) -> bool {
-        self.state.lock().last_error.replace(error.to_owned()).is_none_or(|last| last != error)
+        let said = (error.to_owned(), Instant::now());
+        self.state.lock().last_error.replace(said).is_none_or(|(last, _)| last != error)
     }
 
     /// The next record has an offset that was not expected. Whether it belongs to this assignment.
@@ -406,6 +413,11 @@ impl Assigned {
         } else if !self.is_paused() {
             state.progress.on_report(partition.lo_offset, -1, partition.ls_offset);
         }
+        if partition.hi_offset > state.fetched_high {
+            state.fetched_high = partition.hi_offset;
+            // What was fetched just before the error may come in a report after it.
+            state.last_error.take_if(|(_, at)| now.saturating_duration_since(*at) >= REPORTS_WITHIN);
+        }
         state.fetch_state.clone_from(&partition.fetch_state);
         state.has_leader = partition.leader >= 0;
         let gone = state.progress.on_fetched(partition.next_offset, now);
@@ -421,7 +433,7 @@ impl Assigned {
         let starves = looks && !self.is_paused() && num_unread > 0;
         let reason = match &state.last_error {
             _ if self.is_paused() => "reading is paused because the store does not keep up".to_owned(),
-            Some(error) => error.clone(),
+            Some((error, _)) => error.clone(),
             None if !state.has_leader => "the partition has no leader".to_owned(),
             None => format!("the broker has sent nothing (librdkafka: {})", state.fetch_state),
         };
@@ -433,7 +445,11 @@ impl Assigned {
             starves_for: state.empty_since.filter(|_| starves).map(|since| now.saturating_duration_since(since)),
             position: state.progress.position(),
             num_unread,
-            num_behind_transaction: state.progress.behind_open_transaction(),
+            // Where fetching fails, the end of what may be read is as old as the last fetch.
+            num_behind_transaction: match state.last_error {
+                Some(_) => 0,
+                None => state.progress.behind_open_transaction(),
+            },
             is_lag_known: state.progress.lag().is_some(),
             reason,
         }

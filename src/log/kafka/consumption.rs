@@ -199,6 +199,30 @@ mod tests {
     }
 
     #[test]
+    fn test_an_end_of_before_an_error_is_not_taken_for_an_open_transaction() {
+        let (consumption, start) = (Consumption::default(), Instant::now());
+        let assigned = consumption.assignments.assign(id_of("t", 0));
+        assigned.begin(0);
+        assigned.on_records(0, 50);
+        report(&consumption, 50, 50);
+        assigned.on_error("may not read");
+        // It was fetched before the error.
+        report(&consumption, 55, 50);
+        assigned.on_nothing(start);
+        let now = start + PATIENCE;
+        assigned.on_nothing(now);
+        assigned.on_asked(Watermarks { low: 0, high: 90 }, now);
+        let told = consumption.conditions(now).remove(0);
+        assert_eq!(told.code, "reading_stands");
+        assert!(told.detail.contains("may not read"), "{}", told.detail);
+        // Fetching works again, and finds a transaction.
+        let json = r#"{"topics":{"t":{"partitions":{"0":{"lo_offset":0,"hi_offset":95,"ls_offset":50,"leader":1,
+            "fetch_state":"active"}}}}}"#;
+        consumption.assignments.on_statistics(&Statistics::parse(json.as_bytes()).unwrap(), now);
+        assert_eq!(codes(&consumption, now), ["open_transaction"]);
+    }
+
+    #[test]
     fn test_a_topic_that_was_deleted_is_told_and_has_no_lag() {
         let (consumption, start) = (Consumption::default(), Instant::now());
         let assigned = consumption.assignments.assign(id_of("t", 0));
