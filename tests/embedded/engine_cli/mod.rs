@@ -371,8 +371,8 @@ async fn demo_fails_when_something_is_lost() {
     let store = rusqlite::Connection::open(site.store_path()).unwrap();
     store
         .execute_batch(
-            "create trigger swallow before insert on position when new.device_id like '%000003'
-             begin select raise(ignore); end",
+            "create trigger swallow after insert on position when new.device_id like '%000003'
+             begin delete from position where device_id = new.device_id; end",
         )
         .unwrap();
     drop(store);
