@@ -4,6 +4,9 @@
 //! nor commit with it, so that late results never reach a partition that others own by now, or one that began anew. All
 //! that are ours at present are in [`super::assignment`].
 
+mod standing;
+mod topic;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub(super) use self::standing::Standing;
 use super::acked::{Acked, End};
 use super::brokers::PartitionStatistics;
 use super::losses::Losses;
@@ -74,30 +78,6 @@ struct State {
     /// What the client does for this partition, in its own word.
     fetch_state: String,
     has_leader: bool,
-}
-
-/// An assigned partition at one moment, for the health.
-pub(super) struct Standing {
-    /// Which partition.
-    pub id: TopicPartition,
-    /// How long the group has given it to us.
-    pub assigned_for: Duration,
-    /// How long the brokers have said that its topic is not there any more.
-    pub gone_for: Option<Duration>,
-    /// How long we have not been allowed to look at it.
-    pub refused_for: Option<Duration>,
-    /// How long its reader has asked in vain, while the log has more; `None` while it reads, or does not want to.
-    pub starves_for: Option<Duration>,
-    /// Where reading goes on.
-    pub position: Option<u64>,
-    /// How many offsets are not read.
-    pub num_unread: u64,
-    /// How many offsets are held back by an open transaction.
-    pub num_behind_transaction: u64,
-    /// Whether it is known how far behind it is.
-    pub is_lag_known: bool,
-    /// Why, as far as the client says.
-    pub reason: String,
 }
 
 // === impl Assigned ===
@@ -269,62 +249,6 @@ impl Assigned {
         self.note_loss(gone);
     }
 
-    /// The topic's id is asked for from now on.
-    pub(super) fn before_asking(&self) {
-        let mut state = self.state.lock();
-        state.end_before = state.progress.end();
-    }
-
-    /// This is told of the topic; `None`: it is not there.
-    pub(super) fn on_topic_id(&self, told: Option<Told>, now: Instant) {
-        let mut state = self.state.lock();
-        let id = match told {
-            Some(Told::Id(id)) => id,
-            Some(Told::Refused) => {
-                state.gone_since = None;
-                state.refused_since.get_or_insert(now);
-                return;
-            }
-            None => {
-                state.refused_since = None;
-                // Brokers that know no ids leave out all of them.
-                if state.topic_id.is_some() {
-                    state.gone_since.get_or_insert(now);
-                }
-                return;
-            }
-        };
-        (state.gone_since, state.refused_since) = (None, None);
-        if state.topic_id.is_none() {
-            self.acked.begin(&self.id);
-        }
-        if *state.topic_id.get_or_insert(id) == id {
-            state.sure_end = state.sure_end.max(state.end_before);
-            if let Some(end) = state.sure_end {
-                self.acked.confirm(&self.id, end);
-            }
-            self.losses.lock().note_topic(&self.id, id);
-        } else {
-            self.is_recreated.store(true, Ordering::Release);
-            self.is_anew.store(true, Ordering::Release);
-        }
-    }
-
-    /// What was not done of a log that began anew is lost with it, as far as its end was known: to this process by what
-    /// it appended (`acked`), or from the broker. The new one ends at `new_end`, if that is known.
-    pub(super) fn give_up_the_rest(&self, acked: Option<End>, new_end: Option<u64>) {
-        let rest = {
-            let state = self.state.lock();
-            let known = [state.sure_end, state.progress.position(), acked.and_then(|end| end.of_old(new_end))];
-            // A log that was cut off still has what is below, and is read once more.
-            let is_cut = state.topic_id.is_some() && !self.is_recreated.load(Ordering::Acquire);
-            let kept = new_end.filter(|_| is_cut && state.gone_since.is_none()).unwrap_or(0);
-            state.progress.settled().map(|settled| settled.max(kept)).zip(known.into_iter().flatten().max())
-        };
-        self.note_loss(rest.filter(|(from, to)| from < to).map(|(from, to)| Gone { from, to }));
-        self.losses.lock().begin_anew(&self.id);
-    }
-
     /// Reading has begun without a commit, at the start of the log.
     fn note_unknown_start(&self, low: Option<u64>) {
         if let Some(low) = low.filter(|low| *low > 0) {
@@ -423,36 +347,6 @@ impl Assigned {
         let gone = state.progress.on_fetched(partition.next_offset, now);
         drop(state);
         self.note_loss(gone);
-    }
-
-    /// How it stands now.
-    pub(super) fn standing(&self, now: Instant) -> Standing {
-        let state = self.state.lock();
-        let looks = state.looked_at.is_some_and(|at| now.saturating_duration_since(at) < LOOKS_WITHIN);
-        let num_unread = state.progress.unread();
-        let starves = looks && !self.is_paused() && num_unread > 0;
-        let reason = match &state.last_error {
-            _ if self.is_paused() => "reading is paused because the store does not keep up".to_owned(),
-            Some((error, _)) => error.clone(),
-            None if !state.has_leader => "the partition has no leader".to_owned(),
-            None => format!("the broker has sent nothing (librdkafka: {})", state.fetch_state),
-        };
-        Standing {
-            id: self.id.clone(),
-            assigned_for: now.saturating_duration_since(state.assigned_at),
-            gone_for: state.gone_since.map(|since| now.saturating_duration_since(since)),
-            refused_for: state.refused_since.map(|since| now.saturating_duration_since(since)),
-            starves_for: state.empty_since.filter(|_| starves).map(|since| now.saturating_duration_since(since)),
-            position: state.progress.position(),
-            num_unread,
-            // Where fetching fails, the end of what may be read is as old as the last fetch.
-            num_behind_transaction: match state.last_error {
-                Some(_) => 0,
-                None => state.progress.behind_open_transaction(),
-            },
-            is_lag_known: state.progress.lag().is_some(),
-            reason,
-        }
     }
 }
 
