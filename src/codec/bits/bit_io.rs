@@ -48,7 +48,8 @@ impl<'a> BitReader<'a> {
         } else {
             // Nine bytes hold it: the last one has the bits that the word lacks.
             let num_missing = shift + bits - 64;
-            let last = self.body[self.position / 8 + 8];
+            // It is there, as was checked. Indexing says so no better, and keeps this from being inlined.
+            let last = self.body.get(self.position / 8 + 8).copied().unwrap_or(0);
             let high = (word << shift) >> shift;
             (high << num_missing) | u64::from(last >> (8 - num_missing))
         };
@@ -98,7 +99,8 @@ impl<'a> BitReader<'a> {
     /// Eight bytes from `start`, which lies within the body; zeros past the end.
     #[inline]
     fn word_at(&self, start: usize) -> u64 {
-        let rest = &self.body[start..];
+        // Never empty. Indexing would keep `read` from being inlined.
+        let rest = self.body.get(start..).unwrap_or_default();
         if let Some(chunk) = rest.first_chunk::<8>() {
             return u64::from_be_bytes(*chunk);
         }
