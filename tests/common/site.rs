@@ -18,6 +18,16 @@ pub const QUICK_RESTARTS: [(&str, &str); 3] = [
     ("supervision.max_restarts", "10000"),
 ];
 
+/// Marks of the gate that a test reaches soon: partitions are paused after a moment.
+pub const QUICK_MARKS: [(&str, &str); 6] = [
+    ("gate.stop_reading_above", "\"100 ms\""),
+    ("gate.read_again_below", "\"50 ms\""),
+    ("gate.pause_after", "\"400 ms\""),
+    ("gate.min_dwell", "\"200 ms\""),
+    ("consumer.read_records", "50"),
+    ("writer.retry_max", "\"100 ms\""),
+];
+
 /// A directory with a config file and a data directory; removed at the end.
 pub struct Site {
     directory: tempfile::TempDir,

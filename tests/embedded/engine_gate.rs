@@ -5,19 +5,9 @@ use crate::common;
 use std::net::SocketAddr;
 
 use common::ledger::{Load, assert_nothing_lost, fleet};
-use common::site::Site;
+use common::site::{QUICK_MARKS, Site};
 use common::{http, until_true};
 use serde_json::Value;
-
-/// Marks that a test reaches soon.
-const QUICK_MARKS: [(&str, &str); 6] = [
-    ("gate.stop_reading_above", "\"100 ms\""),
-    ("gate.read_again_below", "\"50 ms\""),
-    ("gate.pause_after", "\"400 ms\""),
-    ("gate.min_dwell", "\"200 ms\""),
-    ("consumer.read_records", "50"),
-    ("writer.retry_max", "\"100 ms\""),
-];
 
 async fn gate(address: SocketAddr) -> Value {
     let (status, body) = http::get(address, "/gate").await;

@@ -11,7 +11,7 @@ use common::events::{JSON, address, event};
 use common::http::Request;
 use common::ledger::{Load, dead_letters, fleet};
 use common::metrics::{Scraped, scrape};
-use common::site::Site;
+use common::site::{QUICK_MARKS, Site};
 use common::{now_ms, until, until_true};
 use surgetank::credentials::TokenKind;
 use surgetank::protocol::receipt::Outcome;
@@ -140,14 +140,7 @@ async fn stage(operators: SocketAddr) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocked_store_stops_the_rows_and_ages_the_lag_and_is_the_bottleneck() {
-    let site = Site::new(&[
-        ("gate.stop_reading_above", "\"100 ms\""),
-        ("gate.read_again_below", "\"50 ms\""),
-        ("gate.pause_after", "\"400 ms\""),
-        ("gate.min_dwell", "\"200 ms\""),
-        ("consumer.read_records", "50"),
-        ("writer.retry_max", "\"100 ms\""),
-    ]);
+    let site = Site::new(&QUICK_MARKS);
     let running = site.launch().await;
     let operators = running.engine.http_addr;
     let load = Load::start(fleet(running.engine.devices_addr));
