@@ -21,7 +21,8 @@ const MAX_TERM: f64 = 1e15;
 /// Denominators are powers of ten up to this exponent, all of which doubles hold exactly.
 const MAX_EXPONENT: u32 = 22;
 
-/// By how much, of the values that go into it, a quotient of doubles may be off: four roundings, and as much again.
+/// By how much, of the values that go into it, a quotient of doubles may be off: four roundings, and as much again. A
+/// divisor below `f64::MIN_POSITIVE` has fewer bits and may be off by more.
 const DOUBT: f64 = 8.0 * f64::EPSILON;
 
 /// physical = raw × scale + offset.
@@ -95,7 +96,7 @@ impl Scale {
         let floor = floor(steps);
         // How far the next tie is away, in the unit of the value.
         let to_tie = (steps - floor as f64 - 0.5) * self.scale;
-        let is_sure = to_tie.abs() > (physical.abs() + self.offset.abs()) * DOUBT;
+        let is_sure = to_tie.abs() > (physical.abs() + self.offset.abs()) * DOUBT && self.scale >= f64::MIN_POSITIVE;
         // Far outside of what an integer holds nothing is sure, so that adding one cannot overflow.
         is_sure.then(|| if to_tie > 0.0 { floor.saturating_add(1) } else { floor })
     }
@@ -176,6 +177,13 @@ mod tests {
         let scale = Scale::new(std::f64::consts::PI, 1.0, 0, 255);
         assert_eq!(scale.arithmetic, Arithmetic::Float);
         assert_eq!(scale.physical(2), 2.0 * std::f64::consts::PI + 1.0);
+    }
+
+    #[test]
+    fn test_a_step_with_fewer_bits_than_a_double_is_not_divided_by_in_doubles() {
+        // The value is half a step above a raw one; the double of the step is off by more than that after 10^14 of them.
+        let scale = Scale::new(7.1119880733241e-310, 9.227465429294243e-309, -(1 << 52), 1 << 52);
+        assert_eq!(scale.raw(1.1423437599137615e-295), 160_622_282_846_398);
     }
 
     proptest! {
