@@ -93,8 +93,13 @@ mod tests {
     fn batch(memory: &MemoryBudget) -> Arc<Batch> {
         let mut builder = BatchBuilder::new(memory.clone());
         let record = RecordRef { offset: 0, key_start: 0, value_start: 1, value_end: 9 };
-        let read =
-            RecordBatch { data: vec![0; 9].into(), records: vec![record], next_offset: 1, first_written_ms: None };
+        let read = RecordBatch {
+            data: vec![0; 9].into(),
+            records: vec![record],
+            next_offset: 1,
+            first_written_ms: None,
+            meta: Vec::new(),
+        };
         builder.push(read, Size { records: 1, bytes: 9 });
         Arc::new(builder.build())
     }

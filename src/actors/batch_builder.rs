@@ -136,7 +136,13 @@ impl Reads {
 
     fn join(self) -> RecordBatch {
         let Self { only, data, records, next_offset } = self;
-        only.unwrap_or_else(|| RecordBatch { data: Bytes::from(data), records, next_offset, first_written_ms: None })
+        only.unwrap_or_else(|| RecordBatch {
+            data: Bytes::from(data),
+            records,
+            next_offset,
+            first_written_ms: None,
+            meta: Vec::new(),
+        })
     }
 }
 

@@ -282,6 +282,7 @@ mod tests {
             records: vec![record(5, 10), record(6, 15)],
             next_offset: 7,
             first_written_ms: Some(50_000),
+            meta: Vec::new(),
         };
         consumed.on_read(&batch);
         assert_eq!(lags.read()[0].age, Some(Duration::from_secs(10)));

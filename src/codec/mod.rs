@@ -9,5 +9,6 @@ mod codecs;
 #[cfg(test)]
 mod codecs_tests;
 pub mod json;
+pub mod value;
 
 pub use codecs::{CodecError, Codecs, CodecsError, MessageCodec, UnknownLayout};

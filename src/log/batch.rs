@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::ReadLimit;
+use super::headers::Headers;
 use crate::flow::trace::Trace;
 
 /// Records of one partition that are appended together: one buffer for all values.
@@ -93,6 +94,9 @@ pub struct RecordBatch {
     /// When the first record was written, by the log's own time ([`Log::now_ms`](super::Log::now_ms)), in milliseconds since
     /// the Unix epoch; `None` if that is not known.
     pub first_written_ms: Option<u64>,
+    /// What the records say beside key and value: one for each, or none at all. Records of others' topics have it; those of
+    /// our own only if one of the batch has headers.
+    pub meta: Vec<RecordMeta>,
 }
 
 // === impl RecordBatch ===
@@ -108,7 +112,15 @@ impl RecordBatch {
         let records = self.records.split_off(num_kept);
         let first = records.first()?.offset;
         let next_offset = std::mem::replace(&mut self.next_offset, first);
-        Some(Self { data: self.data.clone(), records, next_offset, first_written_ms: None })
+        let meta = self.meta.split_off(num_kept.min(self.meta.len()));
+        Some(Self { data: self.data.clone(), records, next_offset, first_written_ms: None, meta })
+    }
+
+    /// The headers of a record, in their order; none if nothing is known of them.
+    pub fn headers(&self, index: usize) -> Headers<'_> {
+        let record = &self.records[index];
+        let end = self.meta.get(index).map_or(record.value_end, |meta| meta.headers_end);
+        Headers::new(&self.data[record.value_end as usize..end as usize])
     }
 }
 
@@ -123,6 +135,19 @@ pub struct RecordRef {
     pub value_start: u32,
     /// One past the end of the value.
     pub value_end: u32,
+}
+
+/// What a record says beside its key and its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordMeta {
+    /// When it was written, or made, as its topic has it, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Whether it has a key; an empty one is one.
+    pub has_key: bool,
+    /// Whether it has a value. One without says that what has its key is deleted.
+    pub has_value: bool,
+    /// One past the end of its headers in [`RecordBatch::data`]; they begin where the value ends.
+    pub headers_end: u32,
 }
 
 // === impl RecordRef ===

@@ -8,6 +8,7 @@ mod batch;
 mod control;
 mod cut;
 pub mod embedded;
+mod headers;
 pub mod kafka;
 pub mod local;
 pub mod partitioner;
@@ -20,8 +21,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-pub use batch::{AppendBatch, Keys, RecordBatch, RecordRef};
+pub use batch::{AppendBatch, Keys, RecordBatch, RecordMeta, RecordRef};
 pub use control::Control;
+pub use headers::{Headers, write_header};
 pub use range::{RangeEnd, RangeError, RangeReader, RangeStart, Ranges};
 pub use record_limit::RecordLimit;
 

@@ -99,7 +99,7 @@ impl Shape {
             Shape::Record(_) => return None,
             Shape::Array(item) => match item.column() {
                 Some(ColumnKind::Scalar(kind)) => ColumnKind::List(kind),
-                Some(ColumnKind::List(_) | ColumnKind::Json) | None => ColumnKind::Json,
+                Some(ColumnKind::List(_) | ColumnKind::Json | ColumnKind::Collection(_)) | None => ColumnKind::Json,
             },
             Shape::Bool => ColumnKind::Scalar(ScalarKind::Bool),
             Shape::Int => ColumnKind::Scalar(ScalarKind::Int),

@@ -15,7 +15,7 @@ pub(crate) fn table_of(type_name: &str, record: &RecordShape) -> Result<Table, S
     names.sort_unstable();
     match names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
         Some((name, _)) => Err((*name).to_owned()),
-        None => Ok(Table { name: type_name.to_owned(), columns }),
+        None => Ok(Table::of_type(type_name, columns)),
     }
 }
 

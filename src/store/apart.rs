@@ -75,12 +75,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schema::row::{Cell, Column, ColumnKind, ScalarKind, Table};
+    use crate::schema::row::{Cell, Column, ColumnKind, RowOp, ScalarKind, Table};
 
     fn rows(numbers: Range<i64>) -> Arc<RowGroup> {
         let column = Column { name: "sequence".to_owned(), kind: ColumnKind::Scalar(ScalarKind::Long) };
-        let table = Arc::new(Table { name: "t".to_owned(), columns: vec![column] });
-        Arc::new(RowGroup { table, data: Bytes::new(), cells: numbers.map(Cell::Long).collect() })
+        let table = Arc::new(Table::of_type("t", vec![column]));
+        Arc::new(RowGroup { table, op: RowOp::Upsert, data: Bytes::new(), cells: numbers.map(Cell::Long).collect() })
     }
 
     /// A store that refuses a group with a bad row in it, as a whole.

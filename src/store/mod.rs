@@ -17,7 +17,7 @@ use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::cluster::StoreCluster;
 use crate::flow::health::{Condition, Gauge};
-use crate::schema::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table, TableDescription, TableName};
 
 /// How rows want to be grouped for this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +201,9 @@ pub trait Store: Send + Sync {
 
     /// Prepares for writing these tables; the first missing or different thing is the error.
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What the database says of a table; `None` if there is no such table.
+    fn describe(&self, table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>>;
 
     /// `Ok` while the store answers; otherwise why not. Bounded by a short time limit.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;

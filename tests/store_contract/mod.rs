@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use surgetank::schema::row::{Cell, Column, ColumnKind, RowGroup, ScalarKind, Span, Table};
+use surgetank::schema::row::{Cell, Column, ColumnKind, RowGroup, RowOp, ScalarKind, Span, Table};
 use surgetank::store::{RowKey, Store, StoreError, WriteError, Written};
 
 /// A day in 2026, as milliseconds.
@@ -42,7 +42,7 @@ pub fn table(name: &str, fields: &[(&str, ColumnKind)]) -> Arc<Table> {
     let identity = identity.iter().map(|(name, kind)| (*name, ColumnKind::Scalar(*kind)));
     let columns =
         identity.chain(fields.iter().copied()).map(|(name, kind)| Column { name: name.to_string(), kind }).collect();
-    Arc::new(Table { name: name.to_string(), columns })
+    Arc::new(Table::of_type(name, columns))
 }
 
 /// A table with one number.
@@ -83,7 +83,7 @@ impl GroupBuilder {
     }
 
     pub fn build(self) -> Arc<RowGroup> {
-        Arc::new(RowGroup { table: self.table, data: Bytes::from(self.data), cells: self.cells })
+        Arc::new(RowGroup { table: self.table, op: RowOp::Upsert, data: Bytes::from(self.data), cells: self.cells })
     }
 }
 

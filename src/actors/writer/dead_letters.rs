@@ -235,6 +235,7 @@ mod tests {
             records: refs,
             next_offset: records.len() as u64,
             first_written_ms: None,
+            meta: Vec::new(),
         }
     }
 

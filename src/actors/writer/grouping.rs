@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::actors::schemas::{Plans, TablePlan};
 use crate::codec::avro::{Fingerprint, RowError, RowPlan, split_single_object};
 use crate::log::RecordBatch;
-use crate::schema::row::{Cell, RowGroup, Table};
+use crate::schema::row::{Cell, RowGroup, RowOp, Table};
 use crate::store::Grouping;
 
 /// The codes of records that can never be written.
@@ -138,7 +138,7 @@ impl PendingWrite {
             rejects.extend(outcome.err());
             is_row
         });
-        let group = RowGroup { table: Arc::clone(&plan.table), data: batch.data.clone(), cells };
+        let group = RowGroup { table: Arc::clone(&plan.table), op: RowOp::Upsert, data: batch.data.clone(), cells };
         (DecodedWrite { group: Arc::new(group), records }, rejects)
     }
 }

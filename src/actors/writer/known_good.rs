@@ -53,7 +53,7 @@ impl KnownGood {
 fn copied(group: &RowGroup, row: &[Cell]) -> RowGroup {
     let mut data = Vec::new();
     let cells = row.iter().map(|cell| copied_cell(cell, &group.data, &mut data)).collect();
-    RowGroup { table: Arc::clone(&group.table), data: Bytes::from(data), cells }
+    RowGroup { table: Arc::clone(&group.table), op: group.op, data: Bytes::from(data), cells }
 }
 
 fn copied_cell(cell: &Cell, from: &[u8], to: &mut Vec<u8>) -> Cell {
@@ -66,6 +66,9 @@ fn copied_cell(cell: &Cell, from: &[u8], to: &mut Vec<u8>) -> Cell {
         Cell::Text(span) => Cell::Text(copied_span(span)),
         Cell::Bytes(span) => Cell::Bytes(copied_span(span)),
         Cell::List(items) => Cell::List(items.iter().map(|item| copied_cell(item, from, to)).collect()),
+        Cell::Map(items) => Cell::Map(
+            items.iter().map(|(key, item)| (copied_cell(key, from, to), copied_cell(item, from, to))).collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -73,7 +76,7 @@ fn copied_cell(cell: &Cell, from: &[u8], to: &mut Vec<u8>) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
+    use crate::schema::row::{Column, ColumnKind, RowOp, ScalarKind, Table};
 
     fn group() -> RowGroup {
         let column = |name: &str, kind| Column { name: name.to_owned(), kind };
@@ -88,8 +91,8 @@ mod tests {
             Cell::Text(span(0, 1)),
             Cell::Null,
         ];
-        let table = Arc::new(Table { name: "t".to_owned(), columns });
-        RowGroup { table, data: Bytes::from_static(b"0123abc"), cells }
+        let table = Arc::new(Table::of_type("t", columns));
+        RowGroup { table, op: RowOp::Upsert, data: Bytes::from_static(b"0123abc"), cells }
     }
 
     #[test]

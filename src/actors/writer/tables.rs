@@ -292,12 +292,12 @@ mod tests {
 
     use super::*;
     use crate::flow::health::Verdict;
-    use crate::schema::row::{Cell, Column, ColumnKind, ScalarKind};
+    use crate::schema::row::{Cell, Column, ColumnKind, RowOp, ScalarKind};
 
     fn rows() -> RowGroup {
         let column = Column { name: "sequence".to_owned(), kind: ColumnKind::Scalar(ScalarKind::Long) };
-        let table = Arc::new(Table { name: "t".to_owned(), columns: vec![column] });
-        RowGroup { table, data: Bytes::new(), cells: vec![Cell::Long(1)] }
+        let table = Arc::new(Table::of_type("t", vec![column]));
+        RowGroup { table, op: RowOp::Upsert, data: Bytes::new(), cells: vec![Cell::Long(1)] }
     }
 
     fn state() -> Arc<TableState> {

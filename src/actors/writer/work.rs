@@ -243,7 +243,13 @@ mod tests {
             let value_end = data.len() as u32;
             records.push(RecordRef { offset, key_start: start, value_start: start, value_end });
         }
-        RecordBatch { data: Bytes::from(data), next_offset: records.len() as u64, records, first_written_ms: None }
+        RecordBatch {
+            data: Bytes::from(data),
+            next_offset: records.len() as u64,
+            records,
+            first_written_ms: None,
+            meta: Vec::new(),
+        }
     }
 
     #[tokio::test]
@@ -275,7 +281,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = log_in(&directory.path().join("log"));
         let work = work_in(directory.path(), &log).await;
-        let table = |name: String| Arc::new(Table { name, columns: Vec::new() });
+        let table = |name: String| Arc::new(Table::of_type(name, Vec::new()));
         let first = table("first".to_owned());
         let state = work.table(&first);
         assert!(Arc::ptr_eq(&state, &work.table(&first)));

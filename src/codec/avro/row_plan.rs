@@ -165,7 +165,7 @@ fn column_step(column: usize, declared: &Column, node: Node) -> Result<Step, Row
             Step::List { column, read: Read::of(*item, kind).ok_or_else(wrong)? }
         }
         (ColumnKind::Scalar(kind), node) => Step::Scalar { column, read: Read::of(node, kind).ok_or_else(wrong)? },
-        (ColumnKind::List(_), _) => return Err(wrong()),
+        (ColumnKind::List(_) | ColumnKind::Collection(_), _) => return Err(wrong()),
     })
 }
 

@@ -153,7 +153,7 @@ async fn receive(stream: &mut UnixStream, id: &TopicPartition) -> Result<Option<
             };
             let records: Option<Vec<RecordRef>> = records.into_iter().map(record).collect();
             let records = records.filter(|records| !records.is_empty()).ok_or_else(|| failed(unexpected()))?;
-            Ok(Some(RecordBatch { data: data.into(), records, next_offset, first_written_ms: None }))
+            Ok(Some(RecordBatch { data: data.into(), records, next_offset, first_written_ms: None, meta: Vec::new() }))
         }
     }
 }

@@ -44,7 +44,7 @@ use crate::flow::budget::StorePressure;
 use crate::flow::clock::Reading;
 use crate::flow::cluster::StoreCluster;
 use crate::flow::health::Condition;
-use crate::schema::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table, TableDescription, TableName};
 
 /// How long the cluster may take to show that it is alive.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -202,6 +202,10 @@ impl Store for CassandraStore {
         Box::pin(self.run("changing the schema", |cluster| async move {
             schema::apply(&cluster.session, &cluster.settings, &tables).await
         }))
+    }
+
+    fn describe(&self, _table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -10,7 +10,7 @@ use scylla::statement::unprepared::Statement;
 use super::failed;
 use super::settings::CassandraSettings;
 use crate::schema::identity::{NUM_KEY_COLUMNS, PARTITION_KEY};
-use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
+use crate::schema::row::{Column, ColumnKind, Items, ScalarKind, Table};
 use crate::store::StoreError;
 
 /// Changes of the schema go through the whole cluster, so they get longer than a write.
@@ -167,6 +167,17 @@ fn scalar_type(kind: ScalarKind) -> &'static str {
         ScalarKind::Text => "text",
         ScalarKind::Bytes => "blob",
         ScalarKind::Timestamp => "timestamp",
+        ScalarKind::Ascii => "ascii",
+        ScalarKind::TinyInt => "tinyint",
+        ScalarKind::SmallInt => "smallint",
+        ScalarKind::Varint => "varint",
+        ScalarKind::Decimal => "decimal",
+        ScalarKind::Uuid => "uuid",
+        ScalarKind::TimeUuid => "timeuuid",
+        ScalarKind::Inet => "inet",
+        ScalarKind::Date => "date",
+        ScalarKind::Time => "time",
+        ScalarKind::Duration => "duration",
     }
 }
 
@@ -177,6 +188,14 @@ pub(super) fn cql_type(kind: ColumnKind) -> String {
         // Frozen: a list is written whole, as one value, and writing it again leaves no tombstone.
         ColumnKind::List(kind) => format!("frozen<list<{}>>", scalar_type(kind)),
         ColumnKind::Json => "text".to_string(),
+        ColumnKind::Collection(collection) => {
+            let text = match collection.items {
+                Items::List(kind) => format!("list<{}>", scalar_type(kind)),
+                Items::Set(kind) => format!("set<{}>", scalar_type(kind)),
+                Items::Map(key, kind) => format!("map<{}, {}>", scalar_type(key), scalar_type(kind)),
+            };
+            if collection.is_frozen { format!("frozen<{text}>") } else { text }
+        }
     }
 }
 
@@ -277,7 +296,7 @@ mod tests {
             column("order", ColumnKind::Scalar(ScalarKind::Unsigned)),
             column("codes", ColumnKind::List(ScalarKind::Double)),
         ];
-        let table = Table { name: "t".to_owned(), columns };
+        let table = Table::of_type("t", columns);
         let expected = r#"INSERT INTO "k"."t" ("device_id", "order", "codes") VALUES ((text)?, (varint)?, (frozen<list<double>>)?) USING TIMESTAMP ?"#;
         assert_eq!(insert_cql("k", &table), expected);
     }

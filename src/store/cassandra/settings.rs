@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::schema::row::Consistency;
 use crate::tls::ServerTrust;
 
 /// How to reach the cluster and how to write to it.
@@ -35,27 +36,6 @@ pub struct CassandraSettings {
     pub ttl: Option<Duration>,
     /// TLS to the nodes. `None`: plain TCP.
     pub tls: Option<ServerTrust>,
-}
-
-/// How many replicas confirm a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consistency {
-    /// One replica.
-    One,
-    /// Two replicas.
-    Two,
-    /// Three replicas.
-    Three,
-    /// More than half of all replicas.
-    Quorum,
-    /// All replicas.
-    All,
-    /// One replica in this data centre.
-    LocalOne,
-    /// More than half of the replicas in this data centre.
-    LocalQuorum,
-    /// More than half of the replicas in every data centre.
-    EachQuorum,
 }
 
 // === impl CassandraSettings ===

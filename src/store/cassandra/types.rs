@@ -47,5 +47,16 @@ fn native(kind: ScalarKind) -> NativeType {
         ScalarKind::Text => NativeType::Text,
         ScalarKind::Bytes => NativeType::Blob,
         ScalarKind::Timestamp => NativeType::Timestamp,
+        ScalarKind::Ascii => NativeType::Ascii,
+        ScalarKind::TinyInt => NativeType::TinyInt,
+        ScalarKind::SmallInt => NativeType::SmallInt,
+        ScalarKind::Varint => NativeType::Varint,
+        ScalarKind::Decimal => NativeType::Decimal,
+        ScalarKind::Uuid => NativeType::Uuid,
+        ScalarKind::TimeUuid => NativeType::Timeuuid,
+        ScalarKind::Inet => NativeType::Inet,
+        ScalarKind::Date => NativeType::Date,
+        ScalarKind::Time => NativeType::Time,
+        ScalarKind::Duration => NativeType::Duration,
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct BoundCell<'a> {
 impl ToSql for BoundCell<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let value = match self.cell {
-            Cell::Null => ValueRef::Null,
+            Cell::Null | Cell::Clear => ValueRef::Null,
             Cell::Bool(value) => ValueRef::Integer(i64::from(*value)),
             Cell::Int(value) => ValueRef::Integer(i64::from(*value)),
             Cell::Long(value) | Cell::Timestamp(value) => ValueRef::Integer(*value),
@@ -34,7 +34,10 @@ impl ToSql for BoundCell<'_> {
             Cell::Symbol(symbol) => ValueRef::Text(symbol.as_bytes()),
             Cell::Bytes(span) => ValueRef::Blob(span.of(self.data)),
             Cell::Json(text) => ValueRef::Text(text.as_bytes()),
+            Cell::OwnText(text) => ValueRef::Text(text.as_bytes()),
+            Cell::OwnBytes(bytes) => ValueRef::Blob(bytes),
             Cell::List(items) => return Ok(ToSqlOutput::Owned(Value::Text(list_json(items, self.data)))),
+            other => unreachable!("{other:?} is only in rows of routes"),
         };
         Ok(ToSqlOutput::Borrowed(value))
     }
@@ -47,7 +50,7 @@ fn list_json(items: &[Cell], data: &[u8]) -> String {
 
 fn json_of(cell: &Cell, data: &[u8]) -> serde_json::Value {
     match cell {
-        Cell::Null => serde_json::Value::Null,
+        Cell::Null | Cell::Clear => serde_json::Value::Null,
         Cell::Bool(value) => (*value).into(),
         Cell::Int(value) => (*value).into(),
         Cell::Long(value) | Cell::Timestamp(value) => (*value).into(),
@@ -59,6 +62,9 @@ fn json_of(cell: &Cell, data: &[u8]) -> serde_json::Value {
         Cell::Bytes(span) => hex(span.of(data)).into(),
         Cell::Json(text) => text.as_str().into(),
         Cell::List(items) => items.iter().map(|item| json_of(item, data)).collect(),
+        Cell::OwnText(text) => text.as_ref().into(),
+        Cell::OwnBytes(bytes) => hex(bytes).into(),
+        other => unreachable!("{other:?} is only in rows of routes"),
     }
 }
 

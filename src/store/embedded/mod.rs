@@ -42,7 +42,7 @@ use super::scan::{self, Chunk, NUM_KEYS_PER_CHUNK};
 use super::{Cause, Grouping, RowKey, Store, StoreError, Written};
 use crate::flow::health::{Condition, Gauge, Part};
 use crate::schema::identity::{DEVICE_ID, EVENT_TIME, SEQUENCE};
-use crate::schema::row::{RowGroup, Table};
+use crate::schema::row::{RowGroup, Table, TableDescription, TableName};
 
 /// Groups that may wait for the writing thread; further writes wait for a place.
 const NUM_WAITING_GROUPS: usize = 256;
@@ -206,6 +206,10 @@ impl Store for EmbeddedStore {
     fn apply(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         let tables = tables.to_vec();
         Box::pin(async move { self.ask(|reply| Job::Apply(tables, reply)).await? })
+    }
+
+    fn describe(&self, _table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {

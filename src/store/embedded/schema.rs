@@ -167,13 +167,18 @@ fn create_sql(table: &Table) -> String {
 /// The type that a column is declared with, one of those that strict tables know.
 fn declared_type(kind: ColumnKind) -> &'static str {
     match kind {
-        ColumnKind::Scalar(ScalarKind::Bool | ScalarKind::Int | ScalarKind::Long | ScalarKind::Timestamp) => "INTEGER",
+        ColumnKind::Scalar(
+            ScalarKind::Bool
+            | ScalarKind::TinyInt
+            | ScalarKind::SmallInt
+            | ScalarKind::Int
+            | ScalarKind::Long
+            | ScalarKind::Timestamp,
+        ) => "INTEGER",
         ColumnKind::Scalar(ScalarKind::Float | ScalarKind::Double) => "REAL",
         ColumnKind::Scalar(ScalarKind::Bytes) => "BLOB",
-        ColumnKind::Scalar(ScalarKind::Text)
         // Integers of SQLite are signed: 64 bits unsigned are 20 digits, which are ordered like the numbers.
-        | ColumnKind::Scalar(ScalarKind::Unsigned)
-        | ColumnKind::List(_) | ColumnKind::Json => "TEXT",
+        ColumnKind::Scalar(_) | ColumnKind::List(_) | ColumnKind::Json | ColumnKind::Collection(_) => "TEXT",
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
     fn missing(granted: &[(&str, &str)]) -> Option<Condition> {
         let granted = granted.iter().map(|(on, permission)| ((*permission).to_owned(), (*on).to_owned()));
         let rights = Rights { role: "surgetank".to_owned(), granted: granted.collect() };
-        rights.condition("fleet", &Table { name: "position".to_owned(), columns: Vec::new() })
+        rights.condition("fleet", &Table::of_type("position", Vec::new()))
     }
 
     #[test]
