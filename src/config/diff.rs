@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -59,6 +60,14 @@ impl fmt::Debug for LoadedConfig {
 }
 
 impl LoadedConfig {
+    /// The files and directories that it was made of, beside the file itself, and those that the config names: a change of
+    /// any of them is a reason to read everything again.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let mut places = self.config.places();
+        places.extend_from_slice(&self.sources.files);
+        places
+    }
+
     /// What `newer` comes to while this config is in force. An error if what can be taken over does not go together
     /// with what cannot.
     pub fn renewed_by(&self, newer: LoadedConfig) -> Result<Renewal, ConfigErrors> {
