@@ -10,6 +10,7 @@
 mod catalog;
 mod check;
 mod check_kind;
+pub mod cql;
 #[cfg(test)]
 pub(crate) mod documented;
 mod evolution;

@@ -9,8 +9,9 @@ use scylla::statement::unprepared::Statement;
 
 use super::failed;
 use super::settings::CassandraSettings;
+use crate::schema::cql::type_text;
 use crate::schema::identity::{NUM_KEY_COLUMNS, PARTITION_KEY};
-use crate::schema::row::{Column, ColumnKind, Items, ScalarKind, Table};
+use crate::schema::row::{Column, Table};
 use crate::store::StoreError;
 
 /// Changes of the schema go through the whole cluster, so they get longer than a write.
@@ -42,7 +43,7 @@ pub(super) fn quoted(name: &str) -> String {
 /// (scylla-rust-driver#575). With the types in its text, preparing is what fails then, on the server, whoever asks for it.
 pub(super) fn insert_cql(keyspace: &str, table: &Table) -> String {
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
-    let markers: Vec<String> = table.columns.iter().map(|column| format!("({})?", cql_type(column.kind))).collect();
+    let markers: Vec<String> = table.columns.iter().map(|column| format!("({})?", type_text(column.kind))).collect();
     format!(
         "INSERT INTO {}.{} ({}) VALUES ({}) USING TIMESTAMP ?",
         quoted(keyspace),
@@ -77,7 +78,7 @@ pub(super) async fn apply(
             if let Some(found) = existing.get(&column.name) {
                 check_type(keyspace, table, column, found)?;
             } else if add_column(session, keyspace, table, column).await? {
-                let cql_type = cql_type(column.kind);
+                let cql_type = type_text(column.kind);
                 changes.push(format!("added column {keyspace}.{}.{} {cql_type}", table.name, column.name));
             }
         }
@@ -111,7 +112,7 @@ pub(super) async fn check(session: &Session, keyspace: &str, tables: &[Arc<Table
 
 /// Adds a column; false if somebody else has added it meanwhile. `ADD IF NOT EXISTS` is not known to every server.
 async fn add_column(session: &Session, keyspace: &str, table: &Table, column: &Column) -> Result<bool, StoreError> {
-    let (name, cql_type) = (quoted(&column.name), cql_type(column.kind));
+    let (name, cql_type) = (quoted(&column.name), type_text(column.kind));
     let cql = format!("ALTER TABLE {}.{} ADD {name} {cql_type}", quoted(keyspace), quoted(&table.name));
     let Err(error) = change(session, cql).await else { return Ok(true) };
     match existing_columns(session, keyspace, table).await?.get(&column.name) {
@@ -122,7 +123,7 @@ async fn add_column(session: &Session, keyspace: &str, table: &Table, column: &C
 
 fn create_cql(settings: &CassandraSettings, table: &Table) -> String {
     let columns: Vec<String> =
-        table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), cql_type(column.kind))).collect();
+        table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), type_text(column.kind))).collect();
     let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
     let (partition, clustering) = keys.split_at(PARTITION_KEY.len());
     // Newest first: the usual question is for a device's latest rows, and then it is the head of the partition.
@@ -155,52 +156,8 @@ fn ttl_options(ttl: Duration) -> String {
     )
 }
 
-fn scalar_type(kind: ScalarKind) -> &'static str {
-    match kind {
-        ScalarKind::Bool => "boolean",
-        ScalarKind::Int => "int",
-        ScalarKind::Long => "bigint",
-        // The only integer that holds all 64 bits without a sign.
-        ScalarKind::Unsigned => "varint",
-        ScalarKind::Float => "float",
-        ScalarKind::Double => "double",
-        ScalarKind::Text => "text",
-        ScalarKind::Bytes => "blob",
-        ScalarKind::Timestamp => "timestamp",
-        ScalarKind::Ascii => "ascii",
-        ScalarKind::TinyInt => "tinyint",
-        ScalarKind::SmallInt => "smallint",
-        ScalarKind::Varint => "varint",
-        ScalarKind::Decimal => "decimal",
-        ScalarKind::Uuid => "uuid",
-        ScalarKind::TimeUuid => "timeuuid",
-        ScalarKind::Inet => "inet",
-        ScalarKind::Date => "date",
-        ScalarKind::Time => "time",
-        ScalarKind::Duration => "duration",
-    }
-}
-
-/// The type of a column, spelt as the server spells it.
-pub(super) fn cql_type(kind: ColumnKind) -> String {
-    match kind {
-        ColumnKind::Scalar(kind) => scalar_type(kind).to_string(),
-        // Frozen: a list is written whole, as one value, and writing it again leaves no tombstone.
-        ColumnKind::List(kind) => format!("frozen<list<{}>>", scalar_type(kind)),
-        ColumnKind::Json => "text".to_string(),
-        ColumnKind::Collection(collection) => {
-            let text = match collection.items {
-                Items::List(kind) => format!("list<{}>", scalar_type(kind)),
-                Items::Set(kind) => format!("set<{}>", scalar_type(kind)),
-                Items::Map(key, kind) => format!("map<{}, {}>", scalar_type(key), scalar_type(kind)),
-            };
-            if collection.is_frozen { format!("frozen<{text}>") } else { text }
-        }
-    }
-}
-
 fn check_type(keyspace: &str, table: &Table, column: &Column, found: &ExistingColumn) -> Result<(), StoreError> {
-    let expected = cql_type(column.kind);
+    let expected = type_text(column.kind);
     if found.cql_type == expected {
         return Ok(());
     }
@@ -287,6 +244,7 @@ async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::schema::documented;
+    use crate::schema::row::{ColumnKind, ScalarKind};
 
     #[test]
     fn test_each_marker_says_the_type_of_its_value() {
@@ -306,7 +264,7 @@ mod tests {
         for kind in documented::kinds() {
             // The item's type is the reader's to fill in; here it is a single.
             let cql = kind.cql.replace('…', "float");
-            assert!(cql.split([',', ' ']).next() == Some(&cql_type(kind.column)), "{cql}: {:?}", kind.column);
+            assert!(cql.split([',', ' ']).next() == Some(&type_text(kind.column)), "{cql}: {:?}", kind.column);
         }
     }
 }

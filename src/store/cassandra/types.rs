@@ -3,7 +3,7 @@
 use scylla::cluster::metadata::{CollectionType, ColumnType, NativeType};
 use scylla::statement::prepared::PreparedStatement;
 
-use super::schema::cql_type;
+use crate::schema::cql::type_text;
 use crate::schema::row::{ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
@@ -17,7 +17,7 @@ pub(super) fn check_prepared(statement: &PreparedStatement, keyspace: &str, tabl
             return Err(StoreError::Conflict {
                 what: format!("column {keyspace}.{}.{}", table.name, column.name),
                 actual: found.map_or_else(|| "missing".to_owned(), |typ| format!("{typ:?}")),
-                expected: cql_type(column.kind),
+                expected: type_text(column.kind),
             });
         }
     }
