@@ -152,6 +152,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 datacenter: store.local_dc.clone(),
                 rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
+                route_keyspaces: Vec::new(),
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store

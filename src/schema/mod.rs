@@ -18,6 +18,7 @@ mod field;
 pub mod identity;
 mod message_type;
 pub(crate) mod number;
+pub mod rewrites;
 pub mod row;
 mod scale;
 mod shape;

@@ -34,6 +34,7 @@ fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
         datacenter: None,
         rack: None,
         keyspace: KEYSPACE.to_string(),
+        route_keyspaces: Vec::new(),
         replication: "{'class': 'SimpleStrategy', 'replication_factor': 1}".to_string(),
         consistency: Consistency::LocalQuorum,
         credentials: None,

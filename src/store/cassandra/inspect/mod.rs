@@ -95,7 +95,7 @@ impl Inspector {
                 let rights_opt = Rights::ask(session, settings).await;
                 for table in tables {
                     found.extend(rights_opt.as_ref().and_then(|rights| rights.condition(&settings.keyspace, table)));
-                    let shape = schema::check(session, &settings.keyspace, std::slice::from_ref(table)).await;
+                    let shape = schema::check(session, settings, std::slice::from_ref(table)).await;
                     let lives_s = lifetimes.get(&table.name).copied();
                     found.extend(misshapen(&qualified(settings, table), shape)?);
                     found.extend(lifetime(settings, table, lives_s, &servers, now_s));
@@ -202,6 +202,9 @@ fn misshapen(table: &str, shape: Result<(), StoreError>) -> Result<Option<Condit
                  layouts"
             );
             Ok(Some(Condition::failing(Part::Store, "table_differs", table, detail).refusing_start()))
+        }
+        Err(StoreError::RouteTable { table, code, reason }) => {
+            Ok(Some(Condition::failing(Part::Store, code, table, reason)))
         }
         Err(other) => Err(other),
     }
