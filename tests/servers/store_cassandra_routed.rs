@@ -10,12 +10,13 @@ use scylla::value::{CqlDate, CqlDecimal, CqlDuration, CqlTime, CqlTimestamp, Cql
 use surgetank::schema::row::{
     Cell, Column, ColumnPlace, DecimalValue, DescribedColumn, Key, Routed, RowOp, Table, TableName, WriteTime,
 };
-use surgetank::store::cassandra::CassandraStore;
+use surgetank::store::cassandra::{CassandraStore, Consistency};
 use surgetank::store::{Store, WriteError};
 use uuid::Uuid;
 
 use crate::store_cassandra::{KEYSPACE, TestResult, connect, node, other_session, room, texts, wait};
 use crate::store_contract::routed::{RoutedRoom, check_routed, routed_group};
+use crate::store_contract::simple_table;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_routes_keep_the_contract() -> TestResult {
@@ -325,6 +326,49 @@ async fn times_are_the_rows_the_tables_or_the_servers() -> TestResult {
         assert!(matches!(outcome, Err(WriteError::Invalid(_))), "{outcome:?}");
     }
     session.query_unpaged(format!("DROP KEYSPACE {OTHERS}"), ()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_keyspaces_and_tables_of_others_is_found() -> TestResult {
+    const OTHERS: &str = "surgetank_inspect_others";
+    let Some(node) = node() else { return Ok(()) };
+    let (session, store) = (other_session(&node).await?, connect(&node, None).await?);
+    let tell = async |cql: String| session.query_unpaged(cql, ()).await.map(drop);
+    keyspace_of_others(&session, OTHERS).await?;
+    let create = format!("CREATE TABLE {OTHERS}.t (k int PRIMARY KEY, v int, w int)");
+    tell(create.clone()).await?;
+    store.apply(&[simple_table("inspect_beside")]).await?;
+    let mut table = Table::clone(&*route_to(&store, OTHERS, "t", &["v"], WriteTime::Cell, false).await?);
+    table.routed.as_mut().ok_or("routed")?.consistency = Some(Consistency::One);
+    let tables = [simple_table("inspect_beside"), Arc::new(table)];
+    let codes = async || -> Result<Vec<(&'static str, String)>, Box<dyn std::error::Error>> {
+        let found = store.inspect(&tables).await?;
+        assert!(found.iter().all(|condition| !condition.refuses_start), "{found:?}");
+        Ok(found.into_iter().map(|condition| (condition.code, condition.subject)).collect())
+    };
+    let at_table = |code: &'static str| [(code, format!("{OTHERS}.t"))];
+    assert_eq!(codes().await?, []);
+
+    let replicas = "replication = {'class': 'SimpleStrategy', 'replication_factor':";
+    tell(format!("ALTER KEYSPACE {OTHERS} WITH {replicas} 3}} AND durable_writes = false")).await?;
+    let of_keyspace = format!("the cluster for keyspace {OTHERS}");
+    let expected = [("durable_writes_off", OTHERS.to_owned()), ("too_few_nodes", of_keyspace)];
+    assert_eq!(codes().await?, expected);
+    tell(format!("ALTER KEYSPACE {OTHERS} WITH {replicas} 1}} AND durable_writes = true")).await?;
+
+    tell(format!("ALTER TABLE {OTHERS}.t DROP w")).await?;
+    assert_eq!(codes().await?, []);
+    tell(format!("ALTER TABLE {OTHERS}.t DROP v")).await?;
+    assert_eq!(codes().await?, at_table("column_missing"));
+    tell(format!("DROP TABLE {OTHERS}.t")).await?;
+    assert_eq!(codes().await?, at_table("table_missing"));
+    tell(create.replace("v int", "v text")).await?;
+    assert_eq!(codes().await?, at_table("table_differs"));
+    tell(format!("DROP KEYSPACE {OTHERS}")).await?;
+    assert_eq!(codes().await?, at_table("keyspace_missing"));
+    let error = store.apply(&tables).await.err().ok_or("applied")?;
+    assert!(error.to_string().contains(&format!("CREATE KEYSPACE {OTHERS} WITH replication")), "{error}");
     Ok(())
 }
 
