@@ -8,6 +8,7 @@
 //! are compiled from it.
 
 mod catalog;
+pub mod cell_text;
 mod check;
 mod check_kind;
 #[cfg(test)]
