@@ -17,7 +17,9 @@ pub(crate) mod sink;
 mod varint;
 
 pub use canonical::{earlier_fingerprint, fingerprint};
-pub use dead_letter::{DeadLetter, NotDeadLetter, OwnedDeadLetter, dead_letter_fingerprint};
+pub use dead_letter::{
+    DeadLetter, Header, NotDeadLetter, OwnedDeadLetter, OwnedSource, Source, dead_letter_fingerprint,
+};
 pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;

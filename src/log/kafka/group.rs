@@ -104,7 +104,7 @@ impl GroupContext {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let mut ready = self.ready.lock();
         for id in partitions {
-            match KafkaReader::split(&consumer, self.assignments().assign(id.clone())) {
+            match KafkaReader::split(&consumer, self.assignments().assign(id.clone()), false) {
                 Some(reader) => ready.push(Box::new(reader)),
                 None => tracing::error!(partition = %id, "kafka assigned a partition that has no queue"),
             }

@@ -36,6 +36,7 @@ mod reader;
 mod regroup;
 mod settings;
 mod subscription;
+mod taken;
 mod topic_ids;
 mod watermarks;
 
@@ -273,7 +274,7 @@ impl Ranges for KafkaLog {
         let (settings, id) = (self.settings.clone(), partition.clone());
         async move {
             let opened_id = id.clone();
-            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to));
+            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to, false));
             let opened = opening.await.map_err(|error| RangeError::unavailable(&id, error))?;
             Ok(Box::new(opened?) as Box<dyn RangeReader>)
         }
