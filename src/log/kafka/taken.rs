@@ -134,7 +134,29 @@ fn header(headers: &impl Headers, index: usize) -> Option<(&str, Option<&[u8]>)>
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::message::Header;
+
     use super::*;
+
+    /// The first is what it should be, the name of the second is no text.
+    struct Fake;
+
+    impl Headers for Fake {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn try_get(&self, index: usize) -> Option<Header<'_, &[u8]>> {
+            let name: &[u8] = if index == 0 { b"name" } else { &[0xff] };
+            Some(Header { key: std::str::from_utf8(name).unwrap(), value: Some(b"value") })
+        }
+    }
+
+    #[test]
+    fn test_a_header_whose_name_is_no_text_is_left_out() {
+        assert_eq!(header(&Fake, 0), Some(("name", Some(&b"value"[..]))));
+        assert_eq!(header(&Fake, 1), None);
+    }
 
     #[test]
     fn test_between_a_value_and_a_key_close_by_there_is_no_trace() {
