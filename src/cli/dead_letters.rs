@@ -9,7 +9,7 @@ use super::listing::Listing;
 use super::output::Results;
 use super::ranges::{Place, Selection, ago, read_topic};
 use super::{Failure, Outcome, load, runtime};
-use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter, OwnedSource};
+use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource};
 use crate::engine::{ReadableLog, dead_letter_topic};
 use crate::log::{RangeEnd, RangeStart, TopicPartition};
 
@@ -133,8 +133,7 @@ fn to_json(place: Option<(&TopicPartition, u64)>, Joined { letter, missing }: &J
 }
 
 fn source_json(source: &OwnedSource) -> Value {
-    let header =
-        |(name, value): &(String, Option<Vec<u8>>)| json!({ "name": name, "value_hex": value.as_deref().map(hex) });
+    let header = |(name, value): &OwnedHeader| json!({ "name": name, "value_hex": value.as_deref().map(hex) });
     json!({
         "topic": source.topic,
         "partition": source.partition,

@@ -5,7 +5,7 @@ mod read;
 mod schema;
 mod within;
 
-pub use read::{NotDeadLetter, OwnedDeadLetter, OwnedSource};
+pub use read::{NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource};
 pub use schema::dead_letter_fingerprint;
 
 use super::single_object::header;

@@ -18,7 +18,7 @@ mod varint;
 
 pub use canonical::{earlier_fingerprint, fingerprint};
 pub use dead_letter::{
-    DeadLetter, Header, NotDeadLetter, OwnedDeadLetter, OwnedSource, Source, dead_letter_fingerprint,
+    DeadLetter, Header, NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource, Source, dead_letter_fingerprint,
 };
 pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};

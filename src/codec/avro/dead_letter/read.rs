@@ -42,9 +42,12 @@ pub struct OwnedSource {
     pub offset: u64,
     pub timestamp_ms: Option<i64>,
     pub key: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<OwnedHeader>,
     pub has_value: bool,
 }
+
+/// The name and the value of a header.
+pub type OwnedHeader = (String, Option<Vec<u8>>);
 
 /// Bytes that are no dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -121,7 +124,7 @@ fn read_source(cursor: &mut Cursor<'_>) -> Result<Option<OwnedSource>, RowError>
 }
 
 /// An array, in one block or several.
-fn read_headers(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Option<Vec<u8>>)>, RowError> {
+fn read_headers(cursor: &mut Cursor<'_>) -> Result<Vec<OwnedHeader>, RowError> {
     let mut headers = Vec::new();
     loop {
         let num_headers = match cursor.long()? {
