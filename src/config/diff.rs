@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::problem::{ConfigErrors, Problem};
 use super::section::Written;
 use super::sections::WrittenConfig;
-use super::sections::{Config, Topic};
+use super::sections::{Config, Topic, Topics};
 use super::sources::Sources;
 use super::validate::{Surroundings, validate};
 
@@ -77,7 +77,7 @@ impl LoadedConfig {
         }
         match same_topics(&self.config.topics, &newer.config.topics) {
             true => {
-                taken.extend(changed_types(&self.config.topics, &newer.config.topics));
+                taken.extend(changed_types(&self.config.topics.own, &newer.config.topics.own));
                 set(&mut values, TOPICS, newer.values.get(TOPICS).cloned().unwrap_or_default());
             }
             false => needs_restart.push(TOPICS.to_owned()),
@@ -154,11 +154,11 @@ fn set(values: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn same_topics(before: &[Topic], after: &[Topic]) -> bool {
-    let shape = |topics: &[Topic]| -> BTreeMap<String, u32> {
-        topics.iter().map(|topic| (topic.name.clone(), topic.partitions.get())).collect()
+fn same_topics(before: &Topics, after: &Topics) -> bool {
+    let shape = |topics: &Topics| -> BTreeMap<String, u32> {
+        topics.own.iter().map(|topic| (topic.name.clone(), topic.partitions.get())).collect()
     };
-    shape(before) == shape(after)
+    shape(before) == shape(after) && before.others == after.others
 }
 
 fn changed_types(before: &[Topic], after: &[Topic]) -> Vec<String> {

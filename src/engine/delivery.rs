@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::awaited_store::AwaitedStore;
-use super::backends::{dead_letter_topic, record_topics};
+use super::backends::{consumed_topics, dead_letter_topic, record_topics};
 use super::build::supervise;
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
@@ -90,7 +90,7 @@ impl Delivery {
         let writers = self.writers(store);
         let gate = self.gate();
         let fleet = self.fleet(store)?;
-        let (subscription, assignments) = self.log.subscribe(&record_topics(config))?;
+        let (subscription, assignments) = self.log.subscribe(&consumed_topics(config))?;
         let group = Group {
             supervisor: view.supervisor.clone(),
             homes: self.homes.clone(),

@@ -31,7 +31,7 @@ use store::WrittenStore;
 pub use store::{CassandraStore, EmbeddedStore, Store, StoreKind};
 pub(super) use topics::WrittenTopic;
 use topics::WrittenTopics;
-pub use topics::{Topic, TypeSelection};
+pub use topics::{OthersTopic, Topic, Topics, TypeSelection};
 
 use super::section::section;
 use crate::tls::ServerTlsFiles;
@@ -56,8 +56,8 @@ section! {
         pub ingest: Ingest, WrittenIngest, Ingest::read;
         /// Where the message layouts are.
         pub messages: Messages, WrittenMessages, Messages::read;
-        /// The topics and the message types that go into each; never empty, names are unique.
-        pub topics: Vec<Topic>, WrittenTopics, topics::topics;
+        /// The topics: ours with the message types that go into each, and those of others.
+        pub topics: Topics, WrittenTopics, topics::topics;
         /// Where records go that cannot be stored.
         pub dead_letter: DeadLetter, WrittenDeadLetter, DeadLetter::read;
         /// The durable log.
@@ -108,6 +108,7 @@ impl Config {
             TypeSelection::Named(types) => types.iter().any(|name| name == type_name),
             TypeSelection::Rest => false,
         };
-        self.topics.iter().find(names).or_else(|| self.topics.iter().find(|topic| topic.types == TypeSelection::Rest))
+        let own = &self.topics.own;
+        own.iter().find(names).or_else(|| own.iter().find(|topic| topic.types == TypeSelection::Rest))
     }
 }

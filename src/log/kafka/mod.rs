@@ -103,7 +103,7 @@ impl KafkaLog {
     }
 
     fn schema_topic(&self) -> TopicSpec {
-        TopicSpec { name: self.settings.schema_topic.as_str().into(), num_partitions: 1 }
+        TopicSpec::own(self.settings.schema_topic.as_str(), 1)
     }
 }
 
@@ -217,7 +217,7 @@ impl Log for KafkaLog {
     }
 
     fn cluster(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Option<LogCluster>, LogError>> {
-        let topics = admin::with_own_topics(&self.settings, topics.to_vec());
+        let topics = admin::own_topics(&self.settings, topics.to_vec());
         async move { self.cluster.ask(&self.settings, &topics).await.map(Some) }.boxed()
     }
 

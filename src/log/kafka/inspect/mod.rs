@@ -268,7 +268,7 @@ mod tests {
     pub(super) fn topic(role: Role, num_partitions: u32) -> TopicFacts {
         let partition = PartitionFacts { has_leader: true, num_replicas: 3, num_in_sync: 3 };
         TopicFacts {
-            spec: TopicSpec { name: "t".into(), num_partitions },
+            spec: TopicSpec::own("t", num_partitions),
             role,
             partitions: Ok(vec![partition; num_partitions as usize]),
             config: Some(TopicConfig::default()),
