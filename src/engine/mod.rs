@@ -42,8 +42,8 @@ use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
 pub use backends::{
-    Backends, STORE_FILE, all_topics, check_topics, consumed_topics, dead_letter_topic, load_codecs, open_log, open_store,
-    record_topics, tables,
+    Backends, STORE_FILE, all_topics, check_topics, consumed_topics, dead_letter_topic, load_codecs, open_log,
+    open_store, record_topics, tables,
 };
 pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
 pub use reload::Reloader;

@@ -113,8 +113,12 @@ pub(super) fn topics(check: &mut Checker<'_>, path: &str, WrittenTopics(raw): &W
             continue;
         }
         let mut section = check.section(&path);
-        let for_others =
-            [("pattern", &topic.pattern), ("format", &topic.format), ("start", &topic.start), ("on_gap", &topic.on_gap)];
+        let for_others = [
+            ("pattern", &topic.pattern),
+            ("format", &topic.format),
+            ("start", &topic.start),
+            ("on_gap", &topic.on_gap),
+        ];
         for (key, entry) in for_others {
             if !section.text(key, entry, |_| true, "a text").is_empty() {
                 section.fault(key, "is for topics that others fill; remove it, or set owned = false");
@@ -196,7 +200,8 @@ impl Section<'_, '_> {
         if text.is_empty() {
             return None;
         }
-        let fault = |reason| format!("is no pattern: {reason}; change it (allowed: a regular expression that begins with ^)");
+        let fault =
+            |reason| format!("is no pattern: {reason}; change it (allowed: a regular expression that begins with ^)");
         TopicPattern::new(&text).map_err(|reason| self.fault(name, &fault(reason))).ok()
     }
 

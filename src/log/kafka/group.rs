@@ -168,7 +168,9 @@ impl GroupContext {
             if assigned.others().is_some() {
                 match element.error() {
                     Ok(()) => of_others.push(Found { assigned, committed: offset, by: mark_of(&element) }),
-                    Err(error) => tracing::debug!(partition = %assigned.id, %error, "its committed offset cannot be told"),
+                    Err(error) => {
+                        tracing::debug!(partition = %assigned.id, %error, "its committed offset cannot be told")
+                    }
                 }
                 continue;
             }

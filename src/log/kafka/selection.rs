@@ -104,7 +104,9 @@ impl Selection {
         let own = own.map(|spec| (spec.name.clone(), spec.num_partitions));
         let others = self.others.iter().flatten().map(|(name, known)| (name.clone(), known.num_partitions));
         own.chain(others)
-            .flat_map(|(topic, number)| (0..number).map(move |partition| TopicPartition { topic: topic.clone(), partition }))
+            .flat_map(|(topic, number)| {
+                (0..number).map(move |partition| TopicPartition { topic: topic.clone(), partition })
+            })
             .collect()
     }
 }

@@ -91,12 +91,7 @@ impl KafkaSubscription {
         let (events, receiver) = mpsc::unbounded_channel();
         consumption.begin(GroupHealth::new(&settings.group, topics, Instant::now()));
         consumption.assignments.select(topics);
-        let membership = Membership {
-            settings: settings.clone(),
-            events,
-            consumption,
-            brokers,
-        };
+        let membership = Membership { settings: settings.clone(), events, consumption, brokers };
         let consumer = membership.join().map_err(|error| failed(&context, error))?;
 
         let stop = Arc::new(AtomicBool::new(false));
@@ -155,7 +150,8 @@ impl Membership {
             self.settings.owner.clone(),
         );
         let follows = self.consumption.assignments.selection().lock().has_others();
-        let consumer = Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(follows), context)?);
+        let consumer =
+            Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(follows), context)?);
         consumer.context().set_consumer(&consumer);
         self.subscribe(&consumer)?;
         Ok(consumer)

@@ -11,8 +11,7 @@ use crate::kafka_consume::follower::Follower;
 use crate::kafka_consume::seen;
 use crate::log_contract::{PATIENCE, until};
 
-const RULES: [(&str, OnGap); 3] =
-    [("stop", OnGap::Stop), ("earliest", OnGap::Earliest), ("latest", OnGap::Latest)];
+const RULES: [(&str, OnGap); 3] = [("stop", OnGap::Stop), ("earliest", OnGap::Earliest), ("latest", OnGap::Latest)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_records_are_gone() {

@@ -6,14 +6,14 @@ mod changes;
 mod gaps;
 mod start;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use surgetank::flow::health::Condition;
+use surgetank::flow::health::{Condition, Part};
 use surgetank::log::kafka::{KafkaLog, KafkaLogSettings};
 use surgetank::log::{Log, OnGap, Others, Start, TopicPartition, TopicPattern, TopicSpec};
 
@@ -30,14 +30,17 @@ impl Cluster {
         }
     }
 
-    /// Somebody sends records: their values are their numbers, their times `time` and the milliseconds after it.
+    /// Somebody sends records: their values are their numbers, their times as [`time_ms`] tells.
     fn others_send(&self, topic: &str, partition: i32, numbers: std::ops::Range<i64>, settings: &[(&str, &str)]) {
         let mut client = self.client();
-        settings.iter().for_each(|(key, value)| drop(client.set(*key, *value)));
+        for (key, value) in settings {
+            client.set(*key, *value);
+        }
         let producer: BaseProducer = client.create().unwrap();
         for number in numbers {
             let value = number.to_string();
-            let record = BaseRecord::<str, str>::to(topic).partition(partition).timestamp(number + 1).payload(&value);
+            let record =
+                BaseRecord::<str, str>::to(topic).partition(partition).timestamp(time_ms(number)).payload(&value);
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
@@ -104,6 +107,13 @@ async fn all_read(follower: &Follower, id: &TopicPartition, numbers: std::ops::R
     assert_eq!(read_of(follower, id), expected);
 }
 
+/// What is wrong with consumption.
 fn codes(conditions: &[Condition]) -> Vec<&str> {
-    conditions.iter().map(|condition| condition.code).collect()
+    conditions.iter().filter(|condition| condition.part == Part::Consume).map(|condition| condition.code).collect()
+}
+
+/// The time of the record with this number: within the last hour, so that retention leaves it.
+fn time_ms(number: i64) -> i64 {
+    static FIRST: LazyLock<i64> = LazyLock::new(|| crate::common::now_ms() as i64 - 3_600_000);
+    *FIRST + number
 }

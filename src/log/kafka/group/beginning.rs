@@ -85,7 +85,9 @@ impl Found {
     /// The time whose first record is asked for, as the client wants it.
     fn start_time(&self) -> Option<Offset> {
         match self.assigned.others()?.start {
-            Start::TimeMs(at) if self.committed.is_none() => Some(Offset::Offset(i64::try_from(at).unwrap_or(i64::MAX))),
+            Start::TimeMs(at) if self.committed.is_none() => {
+                Some(Offset::Offset(i64::try_from(at).unwrap_or(i64::MAX)))
+            }
             _ => None,
         }
     }
@@ -148,11 +150,7 @@ impl GroupContext {
     }
 
     /// Asks the brokers; partitions about which they do not answer are left out.
-    fn ask_known(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        found: &[Found],
-    ) -> KafkaResult<HashMap<TopicPartition, Known>> {
+    fn ask_known(&self, consumer: &BaseConsumer<Self>, found: &[Found]) -> KafkaResult<HashMap<TopicPartition, Known>> {
         let everywhere = |offset| found.iter().map(move |found| (&found.assigned.id, offset));
         let starts = offsets(consumer, everywhere(Offset::Beginning))?;
         let ends = offsets(consumer, everywhere(Offset::End))?;
