@@ -40,6 +40,8 @@ pub struct Counters {
     pub dead_letters: Family<&'static str>,
     /// Writes that the store did not confirm and that were tried again, by reason.
     pub write_retries: Family<&'static str>,
+    /// Requests to the schema registry, by outcome.
+    pub registry_requests: Family<&'static str>,
     /// Writer schemas that were missing in the log and are there again.
     pub schemas_restored: AtomicU64,
     /// Acknowledged records that the log removed before they were read, as it tells.

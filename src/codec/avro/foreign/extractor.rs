@@ -29,6 +29,11 @@ enum Known {
     Types(Arc<Types>),
     /// No record of this id can be read, for this reason.
     Unusable(Arc<str>),
+    /// The registry had no such schema. In doubt it may have one by now.
+    Missing {
+        reason: Arc<str>,
+        is_doubted: bool,
+    },
 }
 
 /// Reads the values at some paths out of records in Confluent's frame.
@@ -53,17 +58,16 @@ pub fn split_framed(record: &[u8]) -> Result<(u32, &[u8]), NotFramed> {
 impl RegistrySchemas {
     /// Whether records of this id can be read, or it is known why not.
     pub fn knows(&self, id: u32) -> bool {
-        self.known.read().contains_key(&id)
+        match self.known.read().get(&id) {
+            Some(Known::Types(_) | Known::Unusable(_)) => true,
+            Some(Known::Missing { is_doubted, .. }) => !is_doubted,
+            None => false,
+        }
     }
 
-    /// So many ids are known.
-    pub fn len(&self) -> usize {
-        self.known.read().len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Whether records of this id can be read.
+    pub fn is_usable(&self, id: u32) -> bool {
+        matches!(self.known.read().get(&id), Some(Known::Types(_)))
     }
 
     /// Learns the schema of an id, with those that it refers to, each after those that it refers to itself.
@@ -88,7 +92,20 @@ impl RegistrySchemas {
         self.known.write().insert(id, Known::Unusable(reason.into()));
     }
 
-    /// Forgets an id, so that it is asked for again.
+    /// Says that the registry has no such schema.
+    pub fn miss(&self, id: u32, registry: &str) {
+        let reason = format!("the registry {registry} has no schema {id}").into();
+        self.known.write().insert(id, Known::Missing { reason, is_doubted: false });
+    }
+
+    /// Says that the registry may have by now what it did not have.
+    pub fn doubt(&self, id: u32) {
+        if let Some(Known::Missing { is_doubted, .. }) = self.known.write().get_mut(&id) {
+            *is_doubted = true;
+        }
+    }
+
+    /// Forgets an id.
     pub fn forget(&self, id: u32) {
         self.known.write().remove(&id);
     }
@@ -110,7 +127,7 @@ impl RegistryExtractor {
         match self.schemas.get(id) {
             Some(Known::Types(types)) => Walker::compile(types, &self.paths)
                 .map_err(|reason| Malformed(format!("schema {id} cannot be used: {reason}"))),
-            Some(Known::Unusable(reason)) => Err(Malformed(reason.as_ref().to_owned())),
+            Some(Known::Unusable(reason) | Known::Missing { reason, .. }) => Err(Malformed(reason.as_ref().to_owned())),
             None => Err(Malformed(format!("schema {id} was not learnt"))),
         }
     }

@@ -54,7 +54,8 @@ impl Parser {
         match json {
             Value::String(name) => self.named(name, namespace),
             Value::Array(branches) => {
-                let branches = branches.iter().map(|branch| self.schema(branch, namespace)).collect::<Result<_, _>>()?;
+                let branches =
+                    branches.iter().map(|branch| self.schema(branch, namespace)).collect::<Result<_, _>>()?;
                 Ok(self.add(Kind::Union(branches)))
             }
             Value::Object(attributes) => match attributes.get("type") {

@@ -85,7 +85,9 @@ impl Compiler<'_> {
             if wanted.is_empty() {
                 return Ok(Plan::Skip(id));
             }
-            return Ok(Plan::Union(branches.iter().map(|branch| self.plan(*branch, wanted)).collect::<Result<_, _>>()?));
+            return Ok(Plan::Union(
+                branches.iter().map(|branch| self.plan(*branch, wanted)).collect::<Result<_, _>>()?,
+            ));
         }
         let here: Vec<usize> = wanted.iter().filter(|(_, steps)| steps.is_empty()).map(|(index, _)| *index).collect();
         let inner = self.inner(id, wanted)?;
@@ -105,7 +107,8 @@ impl Compiler<'_> {
                 // By its name; by an earlier one if no field has that name now.
                 let field_of = |member: &str| {
                     let by_name = fields.iter().position(|field| *field.name == *member);
-                    by_name.or_else(|| fields.iter().position(|field| field.aliases.iter().any(|alias| alias == member)))
+                    by_name
+                        .or_else(|| fields.iter().position(|field| field.aliases.iter().any(|alias| alias == member)))
                 };
                 let mut of_fields: Vec<Vec<Wanted<'_>>> = fields.iter().map(|_| Vec::new()).collect();
                 for (index, steps) in wanted {
@@ -183,12 +186,12 @@ impl Plan {
                     None => types.skip(*value, reader),
                 }
             }),
-            Plan::Array(plans, item) => reader.items(|position, reader| {
-                match plans.iter().find(|(wanted, _)| *wanted == position) {
+            Plan::Array(plans, item) => {
+                reader.items(|position, reader| match plans.iter().find(|(wanted, _)| *wanted == position) {
                     Some((_, plan)) => plan.run(types, reader, values),
                     None => types.skip(*item, reader),
-                }
-            }),
+                })
+            }
             Plan::Union(branches) => {
                 let index = usize::try_from(reader.cursor.long()?).ok();
                 let branch = index.and_then(|index| branches.get(index));

@@ -86,6 +86,7 @@ pub(super) fn duration(bytes: [u8; 12]) -> String {
     let days = u32::from_le_bytes([d0, d1, d2, d3]);
     let millis = u32::from_le_bytes([t0, t1, t2, t3]);
     let parts = [(months, "mo"), (days, "d"), (millis, "ms")];
-    let text: String = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    let text: String =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
     if text.is_empty() { "0ms".to_owned() } else { text }
 }
