@@ -203,6 +203,7 @@ mod tests {
             ("log.kind", _) => "kafka",
             ("store.kind", _) => "cassandra",
             ("store.bucket", _) => "hour",
+            ("registry.url", _) => "http://registry:8081",
             ("logging.level", _) => "debug",
             ("logging.format", _) => "json",
             (_, Value::String(text)) if text.ends_with("iB") => "20 MiB",
@@ -219,7 +220,12 @@ mod tests {
         let mut live: BTreeSet<String> = live_keys().into_iter().collect();
         for (key, value) in keys(schema.defaults()) {
             // What is written for a backend that is not chosen changes nothing, and no key of TLS can be set alone.
-            if key.starts_with("log.kafka.") || key.starts_with("store.cassandra.") || key.contains(".tls.") {
+            // Neither can one half of a login.
+            if key.starts_with("log.kafka.")
+                || matches!(&*key, "registry.username" | "registry.password")
+                || key.starts_with("store.cassandra.")
+                || key.contains(".tls.")
+            {
                 continue;
             }
             let text = format!("{key} = {}", another(&key, value));

@@ -1,6 +1,7 @@
 //! Opens the log and the store that the config names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -10,6 +11,7 @@ use crate::disk;
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, TopicSpec};
+use crate::registry::RegistrySettings;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -123,6 +125,23 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
                 password: login.password.expose().to_owned(),
             }),
         })?),
+    })
+}
+
+/// How long a registry's word that it has no schema of an id is not believed.
+const MISSING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to reach the schema registry, if there is one.
+pub fn registry_settings(config: &Config) -> Option<RegistrySettings> {
+    let registry = &config.registry;
+    let url = registry.url.clone()?;
+    let login = registry.login.as_ref().map(|login| (login.username.clone(), login.password.expose().to_owned()));
+    Some(RegistrySettings {
+        url,
+        login,
+        tls: registry.tls.clone(),
+        timeout: registry.timeout,
+        patience: MISSING_PATIENCE,
     })
 }
 

@@ -18,6 +18,7 @@ mod memory;
 mod opening;
 mod pipeline;
 mod reading;
+mod registry;
 pub mod reload;
 mod retained;
 mod run;
@@ -38,6 +39,7 @@ use crate::codec::{Codecs, CodecsError};
 use crate::config::LoadedConfig;
 use crate::log::{Log, LogError};
 use crate::observe::View;
+use crate::registry::RegistryError;
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
@@ -80,6 +82,9 @@ pub enum EngineError {
     /// The layouts do not fit what is in the log.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The schema registry cannot be used.
+    #[error(transparent)]
+    Registry(RegistryError),
     /// The log or the store is in a state in which records would be lost.
     #[error("{0}")]
     Unfit(String),

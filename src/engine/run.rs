@@ -19,7 +19,9 @@ use super::reload::{Layouts, Limits, Reloader};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
-use super::{EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, retained};
+use super::{
+    EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, registry, retained,
+};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
@@ -224,6 +226,7 @@ impl Run {
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
+        registry::open(&config, &log, view).await?;
         Ok(Ground { log, schemas, store, local_ranges })
     }
 }

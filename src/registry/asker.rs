@@ -23,9 +23,6 @@ use crate::telemetry::Telemetry;
 /// Between attempts, at first and at most.
 pub(super) const MIN_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(15);
-/// A registry of several servers may not have a schema on all of them at once: only after so long is it believed that there
-/// is none.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// After so long it is asked again for what it did not have; nobody waits for that with patience.
 const DOUBT: Duration = Duration::from_secs(60);
 /// So many ids without a schema are remembered.
@@ -43,6 +40,7 @@ pub(super) struct Question {
 pub(super) struct Asker {
     access: Access,
     url: String,
+    patience: Duration,
     log: Arc<dyn Log>,
     schemas: Arc<RegistrySchemas>,
     troubles: Arc<Troubles>,
@@ -52,6 +50,7 @@ pub(super) struct Asker {
 struct Shared {
     client: RegistryClient,
     url: String,
+    patience: Duration,
     log: Arc<dyn Log>,
     schemas: Arc<RegistrySchemas>,
     troubles: Arc<Troubles>,
@@ -73,7 +72,7 @@ impl Asker {
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, RegistryError> {
         let access = Access::new(settings, telemetry)?;
-        Ok(Self { access, url: settings.url.clone(), log, schemas, troubles })
+        Ok(Self { access, url: settings.url.clone(), patience: settings.patience, log, schemas, troubles })
     }
 
     /// Starts the thread. It ends when the sender is dropped.
@@ -86,10 +85,11 @@ impl Asker {
     }
 
     async fn run(self, mut questions: mpsc::UnboundedReceiver<Question>) {
-        let Self { access, url, log, schemas, troubles } = self;
+        let Self { access, url, patience, log, schemas, troubles } = self;
         let shared = Rc::new(Shared {
             client: access.client(),
             url,
+            patience,
             log,
             schemas,
             troubles,
@@ -128,7 +128,7 @@ impl Shared {
                 Ok(Found::Unusable(reason)) => return self.refuse(id, reason),
                 Ok(Found::Missing) => {
                     let since = *missing_since.get_or_insert_with(Instant::now);
-                    if was_missing || since.elapsed() >= PATIENCE {
+                    if was_missing || since.elapsed() >= self.patience {
                         return self.miss(id).await;
                     }
                     None

@@ -42,6 +42,9 @@ pub struct RegistrySettings {
     pub tls: Option<ServerTrust>,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// A registry of several servers may not have a schema on all of them at once: only after so long is it believed that
+    /// there is none.
+    pub patience: Duration,
 }
 
 /// Why a registry cannot be used at all. That it is away is no reason.
@@ -74,12 +77,13 @@ impl fmt::Debug for RegistrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The password is for the registry alone.
         let user = self.login.as_ref().map(|(user, _)| user);
-        let Self { url, tls, timeout, .. } = self;
+        let Self { url, tls, timeout, patience, login: _ } = self;
         f.debug_struct("RegistrySettings")
             .field("url", url)
             .field("user", &user)
             .field("tls", tls)
             .field("timeout", timeout)
+            .field("patience", patience)
             .finish()
     }
 }

@@ -7,6 +7,7 @@
 mod engine;
 mod log;
 mod login;
+mod registry;
 mod sources;
 mod store;
 mod tls;
@@ -25,6 +26,8 @@ use engine::{
 use log::WrittenLog;
 pub use log::{Compression, EmbeddedLog, KafkaLog, Log, LogKind, SaslMechanism};
 pub use login::Login;
+pub use registry::Registry;
+use registry::WrittenRegistry;
 pub use sources::{Credentials, Devices, Http, Ingest, Limits};
 use sources::{WrittenCredentials, WrittenDevices, WrittenHttp, WrittenIngest, WrittenLimits};
 use store::WrittenStore;
@@ -60,6 +63,8 @@ section! {
         pub topics: Vec<Topic>, WrittenTopics, topics::topics;
         /// Where records go that cannot be stored.
         pub dead_letter: DeadLetter, WrittenDeadLetter, DeadLetter::read;
+        /// The schema registry.
+        pub registry: Registry, WrittenRegistry, Registry::read;
         /// The durable log.
         pub log: Log, WrittenLog, Log::read;
         /// The database.
