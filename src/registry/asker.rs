@@ -107,7 +107,13 @@ impl Asker {
             let is_asked = waiting.contains_key(&id);
             waiting.entry(id).or_default().push(done);
             if !is_asked {
-                tokio::task::spawn_local(Rc::clone(&shared).ask(id));
+                let (asking, shared) = (tokio::task::spawn_local(Rc::clone(&shared).ask(id)), Rc::clone(&shared));
+                tokio::task::spawn_local(async move {
+                    if asking.await.is_err() {
+                        // A panic. Who waits sees that nobody will answer, and asks again.
+                        shared.waiting.borrow_mut().remove(&id);
+                    }
+                });
             }
         }
     }

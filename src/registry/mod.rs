@@ -137,11 +137,11 @@ impl Registry {
         loop {
             let (done, on_done) = oneshot::channel();
             self.ask(Question { id, done });
-            // Without an answer whoever asks has ended by a panic: the next one is asked again.
+            // Without an answer whoever asks has ended by a panic.
             if on_done.await.is_ok() {
                 return;
             }
-            warn!(schema = id, "the thread that asks the registry has ended; it is started again");
+            warn!(schema = id, "asking the registry has failed inside this process; it is asked again");
             tokio::time::sleep(asker::MIN_DELAY).await;
         }
     }
