@@ -1,7 +1,7 @@
 //! Against a stand-in that speaks as much of the API as readers need, over real sockets.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 
@@ -31,12 +31,37 @@ impl StandIn {
 
     fn serve(listener: TcpListener) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::serve_as(url, listener, |stream| stream)
+    }
+
+    /// With this certificate for `localhost`.
+    fn serve_tls(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let (url, config) = (format!("https://localhost:{}", listener.local_addr().unwrap().port()), Arc::new(config));
+        Self::serve_as(url, listener, move |stream| {
+            rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&config)).unwrap(), stream)
+        })
+    }
+
+    fn serve_as<S: Read + Write + Send + 'static>(
+        url: String,
+        listener: TcpListener,
+        wrap: impl Fn(TcpStream) -> S + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Mutex::new(Answers::default()));
         let answers = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let answers = Arc::clone(&answers);
-                std::thread::spawn(move || while answer(&stream, &answers).is_some() {});
+                let (answers, mut stream) = (Arc::clone(&answers), wrap(stream));
+                std::thread::spawn(move || while answer(&mut stream, &answers).is_some() {});
             }
         });
         Self { url, shared }
@@ -55,8 +80,8 @@ impl StandIn {
     }
 }
 
-fn answer(mut stream: &TcpStream, answers: &Mutex<Answers>) -> Option<()> {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+fn answer(stream: &mut (impl Read + Write), answers: &Mutex<Answers>) -> Option<()> {
+    let mut lines = BufReader::new(&mut *stream).lines().map_while(Result::ok);
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
     let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let login =
@@ -296,4 +321,31 @@ async fn test_a_schema_that_a_registry_does_not_have_is_believed_after_a_while()
     assert!(registry.knows([&never[..]]));
     registry.learn([&never[..]]).await;
     assert_eq!(stand_in.num_asked("/schemas/ids/4"), asked);
+}
+
+#[tokio::test]
+async fn test_a_registry_by_tls_is_trusted_by_its_authority_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log_in(directory.path());
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stand_in = StandIn::serve_tls(&certified);
+    stand_in.has(7, r#""string""#);
+    let trusting = |pem: String, name: &str| {
+        let ca = directory.path().join(name);
+        std::fs::write(&ca, pem).unwrap();
+        RegistrySettings { tls: Some(ServerTrust { ca, identity: None }), ..settings(&stand_in.url) }
+    };
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let record = record(7, b"\x04hi");
+    let distrustful = open(trusting(other.cert.pem(), "other.pem"), &log).await;
+    assert!(tokio::time::timeout(Duration::from_millis(500), distrustful.learn([&record[..]])).await.is_err());
+    assert_eq!(stand_in.num_asked("/schemas/ids/7"), 0);
+    let registry = open(trusting(certified.cert.pem(), "ca.pem"), &log).await;
+    registry.learn([&record[..]]).await;
+    assert_eq!(read(&registry, &record), Ok("hi".to_owned()));
+    let unreadable = RegistrySettings {
+        tls: Some(ServerTrust { ca: directory.path().join("none.pem"), identity: None }),
+        ..settings(&stand_in.url)
+    };
+    assert!(matches!(Registry::open(unreadable, log, Arc::default()).await, Err(RegistryError::Tls(_))));
 }
