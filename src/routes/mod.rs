@@ -4,8 +4,25 @@
 //! pure: no clock, no I/O. The own table of a message type is the route that is there without being written; it does not
 //! pass here.
 
+mod apply;
 pub mod compile;
+mod convert;
+mod expression;
+mod filter;
+mod functions;
+mod gives;
+mod idempotence;
+mod plan;
+mod reject;
 pub mod spec;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
-pub use compile::{Made, RecordView, RouteProblem, RouteReject, RouteTable, TopicRoutes};
-pub use spec::{ColumnSpec, Format, NullRule, RouteSpec, Source, TimestampSpec, TombstoneRule};
+pub use compile::{Because, Made, RecordView, RouteProblem, RouteReject, RouteTable, TopicRoutes};
+pub use expression::{Expression, ExpressionError};
+pub use filter::check_filter;
+pub use idempotence::Idempotence;
+pub use reject::REJECT_CODES;
+pub use spec::{ColumnSpec, Format, NullRule, RouteSpec, Source, TimestampSpec, TombstoneRule, TtlSpec};

@@ -10,6 +10,7 @@
 mod catalog;
 mod check;
 mod check_kind;
+pub mod cql;
 #[cfg(test)]
 pub(crate) mod documented;
 mod evolution;
@@ -23,6 +24,7 @@ mod shape;
 mod source;
 mod succession;
 mod table;
+pub(crate) mod time;
 mod value;
 
 pub use catalog::{Catalog, CatalogError, Positions};

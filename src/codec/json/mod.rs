@@ -16,7 +16,6 @@ mod schema;
 mod split;
 #[cfg(test)]
 mod tests;
-mod time;
 mod value;
 
 pub use fault::{EventFault, FaultReason};
