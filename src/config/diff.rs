@@ -23,8 +23,10 @@ fn live_keys() -> Vec<String> {
     live
 }
 
-/// The section whose keys are names that the operator chooses.
+/// A section whose keys are names that the operator chooses.
 const TOPICS: &str = "topics";
+/// Another one.
+const ROUTES: &str = "routes";
 
 /// A checked config with what it was checked from.
 pub struct LoadedConfig {
@@ -82,6 +84,10 @@ impl LoadedConfig {
             }
             false => needs_restart.push(TOPICS.to_owned()),
         }
+        match self.config.routes == newer.config.routes {
+            true => set(&mut values, ROUTES, newer.values.get(ROUTES).cloned().unwrap_or_default()),
+            false => needs_restart.push(ROUTES.to_owned()),
+        }
         let loaded = check(values, newer, &needs_restart)?;
         Ok(Renewal { loaded, taken, needs_restart })
     }
@@ -127,7 +133,7 @@ fn checked(values: &Value, sources: &Sources, surroundings: &Surroundings) -> Op
     Some(validate(&raw, sources, surroundings, BTreeSet::new()))
 }
 
-/// All keys with their values but those of topics: `devices.listen` and the like.
+/// All keys with their values but those of topics and routes: `devices.listen` and the like.
 fn keys(values: &Value) -> BTreeMap<String, &Value> {
     fn collect<'a>(path: &str, value: &'a Value, keys: &mut BTreeMap<String, &'a Value>) {
         let Some(table) = value.as_object() else {
@@ -136,7 +142,7 @@ fn keys(values: &Value) -> BTreeMap<String, &Value> {
         };
         for (name, value) in table {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            if path != TOPICS {
+            if path != TOPICS && path != ROUTES {
                 collect(&path, value, keys);
             }
         }

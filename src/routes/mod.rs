@@ -5,6 +5,7 @@
 //! pass here.
 
 mod apply;
+mod check;
 pub mod compile;
 mod convert;
 mod expression;
@@ -20,9 +21,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use check::{KeyProblem, check_texts};
 pub use compile::{Because, Made, RecordView, RouteProblem, RouteReject, RouteTable, TopicRoutes};
 pub use expression::{Expression, ExpressionError};
-pub use filter::check_filter;
 pub use idempotence::Idempotence;
 pub use reject::REJECT_CODES;
 pub use spec::{ColumnSpec, Format, NullRule, RouteSpec, Source, TimestampSpec, TombstoneRule, TtlSpec};

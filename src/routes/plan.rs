@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::check::{self, resolve};
 use super::compile::{RecordView, RouteTable};
 use super::convert;
 use super::expression::Expression;
 use super::filter::Filter;
 use super::functions::{Input, Node};
 use super::gives::{Gives, gives, own_column};
-use super::spec::{ColumnSpec, RouteSpec, TimestampSpec, TombstoneRule, TtlSpec};
+use super::spec::{RouteSpec, TimestampSpec, TombstoneRule, TtlSpec};
 use crate::codec::value::{Path, Value};
 use crate::schema::cql;
 use crate::schema::row::{
@@ -232,26 +233,11 @@ impl<'s> Planner<'s, '_, '_> {
 
     /// What each column is made of, with names of columns replaced.
     fn expressions(&mut self) -> BTreeMap<&'s str, Expression> {
-        let spec = self.spec;
-        let mut parsed = BTreeMap::new();
-        for (name, ColumnSpec { from, .. }) in &spec.columns {
-            match Expression::parse(from) {
-                Ok(expression) => {
-                    parsed.insert(name.as_str(), expression);
-                }
-                Err(error) => self.problems.push(format!("column {name}: {error}")),
-            }
-        }
-        let mut resolved = BTreeMap::new();
-        for (name, expression) in &parsed {
-            match resolve(expression, &parsed) {
-                Ok(expression) => {
-                    resolved.insert(*name, expression);
-                }
-                Err(what) => self.problems.push(format!("column {name}: {what}")),
-            }
-        }
-        resolved
+        let (expressions, problems) = check::expressions(self.spec);
+        let told =
+            problems.into_iter().map(|(key, what)| format!("{}: {what}", key.replacen("columns.", "column ", 1)));
+        self.problems.extend(told);
+        expressions
     }
 
     /// The columns of the table that the route fills, in the order of a row.
@@ -454,15 +440,6 @@ pub(super) fn slot(paths: &mut Vec<Path>, path: &Path) -> usize {
     paths.iter().position(|known| known == path).unwrap_or_else(|| {
         paths.push(path.clone());
         paths.len() - 1
-    })
-}
-
-/// An expression with what columns are made of in the place of their names.
-fn resolve(expression: &Expression, columns: &BTreeMap<&str, Expression>) -> Result<Expression, String> {
-    expression.resolved(&|name| match columns.get(name) {
-        Some(made) if made.columns().is_empty() => Ok(made.clone()),
-        Some(_) => Err(format!("column {name} is made of a column itself; write its expression here")),
-        None => Err(format!("{name:?} is not a column of the route; write $.{name} for what the record has there, or '{name}' for this text")),
     })
 }
 

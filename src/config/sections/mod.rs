@@ -7,6 +7,7 @@
 mod engine;
 mod log;
 mod login;
+mod routes;
 mod sources;
 mod store;
 mod tls;
@@ -25,6 +26,8 @@ use engine::{
 use log::WrittenLog;
 pub use log::{Compression, EmbeddedLog, KafkaLog, Log, LogKind, SaslMechanism};
 pub use login::Login;
+pub(super) use routes::WrittenRoute;
+use routes::WrittenRoutes;
 pub use sources::{Credentials, Devices, Http, Ingest, Limits};
 use sources::{WrittenCredentials, WrittenDevices, WrittenHttp, WrittenIngest, WrittenLimits};
 use store::WrittenStore;
@@ -34,6 +37,7 @@ use topics::WrittenTopics;
 pub use topics::{Topic, TypeSelection};
 
 use super::section::section;
+use crate::routes::RouteSpec;
 use crate::tls::ServerTlsFiles;
 
 section! {
@@ -58,6 +62,8 @@ section! {
         pub messages: Messages, WrittenMessages, Messages::read;
         /// The topics and the message types that go into each; never empty, names are unique.
         pub topics: Vec<Topic>, WrittenTopics, topics::topics;
+        /// What becomes rows of which tables, beside the own table of each message type; names are unique.
+        pub routes: Vec<RouteSpec>, WrittenRoutes, routes::routes;
         /// Where records go that cannot be stored.
         pub dead_letter: DeadLetter, WrittenDeadLetter, DeadLetter::read;
         /// The durable log.

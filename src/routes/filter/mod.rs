@@ -44,7 +44,7 @@ pub(super) struct Filter {
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub fn check_filter(text: &str) -> Result<(), String> {
+pub(super) fn check_filter(text: &str) -> Result<(), String> {
     parsed(text).map(|_| ())
 }
 
