@@ -20,6 +20,7 @@ mod pipeline;
 mod reading;
 pub mod reload;
 mod retained;
+mod routes;
 mod run;
 mod secrets;
 mod sources;
@@ -47,6 +48,7 @@ pub use backends::{
 };
 pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
 pub use reload::Reloader;
+pub use routes::{RouteSources, RoutesError, TopicRoutesSpec};
 pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
@@ -77,6 +79,9 @@ pub enum EngineError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The routes cannot be used with the store's tables.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
     /// The layouts do not fit what is in the log.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -142,6 +147,7 @@ impl EngineError {
             self,
             Self::Log(LogError::Failed { .. })
                 | Self::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. })
+                | Self::Routes(RoutesError::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. }))
                 | Self::Schema(SchemaError::Log(LogError::Failed { .. }))
         )
     }

@@ -8,6 +8,9 @@ mod dead_letters;
 mod grouping;
 mod known_good;
 mod refusal_log;
+mod route_groups;
+mod routed;
+mod row_key;
 mod rows;
 mod tables;
 mod work;
@@ -18,9 +21,11 @@ use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
+use arc_swap::ArcSwap;
 
 use super::batch_ack::BatchAck;
 use super::gate::Admission;
+use super::routing::Routing;
 use super::schemas::Schemas;
 use crate::flow::credit::Credit;
 use crate::flow::memory::MemoryBudget;
@@ -41,8 +46,10 @@ pub const DEAD_LETTER_REASONS: [&str; 4] =
 pub struct WriterParts {
     /// Where rows go.
     pub store: Arc<dyn Store>,
-    /// How records become rows.
+    /// How records of message types become rows of their own tables.
     pub schemas: Arc<Schemas>,
+    /// How records become rows of other tables; looked at once for each batch.
+    pub routing: Arc<ArcSwap<Routing>>,
     /// Where records go that can never be written.
     pub dead_letter: TopicRoute,
     /// Says that dead letters are not confirmed.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::MutexGuard;
 
 use super::tables::{Ask, TableState};
-use super::work::Work;
+use super::work::{Confirmed, Work};
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
 use crate::schema::row::RowGroup;
@@ -32,14 +32,16 @@ pub(super) struct RowWriter<'a> {
     work: &'a Work,
     admission: &'a Admission,
     table: &'a Arc<TableState>,
+    to: Confirmed<'a>,
     ask: Ask,
 }
 
 // === impl RowWriter ===
 
 impl<'a> RowWriter<'a> {
-    pub(super) fn new(work: &'a Work, admission: &'a Admission, table: &'a Arc<TableState>) -> Self {
-        Self { work, admission, table, ask: table.ask() }
+    pub(super) fn new(work: &'a Work, admission: &'a Admission, to: Confirmed<'a>) -> Self {
+        let table = to.table;
+        Self { work, admission, table, to, ask: table.ask() }
     }
 
     /// Returns when every row is settled, however long that takes; with the rows that are at fault, in their order.
@@ -75,7 +77,7 @@ impl<'a> RowWriter<'a> {
                     if !is_suspect {
                         permit.confirmed((rows.num_rows() - refused.len()) as u32);
                     }
-                    self.work.confirmed(self.table, rows, &refused, started);
+                    self.work.confirmed(self.to, rows, &refused, started);
                     if refused.len() == rows.num_rows()
                         && let Some(known_good) = &known_good
                     {

@@ -107,8 +107,9 @@ impl Tables {
         }
         let mut states = self.states.write();
         find(&states).unwrap_or_else(|| {
-            let counts = self.telemetry.counters.tables.of(&Arc::from(table.name.as_str()));
-            let state = Arc::new(TableState::new(&table.name, counts, self.epoch, self.known_good_age));
+            let name = table.full_name();
+            let counts = self.telemetry.counters.tables.of(&Arc::from(name.as_str()));
+            let state = Arc::new(TableState::new(&name, counts, self.epoch, self.known_good_age));
             states.push((Arc::clone(table), Arc::clone(&state)));
             state
         })
