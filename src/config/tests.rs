@@ -75,7 +75,8 @@ fn bounds(text: &str) -> (bool, u128, u128) {
 fn told_range(key: &str) -> String {
     let servers = if key.contains(".embedded.") { "" } else { "log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n" };
     // Where 0 has a meaning of its own, only what is just above it is told both.
-    let wrong = if ["store.ttl", "reload.look_every"].contains(&key) { "\"1 ms\"" } else { "1.5" };
+    let wrong =
+        if ["store.ttl", "reload.look_every", "writer.give_up_after"].contains(&key) { "\"1 ms\"" } else { "1.5" };
     let error = load(&format!("{servers}{key} = {wrong}"), &[]).unwrap_err();
     let (_, allowed) = error.split_once("(allowed: ").unwrap_or_else(|| panic!("{error}"));
     allowed.trim_end_matches(')').to_owned()

@@ -128,6 +128,7 @@ impl Delivery {
             dead_letter: self.dead_letter.clone(),
             unconfirmed,
             retry: (config.retry_min, config.retry_max),
+            give_up_after: config.give_up_after,
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
             tables,

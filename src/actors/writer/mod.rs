@@ -4,6 +4,7 @@
 //! A batch is settled only when every record of it is confirmed by the store or by the dead-letter topic. Until then
 //! the partition consumer keeps it, so a writer that dies loses nothing.
 
+mod aside;
 mod dead_letters;
 mod grouping;
 mod known_good;
@@ -39,8 +40,8 @@ pub use tables::Tables;
 use work::Work;
 
 /// Every reason for which a writer makes a dead letter.
-pub const DEAD_LETTER_REASONS: [&str; 4] =
-    [grouping::NOT_A_RECORD, grouping::UNDECODABLE, grouping::UNKNOWN_SCHEMA, grouping::REFUSED];
+pub const DEAD_LETTER_REASONS: [&str; 5] =
+    [grouping::NOT_A_RECORD, grouping::UNDECODABLE, grouping::UNKNOWN_SCHEMA, grouping::REFUSED, grouping::GAVE_UP];
 
 /// What all writers share.
 pub struct WriterParts {
@@ -56,6 +57,8 @@ pub struct WriterParts {
     pub unconfirmed: Arc<Unconfirmed>,
     /// First and longest delay between two tries of a write.
     pub retry: (Duration, Duration),
+    /// How long a row may keep failing while others of its table are confirmed; `None`: for ever.
+    pub give_up_after: Option<Duration>,
     /// What rows in flight count against.
     pub memory: MemoryBudget,
     /// Counters and stages.
@@ -125,5 +128,47 @@ impl Handler<WriteBatch> for Writer {
             batch.ack.settled();
             drop(batch.credit);
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::actors::schemas::tests::{log_in, opened};
+    use crate::log::{Log, RecordLimit};
+
+    pub(super) fn log_of(directory: &Path) -> Arc<dyn Log> {
+        log_in(&directory.join("log"))
+    }
+
+    /// A writer's work on a store.
+    pub(super) async fn work_on(
+        store: Arc<dyn Store>,
+        log: &Arc<dyn Log>,
+        give_up_after: Option<Duration>,
+    ) -> Rc<Work> {
+        let telemetry = Arc::new(Telemetry::default());
+        let parts = WriterParts {
+            store,
+            schemas: Arc::new(opened(log).await),
+            routing: Arc::default(),
+            dead_letter: TopicRoute { partitions: Vec::new(), limit: RecordLimit::new(1 << 20) },
+            unconfirmed: Arc::new(Unconfirmed::new("dead".into())),
+            retry: (Duration::from_millis(1), Duration::from_millis(10)),
+            give_up_after,
+            memory: MemoryBudget::new(1 << 20),
+            tables: Arc::new(Tables::new(None, Arc::clone(&telemetry))),
+            telemetry,
+        };
+        let recorders = Recorders {
+            admission: Recorder::new(),
+            store_write: Recorder::new(),
+            write_rows: Recorder::new(),
+            receive_to_row: Recorder::new(),
+            device_to_row: Recorder::new(),
+        };
+        Rc::new(Work::new(Arc::new(parts), recorders))
     }
 }

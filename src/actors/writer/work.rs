@@ -1,6 +1,7 @@
 //! What a writer does with one batch: group, pass the gate, write, dead-letter.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use super::aside::Fault;
 use super::dead_letters::DeadLetters;
 use super::grouping::{DecodedWrite, Grouped, OwnWrite, PendingWrite, REFUSED, Reject, UNKNOWN_SCHEMA, group};
 use super::routed::{RoutedWrite, merge};
@@ -22,7 +24,7 @@ use crate::flow::memory::MemoryBudget;
 use crate::log::{RecordBatch, TopicPartition};
 use crate::schema::IdentityColumn;
 use crate::schema::row::{Cell, RowGroup, RowOp, Table};
-use crate::store::{RefusedRow, Store, first_confirmed};
+use crate::store::{RefusedRow, Store, TransientKind, WriteError, Written, first_confirmed};
 use crate::supervision::jitter;
 use crate::telemetry::counters::{Counters, RouteCounts, add};
 use crate::telemetry::now_us;
@@ -176,9 +178,9 @@ impl Work {
         let (write, mut faults) = write.decode(batch);
         if !write.records.is_empty() {
             let _rows = self.parts.memory.take(size_of_val(write.group.cells.as_slice()) as u64);
-            for RefusedRow { row, reason } in writer.settle(&write.group, permit).await {
-                self.say_refused(&table, &write.group, &reason);
-                faults.push(Reject { record: write.records[row], code: REFUSED, detail: reason });
+            for Fault { row, code, reason } in writer.settle(&write.group, permit).await {
+                self.say_refused(&table, code, &reason);
+                faults.push(Reject { record: write.records[row], code, detail: reason });
             }
         }
         drop(writer);
@@ -206,20 +208,20 @@ impl Work {
             };
             fail::fail_point!("write_group");
             let mut writer = RowWriter::new(self, admission, Confirmed { table: &table, ages, route: Some(&counts) });
-            for RefusedRow { row, reason } in writer.settle(&group, permit).await {
-                self.say_refused(&table, &group, &reason);
+            for Fault { row, code, reason } in writer.settle(&group, permit).await {
+                self.say_refused(&table, code, &reason);
                 let detail = match &group.table.routed {
                     Some(routed) => format!("route {}: {reason}", routed.route),
                     None => reason,
                 };
-                faults.push(Reject { record: records[row], code: REFUSED, detail });
+                faults.push(Reject { record: records[row], code, detail });
             }
         }
         Settled { table, route: Some(counts), faults }
     }
 
     /// The state of a table, without asking what all share: this is on the way of every write.
-    fn table(&self, table: &Arc<Table>) -> Arc<TableState> {
+    pub(super) fn table(&self, table: &Arc<Table>) -> Arc<TableState> {
         let mut known = self.tables.borrow_mut();
         if let Some((_, state)) = known.iter().find(|(known, _)| Arc::ptr_eq(known, table)) {
             return Arc::clone(state);
@@ -232,10 +234,13 @@ impl Work {
         state
     }
 
-    fn say_refused(&self, table: &TableState, group: &RowGroup, reason: &str) {
-        if let Some(num_rows) = table.refused(reason) {
+    fn say_refused(&self, table: &TableState, code: &'static str, reason: &str) {
+        if code == REFUSED
+            && let Some(num_rows) = table.refused(reason)
+        {
+            let table = table.name();
             error!(
-                table = group.table.full_name(),
+                table,
                 num_rows, reason, "the store refuses rows for what they hold; they go to the dead-letter topic"
             );
         }
@@ -290,6 +295,18 @@ impl Work {
         &*self.parts.store
     }
 
+    /// Writes a group. In tests the fail point `sick_row` has rows fail that hold its text.
+    pub(super) async fn try_write(&self, rows: &Arc<RowGroup>) -> Written {
+        if is_sick(rows) {
+            return Err(WriteError::Transient(TransientKind::Timeout, "a fail point".to_owned()));
+        }
+        self.store().write(Arc::clone(rows)).await
+    }
+
+    pub(super) fn give_up_after(&self) -> Option<Duration> {
+        self.parts.give_up_after
+    }
+
     pub(super) fn memory(&self) -> &MemoryBudget {
         &self.parts.memory
     }
@@ -305,46 +322,45 @@ impl Work {
     }
 }
 
+fn is_sick(_rows: &RowGroup) -> bool {
+    fail::fail_point!("sick_row", |text| {
+        let text = text.unwrap_or_default();
+        _rows.cells.iter().any(|cell| matches!(cell, Cell::Text(span) if span.text_of(&_rows.data) == text))
+    });
+    false
+}
+
+// === impl Confirmed ===
+
+impl<'a> Confirmed<'a> {
+    /// Of some of the rows.
+    pub(super) fn part(self, rows: &Range<usize>) -> Self {
+        let ages = match self.ages {
+            Ages::Records(batch, records) => Ages::Records(batch, &records[rows.clone()]),
+            same => same,
+        };
+        Self { ages, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
 
-    use super::super::{Tables, Unconfirmed};
+    use super::super::tests::work_on;
     use super::*;
-    use crate::actors::schemas::tests::{log_in, opened};
+    use crate::actors::schemas::tests::log_in;
     use crate::codec::Codecs;
     use crate::codec::avro::Fingerprint;
-    use crate::flow::memory::MemoryBudget;
-    use crate::intake::routes::TopicRoute;
-    use crate::log::{Log, RecordLimit, RecordRef};
+    use crate::log::{Log, RecordRef};
     use crate::store::embedded::{EmbeddedStore, EmbeddedStoreSettings};
-    use crate::telemetry::{Recorder, Telemetry};
 
     async fn work_in(directory: &Path, log: &Arc<dyn Log>) -> Rc<Work> {
         let path = directory.join("rows.db");
         let settings = EmbeddedStoreSettings { path, transaction_rows: 100, page_cache_bytes: 1 << 20, ttl: None };
-        let telemetry = Arc::new(Telemetry::default());
-        let parts = WriterParts {
-            store: Arc::new(EmbeddedStore::open(settings).unwrap()),
-            schemas: Arc::new(opened(log).await),
-            routing: Arc::default(),
-            dead_letter: TopicRoute { partitions: Vec::new(), limit: RecordLimit::new(1 << 20) },
-            unconfirmed: Arc::new(Unconfirmed::new("dead".into())),
-            retry: (Duration::from_millis(1), Duration::from_millis(10)),
-            memory: MemoryBudget::new(1 << 20),
-            tables: Arc::new(Tables::new(None, Arc::clone(&telemetry))),
-            telemetry,
-        };
-        let recorders = Recorders {
-            admission: Recorder::new(),
-            store_write: Recorder::new(),
-            write_rows: Recorder::new(),
-            receive_to_row: Recorder::new(),
-            device_to_row: Recorder::new(),
-        };
-        Rc::new(Work::new(Arc::new(parts), recorders))
+        work_on(Arc::new(EmbeddedStore::open(settings).unwrap()), log, None).await
     }
 
     /// Records that say no more than which schema they were written with.
