@@ -63,8 +63,9 @@ impl Reader<'_> {
                 (Some(Kind::Section), _) => {
                     self.fault(&key, &format!("is not a section; write [{key}] and keys below it"))
                 }
+                (Some(Kind::KeyOrTable), DeValue::Table(table)) => Some(self.values(&key, table)),
                 (Some(Kind::Key), DeValue::Table(_)) => self.fault(&key, "is a section; write one value"),
-                (Some(Kind::Key), other) => Some(self.value(&key, other, value.span())),
+                (Some(Kind::Key | Kind::KeyOrTable), other) => Some(self.value(&key, other, value.span())),
                 (None, _) => self.unknown(path, name.get_ref(), &key),
             };
             if let Some(value) = value {
@@ -83,6 +84,16 @@ impl Reader<'_> {
         let remedy = self.schema.remedy(path, name);
         self.problems.push(self.sources.problem_at(key, &format!("{key}: unknown key; {remedy}")));
         None
+    }
+
+    /// A table that is a value: what its names mean is for the key to say.
+    fn values(&mut self, key: &str, table: &DeTable<'_>) -> Value {
+        let values = table.iter().map(|(name, value)| {
+            let below = format!("{key}.{}", name.get_ref());
+            (name.get_ref().to_string(), self.value(&below, value.get_ref(), value.span()))
+        });
+        let values: Map<String, Value> = values.collect();
+        values.into()
     }
 
     fn value(&mut self, key: &str, value: &DeValue<'_>, span: Range<usize>) -> Value {

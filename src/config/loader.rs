@@ -87,9 +87,13 @@ pub(super) fn load_text(
     let document = document::read(name, text, &schema, value_names).map_err(ConfigErrors)?;
     let has_topic = |topic: &str| has_topic(&document, &schema, topic);
     let (overrides, mut problems) = environment::overrides(variables, &schema, has_topic);
-    let Document { values, places, problems: in_file, unresolved, files } = document;
+    let Document { mut values, places, problems: in_file, unresolved, files } = document;
     problems.extend(in_file);
-    let raw = merge(values, &overrides).map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
+    let unreadable = |error: ConfigError| ConfigErrors(vec![Problem::general(error.to_string())]);
+    // Names of columns may have any letters, which the merge would read as paths. Routes have no overrides.
+    let routes = values.remove("routes").map(Value::try_deserialize).transpose().map_err(unreadable)?;
+    let mut raw = merge(values, &overrides).map_err(unreadable)?;
+    raw.routes = routes.unwrap_or_default();
 
     let sources =
         Sources { file: name.to_owned(), places, variables: overrides, files, defaults: schema.defaults().clone() };

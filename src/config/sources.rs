@@ -39,7 +39,7 @@ pub(super) struct Variable {
 }
 
 /// Keys whose values are never shown.
-const SECRETS: [&str; 2] = ["log.kafka.sasl.password", "store.cassandra.password"];
+const SECRETS: [&str; 3] = ["registry.password", "log.kafka.sasl.password", "store.cassandra.password"];
 
 impl Sources {
     /// A problem of the value of one key: `<where>: <key>: <value> <what>`.
