@@ -8,6 +8,7 @@
 //! are compiled from it.
 
 mod catalog;
+pub mod cell_text;
 mod check;
 mod check_kind;
 pub mod cql;
@@ -25,6 +26,7 @@ mod shape;
 mod source;
 mod succession;
 mod table;
+pub(crate) mod time;
 mod value;
 
 pub use catalog::{Catalog, CatalogError, Positions};

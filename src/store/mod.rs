@@ -170,6 +170,11 @@ impl WriteError {
         cause
     }
 
+    /// Whether it concerns one partition of the database, and says nothing of the store's load.
+    pub const fn is_of_one_partition(&self) -> bool {
+        matches!(self, Self::Transient(TransientKind::RowLimited, _))
+    }
+
     /// In a word, from a fixed list ([`RETRY_REASONS`]): why the same rows are written again.
     pub const fn retry_reason(&self) -> &'static str {
         match self {

@@ -19,6 +19,7 @@ mod engine_reload_servers;
 mod engine_secure_servers;
 mod kafka_consume;
 mod kafka_limits;
+mod kafka_others;
 mod kafka_topics;
 mod kafka_trace;
 mod log_kafka;

@@ -1,249 +1,164 @@
-//! What every store keeps for the tables of routes, which belong to others: rows are built here, written through the trait,
-//! and read back by means of the test's own.
+//! What every store keeps of the tables of routes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 use surgetank::schema::row::{
     Cell, Column, ColumnKind, ColumnPlace, Key, Routed, RowGroup, RowOp, ScalarKind, Table, TableName, WriteTime,
 };
-use surgetank::store::{StoreError, WriteError};
 
-use super::{at_fault, stopped, stopped_soon, written};
+use super::Room;
 
-/// A store under test.
-pub struct RoutedRoom {
-    pub room: super::Room,
-    /// All rows of a table as objects, by the value of their column `at`.
-    pub rows: Box<dyn Fn(&str) -> Vec<Value>>,
-    /// Takes a column from a table behind the store's back.
-    pub drop_column: Box<dyn Fn(&str, &str)>,
-    /// Gives a column of numbers to a table behind the store's back.
-    pub add_column: Box<dyn Fn(&str, &str)>,
-}
-
-/// The table of a route that may create it: partition key, clustering key, then other columns.
-pub fn routed_table(
-    name: &str,
-    partition: &[(&str, ColumnKind)],
-    clustering: &[(&str, ColumnKind)],
-    others: &[(&str, ColumnKind)],
-    timestamp: WriteTime,
-    has_ttl: bool,
-) -> Table {
-    let columns = partition.iter().chain(clustering).chain(others);
-    let routed = Routed { route: format!("to_{name}"), timestamp, has_ttl, consistency: None, is_created: true };
-    Table {
+/// The table of a route that may create it: two columns of the key, two others; the write timestamp is a cell of each row.
+pub fn routed_table(name: &str) -> Arc<Table> {
+    let columns = [
+        ("user_id", ScalarKind::Text),
+        ("event_id", ScalarKind::Uuid),
+        ("payload", ScalarKind::Text),
+        ("amount", ScalarKind::Long),
+    ];
+    let column = |(name, kind): (&str, _)| Column { name: name.to_owned(), kind: ColumnKind::Scalar(kind) };
+    let routed = Routed {
+        route: name.to_owned(),
+        timestamp: WriteTime::Cell,
+        has_ttl: false,
+        consistency: None,
+        is_created: true,
+    };
+    Arc::new(Table {
         keyspace: None,
         name: name.to_owned(),
-        columns: columns.map(|(name, kind)| Column { name: (*name).to_owned(), kind: *kind }).collect(),
-        key: Key { num_partition: partition.len(), num_clustering: clustering.len() },
+        columns: columns.map(column).into(),
+        key: Key { num_partition: 1, num_clustering: 1 },
         routed: Some(routed),
-    }
+    })
 }
 
-/// Events of users: key ((user), at), columns kind and amount, the record's time.
-pub fn events_table(name: &str) -> Table {
-    let (text, long) = (ColumnKind::Scalar(ScalarKind::Text), ColumnKind::Scalar(ScalarKind::Long));
-    routed_table(name, &[("user", text)], &[("at", long)], &[("kind", text), ("amount", long)], WriteTime::Cell, false)
+/// A row of it, written at this time.
+pub fn routed_row(event: u8, payload: Cell, amount: Cell, written_at_us: i64) -> Vec<Cell> {
+    vec![Cell::OwnText("ann".into()), Cell::Uuid([event; 16]), payload, amount, Cell::Long(written_at_us)]
 }
 
-/// A group of rows, each with all its cells.
 pub fn routed_group(table: &Arc<Table>, op: RowOp, rows: impl IntoIterator<Item = Vec<Cell>>) -> Arc<RowGroup> {
-    let cells: Vec<Cell> = rows.into_iter().flatten().collect();
-    assert_eq!(cells.len() % table.row_len(), 0, "whole rows");
-    Arc::new(RowGroup { table: Arc::clone(table), op, data: Bytes::new(), cells })
+    let cells = rows.into_iter().flatten().collect();
+    Arc::new(RowGroup { table: table.clone(), op, data: Bytes::new(), cells })
+}
+
+/// Runs all of it against a store.
+pub async fn check_routed(room: &Room) {
+    a_route_creates_its_table(room).await;
+    a_column_without_a_value_stays_as_it_is(room).await;
+    the_newer_write_wins(room).await;
+    rows_are_deleted(room).await;
+    a_route_does_not_create_what_it_does_not_declare(room).await;
+}
+
+async fn ready(room: &Room, table: &Arc<Table>) {
+    (room.drop_table)(&table.name);
+    room.store.apply(std::slice::from_ref(table)).await.expect("apply");
+    room.store.prepare(std::slice::from_ref(table)).await.expect("prepare");
+}
+
+async fn write(room: &Room, table: &Arc<Table>, op: RowOp, rows: impl IntoIterator<Item = Vec<Cell>>) {
+    let refused = room.store.write(routed_group(table, op, rows)).await.expect("written");
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 fn text(text: &str) -> Cell {
     Cell::OwnText(text.into())
 }
 
-/// A row of [`events_table`].
-fn event(at: i64, kind: Cell, amount: Cell, written_at: i64) -> Vec<Cell> {
-    vec![text("ann"), Cell::Long(at), kind, amount, Cell::Long(written_at)]
-}
-
-fn upsert(table: &Arc<Table>, rows: impl IntoIterator<Item = Vec<Cell>>) -> Arc<RowGroup> {
-    routed_group(table, RowOp::Upsert, rows)
-}
-
-async fn ready(room: &RoutedRoom, table: &Table) -> Arc<Table> {
-    (room.room.drop_table)(&table.name);
-    let tables = [Arc::new(table.clone())];
-    room.room.store.apply(&tables).await.expect("apply");
-    room.room.store.prepare(&tables).await.expect("prepare");
-    let [table] = tables;
-    table
-}
-
-/// Everything that does not depend on the room.
-pub async fn check_routed(room: &RoutedRoom) {
-    a_created_table_is_described(room).await;
-    values_are_written_cleared_and_left(room).await;
-    rows_are_deleted(room).await;
-    an_older_row_changes_nothing(room).await;
-    two_routes_fill_one_table(room).await;
-    rows_without_a_key_are_at_fault(room).await;
-    only_declared_tables_are_created(room).await;
-    a_lost_column_stops_its_routes_alone(room).await;
-    a_dropped_table_goes_on_when_it_is_back(room).await;
-}
-
-async fn a_created_table_is_described(room: &RoutedRoom) {
-    let (store, table) = (&room.room.store, events_table("routed_described"));
+async fn a_route_creates_its_table(room: &Room) {
+    let table = routed_table("routed_created");
+    (room.drop_table)(&table.name);
     let name = TableName { keyspace: None, name: table.name.clone() };
-    (room.room.drop_table)(&table.name);
-    assert_eq!(store.describe(&name).await.expect("described"), None);
-    let tables = [Arc::new(table)];
-    let error = store.prepare(&tables).await.expect_err("nothing is there yet");
-    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
-    assert_eq!(store.apply(&tables).await.expect("created").len(), 1);
-    assert_eq!(store.apply(&tables).await.expect("again"), Vec::<String>::new());
-    (room.add_column)("routed_described", "another");
-    assert_eq!(store.apply(&tables).await.expect("with a column of others"), Vec::<String>::new());
-    store.prepare(&tables).await.expect("prepare");
-    let described = store.describe(&name).await.expect("described").expect("is there");
-    let mut places: Vec<_> = described.columns.iter().map(|column| (column.name.as_str(), column.place)).collect();
-    places[2..].sort_by_key(|(name, _)| *name);
-    let regular = ColumnPlace::Regular;
-    let expected = [
-        ("user", ColumnPlace::Partition(0)),
-        ("at", ColumnPlace::Clustering(0)),
-        ("amount", regular),
-        ("another", regular),
-        ("kind", regular),
-    ];
-    assert_eq!(places, expected);
-    assert!(described.columns.iter().all(|column| column.kind.is_some()), "{described:?}");
+    assert_eq!(room.store.describe(&name).await.expect("answers"), None);
+    let changes = room.store.apply(std::slice::from_ref(&table)).await.expect("apply");
+    assert!(changes.iter().any(|change| change.contains("routed_created")), "{changes:?}");
+    assert_eq!(room.store.apply(std::slice::from_ref(&table)).await.expect("again"), Vec::<String>::new());
+    let described = room.store.describe(&name).await.expect("answers").expect("is there");
+    let columns: Vec<(&str, ColumnPlace)> =
+        described.columns.iter().map(|column| (column.name.as_str(), column.place)).collect();
+    assert_eq!(columns[..2], [("user_id", ColumnPlace::Partition(0)), ("event_id", ColumnPlace::Clustering(0))]);
+    let mut others = columns[2..].to_vec();
+    others.sort_unstable_by_key(|(name, _)| *name);
+    assert_eq!(others, [("amount", ColumnPlace::Regular), ("payload", ColumnPlace::Regular)]);
 }
 
-async fn values_are_written_cleared_and_left(room: &RoutedRoom) {
-    let table = ready(room, &events_table("routed_values")).await;
-    let rows = (1..=4).map(|at| event(at, text("visit"), Cell::Long(at * 10), 1_000));
-    room.room.store.write(upsert(&table, rows)).await.expect("new rows");
-    let later = [
-        event(1, text("left"), Cell::Null, 2_000),
-        event(2, Cell::Null, Cell::Clear, 2_000),
-        event(3, Cell::Clear, Cell::Long(7), 2_000),
-        event(5, Cell::Null, Cell::Null, 2_000),
+async fn a_column_without_a_value_stays_as_it_is(room: &Room) {
+    let table = routed_table("routed_unset");
+    ready(room, &table).await;
+    let rows = [
+        routed_row(1, text("stays-1"), Cell::Long(4711), 10),
+        routed_row(2, text("goes-2"), Cell::Long(4712), 10),
+        routed_row(3, Cell::Null, Cell::Null, 10),
     ];
-    room.room.store.write(upsert(&table, later)).await.expect("some of their values");
-    let row = |at: i64, kind: Value, amount: Value| json!({"user": "ann", "at": at, "kind": kind, "amount": amount});
-    let expected = [
-        row(1, json!("left"), json!(10)),
-        row(2, json!("visit"), Value::Null),
-        row(3, Value::Null, json!(7)),
-        row(4, json!("visit"), json!(40)),
-        row(5, Value::Null, Value::Null),
+    write(room, &table, RowOp::Upsert, rows).await;
+    let rows = [
+        routed_row(1, Cell::Null, Cell::Long(4721), 11),
+        routed_row(2, Cell::Clear, Cell::Null, 11),
+        routed_row(3, text("comes-3"), Cell::Clear, 11),
     ];
-    assert_eq!((room.rows)(&table.name), expected);
-}
-
-async fn rows_are_deleted(room: &RoutedRoom) {
-    let table = ready(room, &events_table("routed_deleted")).await;
-    let rows = (1..=6).map(|at| event(at, text("visit"), Cell::Long(at), 1_000));
-    room.room.store.write(upsert(&table, rows)).await.expect("rows");
-    let gone = |at| event(at, Cell::Null, Cell::Clear, 2_000);
-    room.room.store.write(routed_group(&table, RowOp::Delete, [gone(2)])).await.expect("one");
-    room.room.store.write(routed_group(&table, RowOp::Delete, [gone(3), gone(5), gone(9)])).await.expect("several");
-    let left = || (room.rows)(&table.name).iter().map(|row| row["at"].as_i64().expect("number")).collect::<Vec<_>>();
-    assert_eq!(left(), [1, 4, 6]);
-    // What is written again behind its deletion is older than that; what is newer is there.
-    let again = [event(2, text("old"), Cell::Null, 1_000), event(3, text("new"), Cell::Null, 3_000)];
-    room.room.store.write(upsert(&table, again)).await.expect("again");
-    assert_eq!(left(), [1, 3, 4, 6]);
-}
-
-async fn an_older_row_changes_nothing(room: &RoutedRoom) {
-    let table = ready(room, &events_table("routed_order")).await;
-    let newer = upsert(&table, [event(1, text("newer"), Cell::Long(2), 2_000)]);
-    let older = upsert(&table, [event(1, text("older"), Cell::Long(1), 1_000)]);
-    for rows in [&newer, &older, &newer] {
-        room.room.store.write(rows.clone()).await.expect("written");
-        let expected = [json!({"user": "ann", "at": 1, "kind": "newer", "amount": 2})];
-        assert_eq!((room.rows)(&table.name), expected);
+    write(room, &table, RowOp::Upsert, rows).await;
+    let found = (room.read)(&table.name);
+    assert_eq!(found.len(), 3, "{found:?}");
+    let found = found.join("\n");
+    for there in ["stays-1", "4721", "4712", "comes-3"] {
+        assert!(found.contains(there), "{there} in {found}");
+    }
+    for gone in ["4711", "goes-2"] {
+        assert!(!found.contains(gone), "{gone} in {found}");
     }
 }
 
-async fn two_routes_fill_one_table(room: &RoutedRoom) {
-    let all = ready(room, &events_table("routed_shared")).await;
-    let mut some = Table::clone(&all);
-    some.columns.remove(2);
-    let routed = some.routed.as_mut().expect("routed");
-    (routed.route, routed.is_created) = ("other".to_owned(), false);
-    let some = Arc::new(some);
-    room.room.store.prepare(std::slice::from_ref(&some)).await.expect("other columns");
-    room.room.store.write(upsert(&all, [event(1, text("visit"), Cell::Long(1), 1_000)])).await.expect("all");
-    let row = vec![text("ann"), Cell::Long(1), Cell::Long(2), Cell::Long(2_000)];
-    room.room.store.write(upsert(&some, [row])).await.expect("some");
-    room.room.store.write(upsert(&all, [event(2, text("visit"), Cell::Long(5), 1_000)])).await.expect("all");
-    let row = |at: i64, amount: i64| json!({"user": "ann", "at": at, "kind": "visit", "amount": amount});
-    assert_eq!((room.rows)(&all.name), [row(1, 2), row(2, 5)]);
-}
-
-async fn rows_without_a_key_are_at_fault(room: &RoutedRoom) {
-    let table = ready(room, &events_table("routed_keys")).await;
-    let good = event(1, text("visit"), Cell::Null, 1_000);
-    for null in [Cell::Null, Cell::Clear] {
-        let mut bad = event(2, text("visit"), Cell::Null, 1_000);
-        bad[1] = null;
-        let rows = upsert(&table, [good.clone(), bad.clone()]);
-        let outcome = match room.room.store.write(rows.clone()).await {
-            Err(WriteError::Invalid(_)) => room.room.store.judge(rows, None).await,
-            outcome => outcome,
-        };
-        assert_eq!(at_fault(outcome), [1]);
+async fn the_newer_write_wins(room: &Room) {
+    let table = routed_table("routed_newer");
+    ready(room, &table).await;
+    let newer = || routed_row(1, text("newer"), Cell::Long(20), 2_000_000);
+    let older = || routed_row(1, text("older"), Cell::Long(10), 1_000_000);
+    for rows in [[newer(), older()], [older(), newer()], [older(), older()]] {
+        for row in rows {
+            write(room, &table, RowOp::Upsert, [row]).await;
+        }
+        let found = (room.read)(&table.name).join("\n");
+        assert!(found.contains("newer") && !found.contains("older"), "{found}");
     }
-    assert_eq!((room.rows)(&table.name).len(), 1);
+    // Of one group, too, and of rows that were written before.
+    write(
+        room,
+        &table,
+        RowOp::Upsert,
+        [routed_row(2, text("last"), Cell::Null, 30), routed_row(2, text("first"), Cell::Null, 20)],
+    )
+    .await;
+    let before = (room.read)(&table.name);
+    write(room, &table, RowOp::Upsert, [routed_row(2, text("last"), Cell::Null, 30), newer()]).await;
+    assert_eq!((room.read)(&table.name), before);
+    assert!(before.join("\n").contains("last") && !before.join("\n").contains("first"), "{before:?}");
 }
 
-async fn only_declared_tables_are_created(room: &RoutedRoom) {
-    let mut table = events_table("routed_others");
-    (room.room.drop_table)(&table.name);
-    let declared = Arc::new(table.clone());
+async fn rows_are_deleted(room: &Room) {
+    let table = routed_table("routed_deleted");
+    ready(room, &table).await;
+    let row = |event, time| routed_row(event, text("row"), Cell::Long(1), time);
+    let gone = |event, time| routed_row(event, Cell::Null, Cell::Null, time);
+    write(room, &table, RowOp::Upsert, [row(1, 10), row(2, 10), row(3, 10)]).await;
+    // One of them, one that is newer, one that is not there.
+    write(room, &table, RowOp::Delete, [gone(1, 11), gone(2, 9), gone(9, 11)]).await;
+    assert_eq!((room.read)(&table.name).len(), 2);
+    write(room, &table, RowOp::Delete, [gone(1, 11), gone(2, 10), gone(3, 12)]).await;
+    assert_eq!((room.read)(&table.name), Vec::<String>::new());
+    write(room, &table, RowOp::Upsert, [row(1, 20)]).await;
+    assert_eq!((room.read)(&table.name).len(), 1);
+}
+
+async fn a_route_does_not_create_what_it_does_not_declare(room: &Room) {
+    let mut table = (*routed_table("routed_missing")).clone();
+    (room.drop_table)(&table.name);
     table.routed.as_mut().expect("routed").is_created = false;
-    let tables = [Arc::new(table)];
-    let store = &room.room.store;
-    for error in [store.apply(&tables).await.expect_err("missing"), store.prepare(&tables).await.expect_err("missing")]
-    {
-        assert!(matches!(error, StoreError::RouteTable { code: "table_missing", .. }), "{error}");
-        assert!(error.to_string().contains("of route to_routed_others is missing"), "{error}");
-    }
-    store.apply(&[declared]).await.expect("made by somebody");
-    store.prepare(&tables).await.expect("is there");
-    (room.drop_column)("routed_others", "kind");
-    for error in [store.apply(&tables).await.expect_err("column"), store.prepare(&tables).await.expect_err("column")] {
-        assert!(matches!(error, StoreError::RouteTable { code: "column_missing", .. }), "never altered: {error}");
-    }
-}
-
-async fn a_lost_column_stops_its_routes_alone(room: &RoutedRoom) {
-    let [hurt, sound] = [events_table("routed_hurt"), events_table("routed_sound")];
-    let (hurt, sound) = (ready(room, &hurt).await, ready(room, &sound).await);
-    let of = |table: &Arc<Table>, at| upsert(table, [event(at, text("visit"), Cell::Long(1), 1_000)]);
-    room.room.store.write(of(&hurt, 1)).await.expect("written");
-    (room.add_column)(&hurt.name, "another");
-    written(&room.room, &of(&hurt, 2)).await;
-    (room.drop_column)(&hurt.name, "kind");
-    stopped_soon(&room.room, &of(&hurt, 3)).await;
-    let Err(WriteError::Table(reason)) = room.room.store.write(of(&hurt, 3)).await else { panic!("stopped") };
-    assert!(reason.contains("routed_hurt.kind, which route to_routed_hurt fills, is missing"), "{reason}");
-    written(&room.room, &of(&sound, 1)).await;
-    let found = room.room.store.inspect(&[hurt.clone(), sound]).await.expect("inspected");
-    let codes: Vec<_> = found.iter().map(|condition| (condition.code, condition.refuses_start)).collect();
-    assert_eq!(codes, [("column_missing", false)]);
-    assert!(found[0].subject.ends_with("routed_hurt"), "{}", found[0].subject);
-}
-
-async fn a_dropped_table_goes_on_when_it_is_back(room: &RoutedRoom) {
-    let table = ready(room, &events_table("routed_dropped")).await;
-    let rows = upsert(&table, [event(1, text("visit"), Cell::Long(1), 1_000)]);
-    room.room.store.write(rows.clone()).await.expect("written");
-    (room.room.drop_table)(&table.name);
-    stopped(&room.room, &rows).await;
-    room.room.store.apply(std::slice::from_ref(&table)).await.expect("made again");
-    written(&room.room, &rows).await;
-    assert_eq!((room.rows)(&table.name).len(), 1);
+    let table = Arc::new(table);
+    room.store.apply(std::slice::from_ref(&table)).await.expect_err("nothing says what it looks like");
+    room.store.prepare(std::slice::from_ref(&table)).await.expect_err("it is missing");
+    let name = TableName { keyspace: None, name: table.name.clone() };
+    assert_eq!(room.store.describe(&name).await.expect("answers"), None);
 }
