@@ -5,6 +5,7 @@
 
 mod bind;
 mod database;
+mod declared;
 mod deleted;
 mod expiry;
 mod key_order;
