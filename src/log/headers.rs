@@ -34,6 +34,11 @@ impl<'a> Headers<'a> {
         Self(&[])
     }
 
+    /// Bytes that they take.
+    pub fn num_bytes(self) -> usize {
+        self.0.len()
+    }
+
     /// The value of the last header of this name, which is what counts for most programs; `None` if there is none, or if it
     /// has no value.
     pub fn last(self, name: &[u8]) -> Option<&'a [u8]> {

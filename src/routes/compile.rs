@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::plan::{Origin, Plan, plan};
 use super::spec::{Format, RouteSpec, TombstoneRule};
 use crate::codec::value::{Extract, Path, Value};
+use crate::log::{RecordBatch, TopicPartition};
 use crate::schema::row::{Cell, RowOp, Span, Table, TableDescription};
 
 /// A record, as routes see it. Spans point into `data`.
@@ -101,6 +102,25 @@ pub struct TopicRoutes {
 // === impl RecordView ===
 
 impl<'a> RecordView<'a> {
+    /// A record of a batch that was read from a partition.
+    pub fn of(from: &'a TopicPartition, batch: &'a RecordBatch, index: usize, now_ms: i64) -> Self {
+        let record = &batch.records[index];
+        let meta = batch.meta.get(index);
+        let key = Span { start: record.key_start, end: record.value_start };
+        let value = Span { start: record.value_start, end: record.value_end };
+        Self {
+            data: &batch.data,
+            key: meta.is_none_or(|meta| meta.has_key).then_some(key),
+            value: meta.is_none_or(|meta| meta.has_value).then_some(value),
+            headers: batch.headers(index),
+            timestamp_ms: meta.and_then(|meta| meta.timestamp_ms),
+            topic: &from.topic,
+            partition: from.partition,
+            offset: record.offset,
+            now_ms,
+        }
+    }
+
     /// A record of which nothing is known, for constants.
     pub(super) fn empty(data: &'a Bytes) -> Self {
         let headers = crate::log::Headers::none();

@@ -8,6 +8,7 @@
 //! are compiled from it.
 
 mod catalog;
+pub mod cell_text;
 mod check;
 mod check_kind;
 pub mod cql;
@@ -18,6 +19,7 @@ mod field;
 pub mod identity;
 mod message_type;
 pub(crate) mod number;
+pub mod rewrites;
 pub mod row;
 mod scale;
 mod shape;
