@@ -1,5 +1,5 @@
 use super::*;
-use crate::routes::testing::{JsonExtract, Record, described, route, rows};
+use crate::routes::testing::{Record, described, json, route, rows};
 use crate::routes::{Format, Made, RouteSpec, TopicRoutes};
 use crate::schema::row::ColumnPlace;
 
@@ -20,8 +20,7 @@ fn record() -> Record {
 fn said(filter: &str, record: &Record) -> Result<bool, String> {
     let spec = RouteSpec { filter: Some(filter.to_owned()), ..route(&[("id", "kafka.topic")]) };
     let described = described(&[("id", "text", ColumnPlace::Partition(0))]);
-    let routes =
-        TopicRoutes::compile(Format::Json, &[spec], |_| Some(described.clone()), |paths| JsonExtract::boxed(paths));
+    let routes = TopicRoutes::compile(Format::Json, &[spec], |_| Some(described.clone()), json);
     let mut routes = routes.map_err(|problems| problems[0].reason.clone())?;
     match rows(&mut routes, record).swap_remove(0).0 {
         Made::Row(_) => Ok(true),
