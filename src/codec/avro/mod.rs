@@ -1,10 +1,11 @@
 //! Avro: the schema of a type's records, and records decoded into rows.
 //!
 //! [`bits`](super::bits) and [`json`](super::json) write records through `sink`; `RowPlan` reads them, also those of a newer
-//! or older writer.
+//! or older writer. [`foreign`] reads records of others, by whatever schema they were written with.
 
 pub(crate) mod canonical;
 mod dead_letter;
+pub mod foreign;
 mod identity;
 mod json;
 mod letter_parts;

@@ -55,6 +55,11 @@ impl KafkaReader {
             if self.assigned.is_revoked() {
                 return Err(ReadError::Revoked(self.assigned.id.clone()));
             }
+            if self.assigned.is_standing() {
+                // Until the assignment ends.
+                let _ = tokio::time::timeout(LOOK_AGAIN, self.assigned.wake.notified()).await;
+                continue;
+            }
             let batch = self.drain(limit)?;
             if !batch.records.is_empty() {
                 return Ok(batch);
