@@ -15,10 +15,10 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use scylla::serialize::row::SerializeRow;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -80,7 +80,7 @@ pub trait Shape: Send + 'static {
     fn read<'a>(&mut self, record: &'a [u8]) -> anyhow::Result<(Cow<'a, str>, i64, Self::Row)>;
 
     /// What the statement takes, in its order.
-    fn bound<'a>(group: &'a Group<Self::Row>, row: &'a Self::Row) -> impl SerializeRow + 'a;
+    fn bound<'a>(group: &'a Group<Self::Row>, row: &'a Self::Row) -> impl SerializeRow + Send + Sync + 'a;
 }
 
 /// Rows of one database partition.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, bail};
 use scylla::SerializeRow;
+use scylla::serialize::row::SerializeRow;
 use scylla::value::CqlTimestamp;
 use surgetank::codec::json::JsonExtract;
 use surgetank::codec::value::{Extract, Path, PathStep, Value};
@@ -41,7 +42,8 @@ struct Bound<'a> {
 
 impl UserEvents {
     pub fn new() -> Self {
-        let path = |names: &&[&str]| Path { steps: names.iter().map(|name| PathStep::Member((*name).into())).collect() };
+        let path =
+            |names: &&[&str]| Path { steps: names.iter().map(|name| PathStep::Member((*name).into())).collect() };
         Self(JsonExtract::new(&PATHS.iter().map(path).collect::<Vec<_>>()))
     }
 }
@@ -59,7 +61,8 @@ impl Shape for UserEvents {
         let mut values = Vec::with_capacity(PATHS.len());
         self.0.extract(record, &mut values)?;
         let values: [Value<'a>; PATHS.len()] = values.try_into().ok().context("a value for each path")?;
-        let [Value::Text(user), Value::Text(id), Value::Text(kind), Value::Json(payload), Value::Number(ms)] = values else {
+        let [Value::Text(user), Value::Text(id), Value::Text(kind), Value::Json(payload), Value::Number(ms)] = values
+        else {
             bail!("not an event");
         };
         let row = Row {
@@ -71,7 +74,7 @@ impl Shape for UserEvents {
         Ok((user, 0, row))
     }
 
-    fn bound<'a>(group: &'a Group<Row>, row: &'a Row) -> impl SerializeRow + 'a {
+    fn bound<'a>(group: &'a Group<Row>, row: &'a Row) -> impl SerializeRow + Send + Sync + 'a {
         Bound {
             user_id: &group.key,
             event_id: row.event_id,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use scylla::SerializeRow;
+use scylla::serialize::row::SerializeRow;
 use scylla::value::CqlTimestamp;
 
 use crate::datum::Datum;
@@ -74,7 +75,7 @@ impl Shape for Readings {
         Ok((datum.device_id.into(), datum.event_time_ms - datum.event_time_ms % DAY_MS, row))
     }
 
-    fn bound<'a>(group: &'a Group<Row>, row: &'a Row) -> impl SerializeRow + 'a {
+    fn bound<'a>(group: &'a Group<Row>, row: &'a Row) -> impl SerializeRow + Send + Sync + 'a {
         let [speed, heading, lat, lon, fuel, odometer] = row.numbers;
         Bound {
             device_id: &group.key,
