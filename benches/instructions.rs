@@ -132,8 +132,15 @@ fn unpack_once(packed: &mut Packed) -> Unpacked {
     let device_id = device_id();
     let received_at_us = (EVENT_TIME_MS + 1_000_000) * 1000;
     let Packed { block, rules, limits, unpacker } = packed;
-    let package =
-        PackageRef { device_id: &device_id, package_id: 7, block, limits: LIMITS, received_at_us, trust: Trust::Sound };
+    let package = PackageRef {
+        device_id: &device_id,
+        package_id: 7,
+        block,
+        limits: LIMITS,
+        received_at_us,
+        trust: Trust::Sound,
+        trace: None,
+    };
     unpacker.unpack(package, rules, limits).expect("a valid package")
 }
 

@@ -253,7 +253,7 @@ mod tests {
     fn test_an_unknown_lag_is_neither_left_out_nor_zero() {
         let (lags, telemetry) = (Lags::default(), Telemetry::default());
         let is_spare = Arc::new(AtomicBool::new(false));
-        lags.expect(&[TopicSpec { name: "t".into(), num_partitions: 3 }], Log(Arc::clone(&is_spare)));
+        lags.expect(&[TopicSpec::own("t", 3)], Log(Arc::clone(&is_spare)));
         assert_eq!(
             records(&lags),
             [(at(0), None), (at(1), None), (at(2), None)],

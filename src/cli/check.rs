@@ -19,7 +19,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     tell!(
         "{}: fine ({} topics, {} message types in {num_versions} versions)",
         path.display(),
-        config.topics.len(),
+        config.topics.own.len() + config.topics.others.len(),
         catalog.types().len(),
     );
     let limit = descriptors::raise_limit();

@@ -9,6 +9,7 @@ mod check;
 mod check_online;
 mod dead_letters;
 mod demo;
+mod health;
 mod listing;
 mod output;
 mod query;
@@ -89,6 +90,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Query(args) => query::query(&args),
         Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+        Command::Health(args) => health::health(&args),
         Command::Token(TokenCommand::New(args)) => token::new(&args),
         Command::Completions { shell } => {
             // Written by way of memory: the generator panics if it cannot write.

@@ -29,7 +29,8 @@ pub use secret::Secret;
 pub use sections::{
     CassandraStore, Compression, Config, Consumer, Credentials, DeadLetter, Decoder, Devices, EmbeddedLog,
     EmbeddedStore, Gate, GateLimiter, Http, Ingest, KafkaLog, Limits, Log, LogKind, Logging, Login, Memory, Messages,
-    Producer, Reload, SaslMechanism, Shutdown, Store, StoreKind, Supervision, Threads, Topic, TypeSelection, Writer,
+    OthersTopic, Producer, Reload, SaslMechanism, Shutdown, Store, StoreKind, Supervision, Threads, Topic, Topics,
+    TypeSelection, Writer,
 };
 pub(crate) use units::Span;
 

@@ -81,6 +81,10 @@ fn times(check: &mut Checker<'_>, config: &Config) {
 fn log(check: &mut Checker<'_>, config: &Config) {
     match &config.log.kind {
         LogKind::Embedded(log) => {
+            for others in &config.topics.others {
+                let key = format!("topics.{}.owned", others.name);
+                check.fault(&key, "but the embedded log has no topics of others; set log.kind = \"kafka\"");
+            }
             let budget_fits = log.retention_size <= log.disk_budget;
             at_most(check, budget_fits, "log.embedded.retention_size", "log.embedded.disk_budget");
             // A package that does not fit the buffer could never be appended.
@@ -99,8 +103,9 @@ fn log(check: &mut Checker<'_>, config: &Config) {
 /// warns; that is left to the operator.
 fn names(check: &mut Checker<'_>, config: &Config) {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
-    for topic in &config.topics {
-        owners.insert(&topic.name, format!("topics.{}", topic.name));
+    let named = config.topics.others.iter().filter(|others| others.pattern.is_none()).map(|others| &others.name);
+    for name in config.topics.own.iter().map(|topic| &topic.name).chain(named) {
+        owners.insert(name, format!("topics.{name}"));
     }
     let mut others = vec![("dead_letter.topic", config.dead_letter.topic.as_str())];
     if let LogKind::Kafka(log) = &config.log.kind {

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::loader::load_text;
 use super::schema::Schema;
 use super::*;
+use crate::log::{OnGap, Start};
+use crate::routes::Format;
 
 const SHIPPED: &str = include_str!("../../config/surgetank.toml");
 
@@ -75,7 +77,8 @@ fn bounds(text: &str) -> (bool, u128, u128) {
 fn told_range(key: &str) -> String {
     let servers = if key.contains(".embedded.") { "" } else { "log.kind = \"kafka\"\nstore.kind = \"cassandra\"\n" };
     // Where 0 has a meaning of its own, only what is just above it is told both.
-    let wrong = if ["store.ttl", "reload.look_every"].contains(&key) { "\"1 ms\"" } else { "1.5" };
+    let wrong =
+        if ["store.ttl", "reload.look_every", "writer.give_up_after"].contains(&key) { "\"1 ms\"" } else { "1.5" };
     let error = load(&format!("{servers}{key} = {wrong}"), &[]).unwrap_err();
     let (_, allowed) = error.split_once("(allowed: ").unwrap_or_else(|| panic!("{error}"));
     allowed.trim_end_matches(')').to_owned()
@@ -127,6 +130,11 @@ fn every_key_is_checked_under_its_own_name() {
         "ingest.tls.certificate",
         "ingest.tls.key",
         "messages.directory",
+        "registry.username",
+        "registry.password",
+        "registry.tls.ca",
+        "registry.tls.certificate",
+        "registry.tls.key",
         "log.kafka.group",
         "log.kafka.instance_id",
         "log.kafka.tls.ca",
@@ -247,6 +255,30 @@ fn each_rule_tells_where_what_and_what_to_do() {
         ),
         ("[topics]", "x.toml:1: topics: there is no topic; add one, such as [topics.telemetry]"),
         (
+            "[topics.app]\nowned = false\nformat = \"json\"",
+            r#"x.toml:2: topics.app.owned: false but the embedded log has no topics of others; set log.kind = "kafka""#,
+        ),
+        (
+            "log.kind = \"kafka\"\n[topics.app]\nowned = false",
+            "x.toml:2: topics.app: format is missing; tell how its records are written (allowed: surgetank, json, avro-registry, raw)",
+        ),
+        (
+            "log.kind = \"kafka\"\n[topics.app]\nowned = false\nformat = \"raw\"\ntypes = [\"gps\"]",
+            r#"x.toml:5: topics.app.types: ["gps"] is for topics of ours; remove it, or set owned = true"#,
+        ),
+        (
+            "[topics.app]\nstart = \"latest\"",
+            r#"x.toml:2: topics.app.start: "latest" is for topics that others fill; remove it, or set owned = false"#,
+        ),
+        (
+            "log.kind = \"kafka\"\n[topics.app]\nowned = false\nformat = \"raw\"\npattern = \"app-.*\"",
+            r#"x.toml:5: topics.app.pattern: "app-.*" is no pattern: it does not begin with ^; change it (allowed: a regular expression that begins with ^)"#,
+        ),
+        (
+            "log.kind = \"kafka\"\n[topics.app]\nowned = false\nformat = \"raw\"\nstart = \"yesterday\"",
+            r#"x.toml:5: topics.app.start: "yesterday" says nothing about where to begin; change it (allowed: earliest, latest, or a time in UTC such as "2026-01-31T00:00:00Z")"#,
+        ),
+        (
             "store.ttl = \"1 s\"",
             r#"x.toml:1: store.ttl: "1 s" is too small; raise it (allowed: 0 s for ever, or 1 min to 7300 days)"#,
         ),
@@ -325,10 +357,31 @@ fn variables_override_the_file() {
     let config = load(text, &variables).unwrap();
     assert_eq!(config.data_dir, Path::new("there"));
     assert_eq!(config.devices.max_messages, 7);
-    assert_eq!(config.topics[0].partitions.get(), 3);
-    assert_eq!(config.topics[0].types, TypeSelection::Rest);
+    assert_eq!(config.topics.own[0].partitions.get(), 3);
+    assert_eq!(config.topics.own[0].types, TypeSelection::Rest);
     let LogKind::Kafka(log) = config.log.kind else { panic!("not kafka") };
     assert_eq!(log.brokers, ["a:1", "b:2"]);
+}
+
+#[test]
+fn topics_of_others_may_be_all_that_there_is() {
+    let text = "log.kind = \"kafka\"\n[topics.app-events]\nowned = false\nformat = \"json\"\n\
+        [topics.pages]\nowned = false\npattern = \"^app-\"\nformat = \"avro-registry\"\n\
+        start = \"2026-01-31T00:00:00Z\"\non_gap = \"latest\"";
+    let topics = load(text, &[]).unwrap().topics;
+    assert!(topics.own.is_empty());
+    let [events, pages] = &topics.others[..] else { panic!("{topics:?}") };
+    assert_eq!((events.format, events.start, events.on_gap), (Format::Json, Start::Earliest, OnGap::Stop));
+    assert_eq!(
+        (pages.format, pages.start, pages.on_gap),
+        (Format::AvroRegistry, Start::TimeMs(1_769_817_600_000), OnGap::Latest)
+    );
+    let section = |topic: &str| topics.of_others(topic).map(|others| others.name.as_str());
+    let sections = ["app-events", "app-views", "pages", "telemetry"].map(section);
+    assert_eq!(sections, [Some("app-events"), Some("pages"), None, None]);
+    // The name of a pattern's section is no topic's.
+    assert!(load(&text.replace("topics.pages", "topics.dead-letters"), &[]).is_ok());
+    assert!(load(&text.replace("topics.app-events", "topics.dead-letters"), &[]).is_err());
 }
 
 #[test]
@@ -337,7 +390,7 @@ fn an_override_cannot_make_a_topic() {
     let expected = "environment variable SURGETANK__TOPICS__OTHER__PARTITIONS: there is no topic \"other\" to override; add [topics.other] to the file";
     assert_eq!(error, expected);
     let config = load("[topics.9abc]", &[("SURGETANK__TOPICS__9ABC__PARTITIONS", "2")]).unwrap();
-    assert_eq!(config.topics[0].partitions.get(), 2);
+    assert_eq!(config.topics.own[0].partitions.get(), 2);
 }
 
 #[test]

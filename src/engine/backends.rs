@@ -1,6 +1,7 @@
 //! Opens the log and the store that the config names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -9,7 +10,8 @@ use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::disk;
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
-use crate::log::{Log, LogError, TopicSpec};
+use crate::log::{Log, LogError, Others, TopicSpec};
+use crate::registry::RegistrySettings;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -42,7 +44,7 @@ pub fn load_codecs(config: &Config) -> Result<Codecs, CodecsError> {
 /// That every type that a topic names has a layout, and every type with a layout has a topic.
 pub fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), String> {
     let names = || catalog.types().iter().map(|message_type| message_type.name.as_str()).collect::<Vec<_>>().join(", ");
-    for topic in &config.topics {
+    for topic in &config.topics.own {
         if let TypeSelection::Named(types) = &topic.types
             && let Some(unknown) = types.iter().find(|name| catalog.by_name(name).is_none())
         {
@@ -51,7 +53,8 @@ pub fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), String> {
         }
     }
     for message_type in catalog.types() {
-        if config.topic_of(&message_type.name).is_none() {
+        // Without a topic of ours nothing is taken in.
+        if !config.topics.own.is_empty() && config.topic_of(&message_type.name).is_none() {
             let name = &message_type.name;
             return Err(format!(
                 "no topic takes type {name:?}: name it in topics.NAME.types, or give one topic [\"*\"]"
@@ -61,22 +64,36 @@ pub fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), String> {
     Ok(())
 }
 
-/// The topics that records go to.
+/// The topics that records go to: ours.
 pub fn record_topics(config: &Config) -> Vec<TopicSpec> {
-    let spec =
-        |topic: &config::Topic| TopicSpec { name: topic.name.as_str().into(), num_partitions: topic.partitions.get() };
-    config.topics.iter().map(spec).collect()
+    let spec = |topic: &config::Topic| TopicSpec::own(topic.name.as_str(), topic.partitions.get());
+    config.topics.own.iter().map(spec).collect()
+}
+
+/// The topics that records are read from: ours and those of others. A pattern matches none of ours.
+pub fn consumed_topics(config: &Config) -> Vec<TopicSpec> {
+    let mut topics = record_topics(config);
+    let mut own: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+    own.push(dead_letter_topic(config).name);
+    if let LogKind::Kafka(log) = &config.log.kind {
+        own.extend([log.schema_topic.as_str(), &log.control_topic].map(Arc::from));
+    }
+    topics.extend(config.topics.others.iter().map(|topic| {
+        let pattern = topic.pattern.clone().map(|pattern| pattern.except(own.iter().cloned()));
+        TopicSpec::of_others(topic.name.as_str(), Others { pattern, start: topic.start, on_gap: topic.on_gap })
+    }));
+    topics
 }
 
 /// The topic that dead letters go to.
 pub fn dead_letter_topic(config: &Config) -> TopicSpec {
     let dead_letter = &config.dead_letter;
-    TopicSpec { name: dead_letter.topic.as_str().into(), num_partitions: dead_letter.partitions.get() }
+    TopicSpec::own(dead_letter.topic.as_str(), dead_letter.partitions.get())
 }
 
-/// The topics that the engine needs: those of records, and that of dead letters.
+/// The topics that the engine needs: those that it reads, and that of dead letters.
 pub fn all_topics(config: &Config) -> Vec<TopicSpec> {
-    let mut topics = record_topics(config);
+    let mut topics = consumed_topics(config);
     topics.push(dead_letter_topic(config));
     topics
 }
@@ -126,6 +143,23 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
     })
 }
 
+/// How long a registry's word that it has no schema of an id is not believed.
+const MISSING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to reach the schema registry, if there is one.
+pub fn registry_settings(config: &Config) -> Option<RegistrySettings> {
+    let registry = &config.registry;
+    let url = registry.url.clone()?;
+    let login = registry.login.as_ref().map(|login| (login.username.clone(), login.password.expose().to_owned()));
+    Some(RegistrySettings {
+        url,
+        login,
+        tls: registry.tls.clone(),
+        timeout: registry.timeout,
+        patience: MISSING_PATIENCE,
+    })
+}
+
 /// Where rows go, for the marks of commits: the same for all pods of an installation. Addresses may differ among them.
 fn owner(config: &Config) -> String {
     match &config.store.kind {
@@ -152,6 +186,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 datacenter: store.local_dc.clone(),
                 rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
+                route_keyspaces: Vec::new(),
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::backends::{all_topics, tables};
+use super::backends::{dead_letter_topic, record_topics, tables};
 use crate::actors::writer::DEAD_LETTER_REASONS;
 use crate::codec::Codecs;
 use crate::config::Config;
@@ -13,7 +13,8 @@ use crate::telemetry::Counters;
 
 /// Shows them from now on.
 pub(super) fn expect(config: &Config, codecs: &Codecs, counters: &Counters) {
-    counters.appended.expect(all_topics(config).into_iter().map(|topic| topic.name));
+    let appended = record_topics(config).into_iter().chain([dead_letter_topic(config)]);
+    counters.appended.expect(appended.map(|topic| topic.name));
     counters.tables.expect(tables(codecs.catalog()).iter().map(|table| Arc::from(table.name.as_str())));
     let at_the_edge = RejectReason::ALL.iter().filter(|reason| **reason != RejectReason::Other);
     counters.dead_letters.expect(at_the_edge.map(|reason| reason.name()).chain(DEAD_LETTER_REASONS));

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::awaited_store::AwaitedStore;
-use super::backends::{dead_letter_topic, record_topics};
+use super::backends::{consumed_topics, dead_letter_topic, record_topics};
 use super::build::supervise;
+use super::routes::LiveRoutes;
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
 use crate::actors::batch_slots::BatchSlots;
@@ -39,6 +40,8 @@ pub(super) struct Delivery {
     pub(super) homes: Vec<ArbiterHandle>,
     pub(super) log: Arc<dyn Log>,
     pub(super) schemas: Arc<Schemas>,
+    /// The routes, with what they are compiled of.
+    pub(super) routes: LiveRoutes,
     pub(super) dead_letter: TopicRoute,
 }
 
@@ -81,7 +84,7 @@ impl Delivery {
             }
             ended = &mut running.group => Err(broken(format!("consumption ended: {ended:?}"))),
             reason = store_broken(&*store) => Err(broken(reason)),
-            () = health::inspect_store(&self.view, &*store, &self.schemas) => unreachable!("inspection has no end"),
+            () = health::inspect_store(&self.view, &*store, &self.schemas, &self.routes) => unreachable!("inspection has no end"),
         }
     }
 
@@ -90,7 +93,7 @@ impl Delivery {
         let writers = self.writers(store);
         let gate = self.gate();
         let fleet = self.fleet(store)?;
-        let (subscription, assignments) = self.log.subscribe(&record_topics(config))?;
+        let (subscription, assignments) = self.log.subscribe(&consumed_topics(config))?;
         let group = Group {
             supervisor: view.supervisor.clone(),
             homes: self.homes.clone(),
@@ -121,9 +124,11 @@ impl Delivery {
         let parts = Arc::new(WriterParts {
             store: Arc::clone(store),
             schemas: Arc::clone(&self.schemas),
+            routing: Arc::clone(&self.routes.routing),
             dead_letter: self.dead_letter.clone(),
             unconfirmed,
             retry: (config.retry_min, config.retry_max),
+            give_up_after: config.give_up_after,
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
             tables,

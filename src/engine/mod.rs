@@ -18,8 +18,10 @@ mod memory;
 mod opening;
 mod pipeline;
 mod reading;
+mod registry;
 pub mod reload;
 mod retained;
+mod routes;
 mod run;
 mod secrets;
 mod sources;
@@ -38,15 +40,17 @@ use crate::codec::{Codecs, CodecsError};
 use crate::config::LoadedConfig;
 use crate::log::{Log, LogError};
 use crate::observe::View;
+use crate::registry::RegistryError;
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
 pub use backends::{
-    Backends, STORE_FILE, all_topics, check_topics, dead_letter_topic, load_codecs, open_log, open_store,
-    record_topics, tables,
+    Backends, STORE_FILE, all_topics, check_topics, consumed_topics, dead_letter_topic, load_codecs, open_log,
+    open_store, record_topics, tables,
 };
 pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
 pub use reload::Reloader;
+pub use routes::{RouteSources, RoutesError, TopicRoutesSpec};
 pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
@@ -77,9 +81,15 @@ pub enum EngineError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The routes cannot be used with the store's tables.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
     /// The layouts do not fit what is in the log.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The schema registry cannot be used.
+    #[error(transparent)]
+    Registry(RegistryError),
     /// The log or the store is in a state in which records would be lost.
     #[error("{0}")]
     Unfit(String),
@@ -142,6 +152,7 @@ impl EngineError {
             self,
             Self::Log(LogError::Failed { .. })
                 | Self::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. })
+                | Self::Routes(RoutesError::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. }))
                 | Self::Schema(SchemaError::Log(LogError::Failed { .. }))
         )
     }

@@ -92,7 +92,7 @@ mod tests {
             write_buffer: 1 << 20,
             tail_cache: 1 << 20,
         };
-        let topic = TopicSpec { name: "dead".into(), num_partitions: 2 };
+        let topic = TopicSpec::own("dead", 2);
         let log = EmbeddedLog::open(settings, std::slice::from_ref(&topic)).unwrap();
         assert!(look(&log, &topic).await.is_err(), "there is no such topic yet");
         log.apply(std::slice::from_ref(&topic)).await.unwrap();

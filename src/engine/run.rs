@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::awaited_store::{AwaitedStore, StoreSlot};
+use super::awaited_store::{AwaitedStore, Needs, StoreSlot};
 use super::backends::{all_topics, dead_letter_topic, record_topics, tables};
 use super::build::{Built, build};
 use super::cluster::{ClusterWatch, HasServers};
@@ -16,10 +16,13 @@ use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader};
+use super::routes::LiveRoutes;
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
-use super::{EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, retained};
+use super::{
+    EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, registry, retained,
+};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
@@ -107,10 +110,11 @@ impl Run {
         let background_tasks = tokio::spawn(background_tasks(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
+        let routes = LiveRoutes::default();
         // Senders that come before the log is there are told so.
         let sources = Sources::start(&config, sockets, &view, &self.secrets, &threads)?;
         let ground = tokio::select! {
-            ground = self.open(&view, driver) => ground.map(Some),
+            ground = self.open(&view, driver, &routes) => ground.map(Some),
             _ = &mut stop => Ok(None),
         };
         let Ok(Some(Ground { log, schemas, store, local_ranges })) = ground else {
@@ -128,6 +132,7 @@ impl Run {
             homes: handles(&threads.pipeline),
             log: Arc::clone(&log),
             schemas: Arc::clone(&schemas),
+            routes,
             dead_letter,
         };
         let ((in_slot, slot), (delivery_stop, on_stop)) = (watch::channel(None), oneshot::channel());
@@ -205,11 +210,16 @@ impl Run {
 
     /// Opens the log, asks the store for its first answer, and learns the schemas. What may work later is tried until it
     /// does.
-    async fn open(&self, view: &View, driver: Handle) -> Result<Ground, EngineError> {
+    async fn open(&self, view: &View, driver: Handle, routes: &LiveRoutes) -> Result<Ground, EngineError> {
         let config = Arc::new(self.loaded.config.clone());
         let log = open_ready_log(&config, view).await?;
         let local_ranges = serve_ranges(&config, &log);
-        let mut store = AwaitedStore::new(Arc::clone(&config), driver, tables(self.codecs.catalog()), view.clone());
+        let needs = Needs {
+            tables: tables(self.codecs.catalog()),
+            sources: Arc::clone(&routes.sources),
+            routing: Arc::clone(&routes.routing),
+        };
+        let mut store = AwaitedStore::new(Arc::clone(&config), driver, needs, view.clone());
         store.first_answer().await?;
         let place = "the schemas in the log";
         // A schema in the log binds every later start. What the store may not agree to, because it has rows of an earlier
@@ -224,6 +234,7 @@ impl Run {
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
+        registry::open(&config, &log, view).await?;
         Ok(Ground { log, schemas, store, local_ranges })
     }
 }

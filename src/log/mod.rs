@@ -11,6 +11,7 @@ pub mod embedded;
 mod headers;
 pub mod kafka;
 pub mod local;
+mod others;
 pub mod partitioner;
 mod range;
 mod record_limit;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use batch::{AppendBatch, Keys, RecordBatch, RecordMeta, RecordRef};
 pub use control::Control;
 pub use headers::{Headers, write_header};
+pub use others::{OnGap, Others, Start, TopicPattern};
 pub use range::{RangeEnd, RangeError, RangeReader, RangeStart, Ranges};
 pub use record_limit::RecordLimit;
 
@@ -47,13 +49,40 @@ impl std::fmt::Display for TopicPartition {
     }
 }
 
-/// A topic that the log must have.
+/// A topic that the log must have, or topics of others that it is to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// The topic's name.
+    /// The topic's name; where a pattern selects topics of others, the name of its section in the config.
     pub name: Arc<str>,
-    /// How many partitions it has.
+    /// How many partitions it has. 0 for topics of others: that is for the log's servers to say, at any time.
     pub num_partitions: u32,
+    /// How it is read if others fill it: then it is neither created nor appended to. `None`: it is ours.
+    pub others: Option<Arc<Others>>,
+}
+
+// === impl TopicSpec ===
+
+impl TopicSpec {
+    /// A topic of ours.
+    pub fn own(name: impl Into<Arc<str>>, num_partitions: u32) -> Self {
+        Self { name: name.into(), num_partitions, others: None }
+    }
+
+    /// A topic of others, or all that match the pattern.
+    pub fn of_others(name: impl Into<Arc<str>>, others: Others) -> Self {
+        Self { name: name.into(), num_partitions: 0, others: Some(Arc::new(others)) }
+    }
+
+    /// The pattern that selects its topics, if one does.
+    pub fn pattern(&self) -> Option<&TopicPattern> {
+        self.others.as_ref()?.pattern.as_ref()
+    }
+}
+
+/// The one of these that a topic belongs to: the one of its name, or else the first whose pattern it matches.
+pub fn spec_of<'a>(topics: &'a [TopicSpec], name: &str) -> Option<&'a TopicSpec> {
+    let named = topics.iter().find(|spec| spec.pattern().is_none() && *spec.name == *name);
+    named.or_else(|| topics.iter().find(|spec| spec.pattern().is_some_and(|pattern| pattern.matches(name))))
 }
 
 /// What an error of the log comes from. The log's errors say it in their own text, too.
@@ -291,13 +320,13 @@ pub trait Log: Ranges {
     /// What a record of this topic may have, as far as is known without asking anybody. The limit follows the topic's.
     fn record_limit(&self, topic: &Arc<str>) -> RecordLimit;
 
-    /// Starts consuming. Events arrive on the returned channel in order; there is one subscription per log.
+    /// Starts consuming; a log that no others fill is given no topics of others. Events arrive on the returned channel in order; there is one subscription per log.
     fn subscribe(
         &self,
         topics: &[TopicSpec],
     ) -> Result<(Box<dyn Subscription>, mpsc::UnboundedReceiver<AssignmentEvent>), LogError>;
 
-    /// Creates what is missing among the topics (and the log's own schema topic), checks partition counts, and says
+    /// Creates what is missing among the topics of ours (and the log's own schema topic), checks partition counts, and says
     /// what it did, one line per change; nothing to do gives an empty list.
     fn apply(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<String>, LogError>>;
 

@@ -30,7 +30,7 @@ pub struct RouteSpec {
     /// What null does.
     pub null: NullRule,
     /// What a record without a value does.
-    pub on_tombstone: TombstoneRule,
+    pub on_tombstone: Option<TombstoneRule>,
 }
 
 /// Where the records of a route come from.

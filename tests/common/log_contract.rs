@@ -62,7 +62,7 @@ impl Consumption {
 }
 
 pub fn spec(name: &str, num_partitions: u32) -> TopicSpec {
-    TopicSpec { name: name.into(), num_partitions }
+    TopicSpec::own(name, num_partitions)
 }
 
 pub fn at(topic: &TopicSpec, partition: u32) -> TopicPartition {

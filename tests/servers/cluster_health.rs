@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 async fn kafka_tells_of_its_brokers_and_of_partitions_that_take_nothing() {
     let Some(cluster) = cluster::cluster() else { return };
     let log = cluster.open();
-    let topics = [TopicSpec { name: cluster.name.as_str().into(), num_partitions: 3 }];
+    let topics = [TopicSpec::own(cluster.name.as_str(), 3)];
     log.apply(&topics).await.unwrap();
     let ask = async || log.cluster(&topics).await.unwrap().unwrap();
 
@@ -79,6 +79,7 @@ impl Keyspace {
             datacenter: None,
             rack: None,
             keyspace: name.clone(),
+            route_keyspaces: Vec::new(),
             replication: "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}".to_owned(),
             consistency: Consistency::LocalQuorum,
             credentials: None,

@@ -21,7 +21,6 @@ mod schema;
 mod split;
 #[cfg(test)]
 mod tests;
-mod time;
 mod value;
 mod walk;
 

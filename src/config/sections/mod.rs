@@ -7,6 +7,8 @@
 mod engine;
 mod log;
 mod login;
+mod registry;
+mod routes;
 mod sources;
 mod store;
 mod tls;
@@ -25,15 +27,20 @@ use engine::{
 use log::WrittenLog;
 pub use log::{Compression, EmbeddedLog, KafkaLog, Log, LogKind, SaslMechanism};
 pub use login::Login;
+pub use registry::Registry;
+use registry::WrittenRegistry;
+pub(super) use routes::WrittenRoute;
+use routes::WrittenRoutes;
 pub use sources::{Credentials, Devices, Http, Ingest, Limits};
 use sources::{WrittenCredentials, WrittenDevices, WrittenHttp, WrittenIngest, WrittenLimits};
 use store::WrittenStore;
 pub use store::{CassandraStore, EmbeddedStore, Store, StoreKind};
 pub(super) use topics::WrittenTopic;
 use topics::WrittenTopics;
-pub use topics::{Topic, TypeSelection};
+pub use topics::{OthersTopic, Topic, Topics, TypeSelection};
 
 use super::section::section;
+use crate::routes::RouteSpec;
 use crate::tls::ServerTlsFiles;
 
 section! {
@@ -56,10 +63,16 @@ section! {
         pub ingest: Ingest, WrittenIngest, Ingest::read;
         /// Where the message layouts are.
         pub messages: Messages, WrittenMessages, Messages::read;
+        /// The topics: ours with the message types that go into each, and those of others.
+        pub topics: Topics, WrittenTopics, topics::topics;
         /// The topics and the message types that go into each; never empty, names are unique.
         pub topics: Vec<Topic>, WrittenTopics, topics::topics;
+        /// What becomes rows of which tables, beside the own table of each message type; names are unique.
+        pub routes: Vec<RouteSpec>, WrittenRoutes, routes::routes;
         /// Where records go that cannot be stored.
         pub dead_letter: DeadLetter, WrittenDeadLetter, DeadLetter::read;
+        /// The schema registry.
+        pub registry: Registry, WrittenRegistry, Registry::read;
         /// The durable log.
         pub log: Log, WrittenLog, Log::read;
         /// The database.
@@ -108,6 +121,7 @@ impl Config {
             TypeSelection::Named(types) => types.iter().any(|name| name == type_name),
             TypeSelection::Rest => false,
         };
-        self.topics.iter().find(names).or_else(|| self.topics.iter().find(|topic| topic.types == TypeSelection::Rest))
+        let own = &self.topics.own;
+        own.iter().find(names).or_else(|| own.iter().find(|topic| topic.types == TypeSelection::Rest))
     }
 }

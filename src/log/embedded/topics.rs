@@ -167,7 +167,7 @@ impl Topics {
         let specs = self.topics.iter().map(|guard| {
             let (name, count) = guard.into_inner()?;
             let num_partitions = u32::from_le_bytes(*count.first_chunk::<4>().ok_or(Damaged)?);
-            Ok(TopicSpec { name: String::from_utf8_lossy(&name).into(), num_partitions })
+            Ok(TopicSpec::own(String::from_utf8_lossy(&name), num_partitions))
         });
         specs.collect()
     }

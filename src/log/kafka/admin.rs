@@ -18,9 +18,9 @@ const CONTROL_RETENTION_MS: &str = "600000";
 
 type Admin = AdminClient<DefaultClientContext>;
 
-/// Creates what is missing and says what it did.
+/// Creates what is missing of ours and says what it did.
 pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<Vec<String>, LogError> {
-    let wanted = with_own_topics(&settings, wanted);
+    let wanted = own_topics(&settings, wanted);
     let (admin, missing) = look(settings.clone(), wanted.clone()).await?;
     let min_insync = settings.min_insync_replicas.to_string();
     let mut changes = Vec::new();
@@ -59,9 +59,9 @@ pub(super) async fn apply(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
     Ok(changes)
 }
 
-/// The first missing or different topic is the error.
+/// The first missing or different topic of ours is the error.
 pub(super) async fn check(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) -> Result<(), LogError> {
-    let wanted = with_own_topics(&settings, wanted);
+    let wanted = own_topics(&settings, wanted);
     let (_, missing) = look(settings, wanted).await?;
     missing.first().map_or(Ok(()), |spec| Err(LogError::MissingTopic(spec.name.to_string())))
 }
@@ -69,8 +69,14 @@ pub(super) async fn check(settings: KafkaLogSettings, wanted: Vec<TopicSpec>) ->
 /// These topics and the log's own.
 pub(super) fn with_own_topics(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
     let own = [&settings.schema_topic, &settings.control_topic].into_iter().filter(|name| !name.is_empty());
-    wanted.extend(own.map(|name| TopicSpec { name: name.as_str().into(), num_partitions: 1 }));
+    wanted.extend(own.map(|name| TopicSpec::own(name.as_str(), 1)));
     wanted
+}
+
+/// These topics and the log's own, without those of others.
+pub(super) fn own_topics(settings: &KafkaLogSettings, mut wanted: Vec<TopicSpec>) -> Vec<TopicSpec> {
+    wanted.retain(|spec| spec.others.is_none());
+    with_own_topics(settings, wanted)
 }
 
 /// Asks the cluster which topics it has; a different number of partitions is an error. Returns those missing.

@@ -4,6 +4,7 @@
 //! nor commit with it, so that late results never reach a partition that others own by now, or one that began anew. All
 //! that are ours at present are in [`super::assignment`].
 
+mod gap;
 mod standing;
 mod topic;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub(super) use self::gap::Held;
 pub(super) use self::standing::Standing;
 use super::acked::{Acked, End};
 use super::brokers::PartitionStatistics;
@@ -21,7 +23,7 @@ use super::losses::Losses;
 use super::progress::{Gone, Next, Progress};
 use super::topic_ids::{Told, TopicId};
 use super::watermarks::Watermarks;
-use crate::log::TopicPartition;
+use crate::log::{Others, TopicPartition};
 
 /// The client reports what it has done within this time.
 const REPORTS_WITHIN: Duration = Duration::from_secs(3);
@@ -47,6 +49,12 @@ pub(super) struct Assigned {
     /// The end of the log may be below what was read: to be asked of the broker.
     is_suspect: AtomicBool,
     is_paused: AtomicBool,
+    /// How its topic is read, if it is one of others.
+    others: Option<Arc<Others>>,
+    /// The next record is gone: nothing more is read with this assignment.
+    is_at_gap: AtomicBool,
+    /// Nothing is read until somebody has decided.
+    is_held: AtomicBool,
     state: Mutex<State>,
     losses: Arc<Mutex<Losses>>,
     acked: Arc<Acked>,
@@ -56,6 +64,8 @@ struct State {
     progress: Progress,
     /// The group has said that it has committed nothing.
     has_no_commit: bool,
+    /// Why nothing is read.
+    held: Option<Held>,
     assigned_at: Instant,
     /// The id of the topic that it is of, once that is known.
     topic_id: Option<TopicId>,
@@ -84,7 +94,12 @@ struct State {
 
 impl Assigned {
     /// The group gives us this partition now.
-    pub(super) fn new(id: TopicPartition, losses: Arc<Mutex<Losses>>, acked: Arc<Acked>) -> Self {
+    pub(super) fn new(
+        id: TopicPartition,
+        others: Option<Arc<Others>>,
+        losses: Arc<Mutex<Losses>>,
+        acked: Arc<Acked>,
+    ) -> Self {
         Self {
             id,
             wake: Notify::new(),
@@ -93,9 +108,13 @@ impl Assigned {
             is_recreated: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
+            others,
+            is_at_gap: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             state: Mutex::new(State {
                 progress: Progress::default(),
                 has_no_commit: false,
+                held: None,
                 assigned_at: Instant::now(),
                 topic_id: None,
                 gone_since: None,
@@ -189,7 +208,15 @@ impl Assigned {
                 true
             }
             Next::Ahead => {
-                let gone = state.progress.on_gap(offset, watermarks().map(|known| known.low));
+                let low = watermarks().map(|known| known.low);
+                let gone = state.progress.gone_before(offset, low);
+                if gone.is_some() && self.stops_at_gaps() {
+                    drop(state);
+                    self.note_loss(gone);
+                    self.end_at_gap();
+                    return false;
+                }
+                let gone = state.progress.on_gap(offset, low);
                 drop(state);
                 self.note_loss(gone);
                 true
@@ -212,6 +239,9 @@ impl Assigned {
         state.progress.on_report(low as i64, high as i64, -1);
         let is_start_unknown = std::mem::take(&mut state.has_no_commit);
         let is_behind = state.progress.position().is_some_and(|position| position < low);
+        if is_behind && self.stops_at_gaps() {
+            return self.end_at_gap();
+        }
         let gone = if is_behind { state.progress.on_gap(low, Some(low)) } else { None };
         if let Some(passed) = passed.filter(|passed| state.progress.position().is_none_or(|known| known < *passed)) {
             state.progress.on_gap(passed, None);
@@ -244,7 +274,12 @@ impl Assigned {
             return;
         }
         state.progress.on_start(low, now);
-        let gone = if self.is_paused() { state.progress.on_low(low) } else { None };
+        let gone = match self.is_paused() {
+            // Where reading does not go on by itself, it is not passed over.
+            true if self.stops_at_gaps() => state.progress.gone_before(low, Some(low)),
+            true => state.progress.on_low(low),
+            false => None,
+        };
         drop(state);
         self.note_loss(gone);
     }
@@ -258,7 +293,7 @@ impl Assigned {
 
     fn note_loss(&self, gone: Option<Gone>) {
         if let Some(gone) = gone {
-            self.losses.lock().add(&self.id, gone, Instant::now());
+            self.losses.lock().add(&self.id, gone, self.others.is_some(), Instant::now());
         }
     }
 
@@ -279,7 +314,7 @@ impl Assigned {
             let was_asked = state.asked_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
             state.is_quiet(now) && !was_asked
         };
-        self.is_paused() || self.is_suspect.load(Ordering::Acquire) || is_due()
+        self.is_paused() || self.is_held() || self.is_suspect.load(Ordering::Acquire) || is_due()
     }
 
     /// The broker is asked now.
@@ -290,6 +325,8 @@ impl Assigned {
 
     /// Where everything that is not done begins; `None` while nothing has been read, so that reading is there anyway.
     pub(super) fn rewind(&self) -> Option<i64> {
+        // What was read before is read again, or found to be gone, too.
+        self.is_at_gap.store(false, Ordering::Release);
         self.state.lock().progress.rewind().map(|offset| offset as i64)
     }
 

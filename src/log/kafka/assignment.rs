@@ -12,8 +12,9 @@ use super::acked::Acked;
 use super::assigned::{Assigned, Standing};
 use super::brokers::Statistics;
 use super::losses::Losses;
+use super::selection::Selection;
 use super::topic_ids::Told;
-use crate::log::TopicPartition;
+use crate::log::{TopicPartition, TopicSpec};
 
 /// All partitions that are ours at present.
 #[derive(Default)]
@@ -23,6 +24,8 @@ pub(super) struct Assignments {
     settled: Mutex<HashMap<TopicPartition, u64>>,
     losses: Arc<Mutex<Losses>>,
     acked: Arc<Acked>,
+    /// What is subscribed to.
+    selection: Mutex<Selection>,
 }
 
 // === impl Assignments ===
@@ -38,9 +41,26 @@ impl Assignments {
         &self.acked
     }
 
+    /// These are subscribed to from now on.
+    pub(super) fn select(&self, topics: &[TopicSpec]) {
+        *self.selection.lock() = Selection::new(topics);
+    }
+
+    /// What is subscribed to.
+    pub(super) fn selection(&self) -> &Mutex<Selection> {
+        &self.selection
+    }
+
+    /// Whether a partition of others was added while this process ran.
+    pub(super) fn is_new(&self, id: &TopicPartition) -> bool {
+        self.selection.lock().is_new(id)
+    }
+
     /// Takes a partition up. An earlier assignment of it, if any, ends.
     pub(super) fn assign(&self, id: TopicPartition) -> Arc<Assigned> {
-        let assigned = Arc::new(Assigned::new(id.clone(), Arc::clone(&self.losses), Arc::clone(&self.acked)));
+        let others = self.selection.lock().others_of(&id.topic);
+        let (losses, acked) = (Arc::clone(&self.losses), Arc::clone(&self.acked));
+        let assigned = Arc::new(Assigned::new(id.clone(), others, losses, acked));
         if let Some(earlier) = self.current.lock().insert(id, assigned.clone()) {
             earlier.revoke();
         }
@@ -94,6 +114,11 @@ impl Assignments {
     /// Those whose offsets began anew.
     pub(super) fn begun_anew(&self) -> Vec<Arc<Assigned>> {
         self.filter(|assigned| assigned.has_begun_anew())
+    }
+
+    /// Those that are to end: the next record is gone, and what was read before is settled.
+    pub(super) fn at_gaps(&self) -> Vec<TopicPartition> {
+        self.filter(Assigned::is_done_at_gap).iter().map(|assigned| assigned.id.clone()).collect()
     }
 
     /// The topics of those that are assigned now.

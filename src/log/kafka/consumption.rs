@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::acked::Acked;
-use super::assigned::Standing;
+use super::assigned::{Held, Standing};
 use super::assignment::Assignments;
 use super::brokers::Statistics;
 use super::group_health::GroupHealth;
-use super::named::named;
+use super::named::{MAX_NAMED, named};
+use super::progress::Gone;
 use crate::flow::health::{Condition, Part};
 use crate::log::TopicPartition;
 
@@ -81,26 +82,36 @@ fn of_partitions(standings: &[Standing]) -> Vec<Condition> {
         by_topic.entry(&standing.id.topic).or_default().push(standing);
     }
     let of_topic = |(topic, standings): (&str, Vec<&Standing>)| {
+        let is_of_others = standings.iter().any(|standing| standing.is_of_others);
         if let Some(gone_for) = standings.iter().filter_map(|standing| standing.gone_for).max() {
-            return vec![(gone_for >= PATIENCE).then(|| topic_gone(topic, gone_for))];
+            return vec![(gone_for >= PATIENCE).then(|| topic_gone(topic, is_of_others, gone_for))];
         }
         if let Some(refused_for) = standings.iter().filter_map(|standing| standing.refused_for).max() {
             return vec![(refused_for >= PATIENCE).then(|| topic_refused(topic, refused_for))];
         }
+        let (held, standings): (Vec<_>, Vec<_>) = standings.into_iter().partition(|standing| standing.held.is_some());
         let starving = standings.iter().filter(|standing| standing.starves_for.is_some_and(|lasts| lasts >= PATIENCE));
         let (held_back, standing): (Vec<_>, Vec<_>) =
             starving.copied().partition(|standing| standing.num_behind_transaction > 0);
         let unknown = standings.iter().filter(|standing| !standing.is_lag_known && standing.assigned_for >= PATIENCE);
         let unknown: Vec<_> = unknown.copied().collect();
-        vec![open_transaction(topic, &held_back), reading_stands(topic, &standing), lag_unknown(topic, &unknown)]
+        vec![
+            gap(topic, &held),
+            open_transaction(topic, &held_back),
+            reading_stands(topic, &standing),
+            lag_unknown(topic, &unknown),
+        ]
     };
     by_topic.into_iter().flat_map(of_topic).flatten().collect()
 }
 
-fn topic_gone(topic: &str, gone_for: Duration) -> Condition {
+fn topic_gone(topic: &str, is_of_others: bool, gone_for: Duration) -> Condition {
+    let remedy = match is_of_others {
+        true => "whoever fills it has to make it again, or take it out of the config",
+        false => "run `surgetank apply` to make it again",
+    };
     let detail = format!(
-        "the topic {topic} was deleted {} s ago: there is nothing to read, and what was not read of it is lost; run \
-         `surgetank apply` to make it again",
+        "the topic {topic} was deleted {} s ago: there is nothing to read, and what was not read of it is lost; {remedy}",
         gone_for.as_secs()
     );
     Condition::failing(Part::Consume, "topic_gone", topic, detail)
@@ -109,10 +120,34 @@ fn topic_gone(topic: &str, gone_for: Duration) -> Condition {
 fn topic_refused(topic: &str, refused_for: Duration) -> Condition {
     let detail = format!(
         "reading stands in {topic}, because this login has not been allowed to look at the topic for {} s: grant it Describe \
-         and Read on the topic; acknowledged records wait in the log",
+         and Read on the topic; its records wait in the log",
         refused_for.as_secs()
     );
     Condition::failing(Part::Consume, "reading_stands", topic, detail)
+}
+
+/// Records that were to be read next are gone, and the config says that reading stands then.
+fn gap(topic: &str, partitions: &[&Standing]) -> Option<Condition> {
+    if partitions.is_empty() {
+        return None;
+    }
+    let range = |standing: &&Standing| match standing.held {
+        Some(Held::Removed(Gone { from, to })) => {
+            Some(format!("{} {from} to {} ({} records)", standing.id, to - 1, to - from))
+        }
+        Some(Held::Anew) => Some(format!("{}, whose offsets began anew", standing.id)),
+        None => None,
+    };
+    let ranges: Vec<String> = partitions.iter().take(MAX_NAMED).filter_map(range).collect();
+    let more = partitions.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more partitions") } else { String::new() };
+    let detail = format!(
+        "reading stands in topic {topic}, because what was to be read next is gone, and topics.NAME.on_gap is stop: {}{more}. \
+         Find out why it was removed; then stop all pods and set the group's offsets (kafka-consumer-groups \
+         --reset-offsets), or set on_gap to earliest or latest and restart",
+        ranges.join(", ")
+    );
+    Some(Condition::failing(Part::Consume, "gap", topic, detail))
 }
 
 fn open_transaction(topic: &str, partitions: &[&Standing]) -> Option<Condition> {

@@ -1,6 +1,9 @@
 //! What happens when the group gives us partitions or takes them away. All of it runs on the driver's thread, inside
 //! its poll.
 
+mod beginning;
+
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -12,15 +15,17 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use super::assigned::Assigned;
+use self::beginning::Found;
+use super::assigned::{Assigned, Held};
 use super::assignment::{Assignments, id_of};
 use super::bootstrap::{Bootstrap, Bootstrapped};
 use super::brokers::{Brokers, Statistics, is_of_a_connection};
 use super::consumption::Consumption;
 use super::ownership::{mark, mark_of};
+use super::progress::Gone;
 use super::reader::KafkaReader;
 use super::settings::REVOKE_DEADLINE;
-use crate::log::{AssignmentEvent, PartitionReader, TopicPartition};
+use crate::log::{AssignmentEvent, OnGap, PartitionReader, TopicPartition};
 
 /// How often a revoke looks whether the consumers have answered.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
@@ -29,6 +34,8 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
 /// After this long, reading begins without knowing: then a loss before its start is not noticed.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(20);
+/// Where reading begins in partitions of others is asked for again after this long.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a seek may take, and an answer about a log that began anew.
 const ANEW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,6 +53,10 @@ pub(super) struct GroupContext {
     ready: Mutex<Vec<Box<dyn PartitionReader>>>,
     /// Since when such readers wait for their committed offsets.
     asking_since: Mutex<Option<Instant>>,
+    /// Partitions of others of which it is not known yet where reading begins.
+    undecided: Mutex<HashSet<TopicPartition>>,
+    /// When that was last asked.
+    asked_at: Mutex<Option<Instant>>,
     /// While closing there is nobody left to ask: readers are gone, and commits were told.
     is_closing: AtomicBool,
 }
@@ -70,6 +81,8 @@ impl GroupContext {
             consumer: OnceLock::new(),
             ready: Mutex::default(),
             asking_since: Mutex::default(),
+            undecided: Mutex::default(),
+            asked_at: Mutex::default(),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -104,7 +117,12 @@ impl GroupContext {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let mut ready = self.ready.lock();
         for id in partitions {
-            match KafkaReader::split(&consumer, self.assignments().assign(id.clone())) {
+            let assigned = self.assignments().assign(id.clone());
+            let is_of_others = assigned.others().is_some();
+            if is_of_others {
+                self.undecided.lock().insert(id.clone());
+            }
+            match KafkaReader::split(&consumer, assigned, is_of_others) {
                 Some(reader) => ready.push(Box::new(reader)),
                 None => tracing::error!(partition = %id, "kafka assigned a partition that has no queue"),
             }
@@ -115,15 +133,22 @@ impl GroupContext {
     /// brokers do not answer, there is nothing to read either.
     pub(super) fn announce_known(&self, consumer: &BaseConsumer<Self>) {
         let mut asked = TopicPartitionList::new();
-        for reader in &*self.ready.lock() {
+        let (ready, undecided) = (self.ready.lock(), self.undecided.lock());
+        for reader in &*ready {
             let TopicPartition { topic, partition } = reader.partition();
             asked.add_partition(topic, *partition as i32);
         }
-        if asked.count() == 0 {
+        let are_all_undecided = ready.len() == undecided.len();
+        drop((ready, undecided));
+        let mut asked_at = self.asked_at.lock();
+        let was_asked = are_all_undecided && asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN);
+        if asked.count() == 0 || was_asked {
             return;
         }
+        *asked_at = Some(Instant::now());
+        drop(asked_at);
         match consumer.committed_offsets(asked, COMMITTED_TIMEOUT) {
-            Ok(committed) => self.begin(&committed),
+            Ok(committed) => self.begin(consumer, &committed),
             Err(error) => {
                 let since = *self.asking_since.lock().get_or_insert_with(Instant::now);
                 if since.elapsed() < COMMITTED_DEADLINE {
@@ -136,10 +161,21 @@ impl GroupContext {
         self.announce();
     }
 
-    fn begin(&self, committed: &TopicPartitionList) {
+    fn begin(&self, consumer: &BaseConsumer<Self>, committed: &TopicPartitionList) {
+        let mut of_others = Vec::new();
         for element in committed.elements() {
             let Some(assigned) = self.assignments().get(&id_of(element.topic(), element.partition())) else { continue };
-            match (element.error(), element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok())) {
+            let offset = element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok());
+            if assigned.others().is_some() {
+                match element.error() {
+                    Ok(()) => of_others.push(Found { assigned, committed: offset, by: mark_of(&element) }),
+                    Err(error) => {
+                        tracing::debug!(partition = %assigned.id, %error, "its committed offset cannot be told")
+                    }
+                }
+                continue;
+            }
+            match (element.error(), offset) {
                 (Ok(()), Some(offset)) => {
                     let by = mark_of(&element);
                     if by != self.owner {
@@ -153,6 +189,19 @@ impl GroupContext {
                 }
             }
         }
+        self.begin_others(consumer, of_others);
+    }
+
+    /// The next records of these partitions are gone: whoever reads has to end, and where reading goes on is decided anew.
+    pub(super) fn begin_after_gap(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) {
+        let commits = self.take_back(partitions.clone());
+        if commits.count() > 0
+            && let Err(error) = self.commit(consumer, &commits, CommitMode::Sync)
+        {
+            tracing::warn!(%error, "the newest commits before a gap are lost: more of the records before it count as gone");
+        }
+        self.split(partitions);
+        self.announce_known(consumer);
     }
 
     /// The offsets of these partitions began anew: whoever reads has to end, and reading begins at the start.
@@ -174,12 +223,25 @@ impl GroupContext {
             let bounds = consumer.fetch_watermarks(&id.topic, number, ANEW_TIMEOUT).ok();
             let bounds = bounds.and_then(|(low, high)| Some((u64::try_from(low).ok()?, u64::try_from(high).ok()?)));
             earlier.give_up_the_rest(acked, bounds.map(|(_, high)| high));
-            let Some((low, _)) = bounds else { continue };
-            if let Some(assigned) = self.assignments().get(id) {
-                assigned.begin(low);
+            self.undecided.lock().remove(id);
+            let Some(assigned) = self.assignments().get(id) else { continue };
+            if assigned.on_gap() == OnGap::Stop {
+                assigned.hold(Held::Anew);
+                continue;
             }
+            let Some((low, high)) = bounds else { continue };
+            let at = match assigned.on_gap() {
+                OnGap::Latest if beginning::seek(consumer, id, high) => {
+                    assigned.begin_anywhere(high, (low < high).then_some(Gone { from: low, to: high }));
+                    high
+                }
+                _ => {
+                    assigned.begin(low);
+                    low
+                }
+            };
             // The group may still have an offset of the log before, or even get one told in these moments.
-            let _ = commits.add_partition_offset(&id.topic, number, Offset::Offset(low as i64));
+            let _ = commits.add_partition_offset(&id.topic, number, Offset::Offset(at as i64));
         }
         if commits.count() > 0
             && let Err(error) = self.commit(consumer, &commits, CommitMode::Async)
@@ -190,7 +252,13 @@ impl GroupContext {
     }
 
     fn announce(&self) {
-        let ready = std::mem::take(&mut *self.ready.lock());
+        let mut waiting = self.ready.lock();
+        let undecided = self.undecided.lock();
+        let (undecided, ready) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|reader| undecided.contains(reader.partition()));
+        *waiting = undecided;
+        drop(waiting);
         // If nobody listens any more, the readers are dropped with the event.
         if !ready.is_empty() && !self.is_closing.load(Ordering::Acquire) {
             let _ = self.events.send(AssignmentEvent::Assigned(ready));
@@ -218,6 +286,7 @@ impl GroupContext {
     pub(super) fn lose_all(&self) {
         drop(self.take_back(self.assignments().ids()));
         self.ready.lock().clear();
+        self.undecided.lock().clear();
     }
 
     /// Waits until these partitions are read no more; what the group has not been told of them.
@@ -228,6 +297,7 @@ impl GroupContext {
             wait_for(answer);
         }
         self.ready.lock().retain(|reader| !partitions.contains(reader.partition()));
+        self.undecided.lock().retain(|id| !partitions.contains(id));
         self.assignments().revoke(&partitions)
     }
 }

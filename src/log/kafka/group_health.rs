@@ -81,6 +81,11 @@ impl GroupHealth {
         }
     }
 
+    /// These partitions are there to be read.
+    pub(super) fn set_wanted(&mut self, wanted: Vec<TopicPartition>) {
+        self.wanted = wanted;
+    }
+
     /// Takes in a report of the client's, how many partitions it has, and whether any broker answers.
     pub(super) fn on_report(&mut self, report: &GroupStatistics, num_assigned: usize, has_broker: bool, now: Instant) {
         self.report = report.clone();
@@ -90,7 +95,8 @@ impl GroupHealth {
         } else {
             self.down_since.get_or_insert(now);
         }
-        if num_assigned > 0 {
+        // Where nothing is there to be read, nothing is missed.
+        if num_assigned > 0 || self.wanted.is_empty() {
             self.idle_since = None;
         } else {
             self.idle_since.get_or_insert(now);

@@ -19,19 +19,28 @@ const MAX_RANGES: usize = 20;
 /// The ranges that were lost, the latest last.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    num_offsets: u64,
     /// Offsets that others have committed and that were no rows here.
     num_foreign: u64,
     /// What of each partition was counted, over all of its assignments.
     counted: HashMap<TopicPartition, Counted>,
-    ranges: VecDeque<(TopicPartition, Gone)>,
-    last_at: Option<Instant>,
+    /// Records that we acknowledged.
+    ranges: Lost,
+    /// Records of topics of others.
+    of_others: Lost,
     /// Partitions that the group has no commit for, though their logs do not begin at 0, with where they begin.
     unknown: BTreeMap<TopicPartition, u64>,
     unknown_at: Option<Instant>,
     /// Partitions whose commits others made.
     foreign: BTreeMap<TopicPartition, Foreign>,
     foreign_at: Option<Instant>,
+}
+
+/// The latest ranges of one kind, the last ones at the end.
+#[derive(Debug, Default)]
+struct Lost {
+    num_offsets: u64,
+    ranges: VecDeque<(TopicPartition, Gone)>,
+    last_at: Option<Instant>,
 }
 
 /// What was counted of a partition, and of which topic that was.
@@ -52,9 +61,22 @@ struct Foreign {
 
 impl Losses {
     /// Takes in a range, and says what is new of it: a loss may be seen more than once.
-    pub(super) fn add(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
-        for part in self.counted.entry(partition.clone()).or_default().ranges.add(gone) {
-            self.add_part(partition, part, now);
+    pub(super) fn add(&mut self, partition: &TopicPartition, gone: Gone, is_of_others: bool, now: Instant) {
+        for Gone { from, to } in self.counted.entry(partition.clone()).or_default().ranges.add(gone) {
+            let (topic, partition_number, to_incl) = (&partition.topic, partition.partition, to - 1);
+            let count = to - from;
+            match is_of_others {
+                false => tracing::error!(
+                    topic = %topic, partition = partition_number, from, to = to_incl, count,
+                    "acknowledged records are lost: the log removed them before they were read"
+                ),
+                true => tracing::error!(
+                    topic = %topic, partition = partition_number, from, to = to_incl, count,
+                    "records of a topic of others are missed: they were removed or passed over before they were read"
+                ),
+            }
+            let lost = if is_of_others { &mut self.of_others } else { &mut self.ranges };
+            lost.add(partition, Gone { from, to }, now);
         }
     }
 
@@ -69,29 +91,6 @@ impl Losses {
     /// The offsets of the partition began anew: what has the same offset as something that was counted is something else.
     pub(super) fn begin_anew(&mut self, partition: &TopicPartition) {
         self.counted.remove(partition);
-    }
-
-    fn add_part(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
-        let Gone { from, to } = gone;
-        tracing::error!(
-            topic = %partition.topic,
-            partition = partition.partition,
-            from,
-            to = to - 1,
-            count = to - from,
-            "acknowledged records are lost: the log removed them before they were read"
-        );
-        self.num_offsets += to - from;
-        self.last_at = Some(now);
-        // What is removed bit by bit is one range.
-        if let Some((_, range)) = self.ranges.iter_mut().find(|(id, range)| id == partition && range.to == from) {
-            range.to = to;
-            return;
-        }
-        if self.ranges.len() == MAX_RANGES {
-            self.ranges.pop_front();
-        }
-        self.ranges.push_back((partition.clone(), gone));
     }
 
     /// Reading begins at the start of a log that is not 0, without a commit: whether something was lost, nobody knows.
@@ -124,12 +123,13 @@ impl Losses {
 
     /// How many offsets were lost since the process began.
     pub(super) fn count(&self) -> u64 {
-        self.num_offsets + self.num_foreign
+        self.ranges.num_offsets + self.of_others.num_offsets + self.num_foreign
     }
 
     /// What is recent of it.
     pub(super) fn conditions(&self, now: Instant) -> impl Iterator<Item = Condition> {
-        self.lost(now).into_iter().chain(self.unknown(now)).chain(self.foreign(now))
+        let lost = self.lost(now).into_iter().chain(self.missed(now));
+        lost.chain(self.unknown(now)).chain(self.foreign(now))
     }
 
     fn unknown(&self, now: Instant) -> Option<Condition> {
@@ -166,22 +166,55 @@ impl Losses {
     }
 
     fn lost(&self, now: Instant) -> Option<Condition> {
-        self.last_at.filter(|at| now.saturating_duration_since(*at) < SHOWN)?;
-        let mut detail = format!(
-            "{} acknowledged records were removed from the log before they were read, by retention or by hand; the last \
-             offsets were",
-            self.num_offsets
+        let Lost { num_offsets, .. } = self.ranges;
+        let detail = format!(
+            "{num_offsets} acknowledged records were removed from the log before they were read, by retention or by hand; the \
+             last offsets were{}. They cannot be brought back from this log; give its topics a retention that is longer than \
+             the store may be away",
+            self.ranges.recent(now)?
         );
+        Some(Condition::degraded(Part::Consume, "records_lost", "", detail))
+    }
+
+    fn missed(&self, now: Instant) -> Option<Condition> {
+        let Lost { num_offsets, .. } = self.of_others;
+        let detail = format!(
+            "{num_offsets} records of topics that others fill were removed before they were read, or passed over because of \
+             that; the last offsets were{}. Whoever filled those topics may be able to send them again; ask for a retention \
+             that is longer than the store may be away",
+            self.of_others.recent(now)?
+        );
+        Some(Condition::degraded(Part::Consume, "records_missed", "", detail))
+    }
+}
+
+// === impl Lost ===
+
+impl Lost {
+    fn add(&mut self, partition: &TopicPartition, gone: Gone, now: Instant) {
+        self.num_offsets += gone.to - gone.from;
+        self.last_at = Some(now);
+        // What is removed bit by bit is one range.
+        if let Some((_, range)) = self.ranges.iter_mut().find(|(id, range)| id == partition && range.to == gone.from) {
+            range.to = gone.to;
+            return;
+        }
+        if self.ranges.len() == MAX_RANGES {
+            self.ranges.pop_front();
+        }
+        self.ranges.push_back((partition.clone(), gone));
+    }
+
+    /// The ranges in words, the last one first, if there was one lately.
+    fn recent(&self, now: Instant) -> Option<String> {
+        self.last_at.filter(|at| now.saturating_duration_since(*at) < SHOWN)?;
+        let mut text = String::new();
         for (index, (id, Gone { from, to })) in self.ranges.iter().rev().enumerate() {
             let separator = if index == 0 { "" } else { "," };
             // Writing into a string cannot fail.
-            let _ = write!(detail, "{separator} {id} {from} to {} ({} records)", to - 1, to - from);
+            let _ = write!(text, "{separator} {id} {from} to {} ({} records)", to - 1, to - from);
         }
-        detail.push_str(
-            ". They cannot be brought back from this log; give its topics a retention that is longer than the store may \
-             be away",
-        );
-        Some(Condition::degraded(Part::Consume, "records_lost", "", detail))
+        Some(text)
     }
 }
 
@@ -194,9 +227,9 @@ mod tests {
     fn test_a_loss_is_shown_for_some_minutes_after_the_last_one_and_counted_for_ever() {
         let (mut losses, start) = (Losses::default(), Instant::now());
         assert_eq!(losses.conditions(start).count(), 0);
-        losses.add(&id_of("orders", 3), Gone { from: 100, to: 200 }, start);
-        losses.add(&id_of("orders", 3), Gone { from: 200, to: 1000 }, start);
-        losses.add(&id_of("orders", 4), Gone { from: 5, to: 6 }, start + SHOWN / 2);
+        losses.add(&id_of("orders", 3), Gone { from: 100, to: 200 }, false, start);
+        losses.add(&id_of("orders", 3), Gone { from: 200, to: 1000 }, false, start);
+        losses.add(&id_of("orders", 4), Gone { from: 5, to: 6 }, false, start + SHOWN / 2);
         let condition = losses.conditions(start + SHOWN).next().unwrap();
         assert!(condition.detail.contains("901 acknowledged records"), "{}", condition.detail);
         assert!(condition.detail.contains("orders/4 5 to 5 (1 records), orders/3 100 to 999 (900 records)"));
@@ -232,8 +265,19 @@ mod tests {
     fn test_only_the_latest_ranges_are_named() {
         let (mut losses, now) = (Losses::default(), Instant::now());
         for number in 0..100 {
-            losses.add(&id_of("t", number), Gone { from: 0, to: 1 }, now);
+            losses.add(&id_of("t", number), Gone { from: 0, to: 1 }, false, now);
         }
-        assert_eq!((losses.ranges.len(), losses.count()), (MAX_RANGES, 100));
+        assert_eq!((losses.ranges.ranges.len(), losses.count()), (MAX_RANGES, 100));
+    }
+
+    #[test]
+    fn test_records_of_others_are_told_apart_from_those_that_were_acknowledged() {
+        let (mut losses, now) = (Losses::default(), Instant::now());
+        losses.add(&id_of("orders", 0), Gone { from: 5, to: 8 }, true, now);
+        losses.add(&id_of("orders", 0), Gone { from: 5, to: 9 }, true, now);
+        let conditions: Vec<_> = losses.conditions(now).collect();
+        assert_eq!((conditions.len(), conditions[0].code, losses.count()), (1, "records_missed", 4));
+        assert!(conditions[0].detail.contains("orders/0 5 to 8 (4 records)"), "{}", conditions[0].detail);
+        assert!(!conditions[0].detail.contains("acknowledged"), "{}", conditions[0].detail);
     }
 }

@@ -34,9 +34,12 @@ mod range_reader;
 mod ranges;
 mod reader;
 mod regroup;
+mod selection;
 mod settings;
 mod subscription;
+mod taken;
 mod topic_ids;
+mod topics;
 mod watermarks;
 
 use std::sync::Arc;
@@ -103,7 +106,7 @@ impl KafkaLog {
     }
 
     fn schema_topic(&self) -> TopicSpec {
-        TopicSpec { name: self.settings.schema_topic.as_str().into(), num_partitions: 1 }
+        TopicSpec::own(self.settings.schema_topic.as_str(), 1)
     }
 }
 
@@ -208,16 +211,22 @@ impl Log for KafkaLog {
     fn inspect(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Vec<Condition>, LogError>> {
         let topics = admin::with_own_topics(&self.settings, topics.to_vec());
         async move {
-            let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+            let known = self.consumption.assignments.selection().lock().known_others();
+            let named = topics.iter().filter(|topic| topic.pattern().is_none()).map(|topic| &topic.name);
+            let mut names: Vec<&str> = named.chain(&known).map(|name| &**name).collect();
+            names.sort_unstable();
+            names.dedup();
             let configs = describe::topic_configs(&self.settings, &names).await?;
-            self.producer.learn(&configs)?;
+            let is_own = |name: &String| topics.iter().any(|topic| topic.others.is_none() && *topic.name == **name);
+            let own = configs.iter().filter(|(name, _)| is_own(name));
+            self.producer.learn(&own.map(|(name, config)| (name.clone(), config.clone())).collect())?;
             Arc::clone(&self.inspector).inspect(topics, configs).await
         }
         .boxed()
     }
 
     fn cluster(&self, topics: &[TopicSpec]) -> BoxFuture<'_, Result<Option<LogCluster>, LogError>> {
-        let topics = admin::with_own_topics(&self.settings, topics.to_vec());
+        let topics = admin::own_topics(&self.settings, topics.to_vec());
         async move { self.cluster.ask(&self.settings, &topics).await.map(Some) }.boxed()
     }
 
@@ -273,7 +282,7 @@ impl Ranges for KafkaLog {
         let (settings, id) = (self.settings.clone(), partition.clone());
         async move {
             let opened_id = id.clone();
-            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to));
+            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to, false));
             let opened = opening.await.map_err(|error| RangeError::unavailable(&id, error))?;
             Ok(Box::new(opened?) as Box<dyn RangeReader>)
         }

@@ -105,9 +105,15 @@ impl Progress {
             self.begin(to);
             return None;
         };
-        let gone = low.map(|low| low.min(to)).filter(|gone| *gone > position);
+        let gone = self.gone_before(to, low);
         self.position = Some(position.max(to));
-        gone.map(|to| Gone { from: position, to })
+        gone
+    }
+
+    /// What would be lost if reading went on at `to`, and the log begins at `low`.
+    pub(super) fn gone_before(&self, to: u64, low: Option<u64>) -> Option<Gone> {
+        let position = self.position?;
+        low.map(|low| low.min(to)).filter(|to| *to > position).map(|to| Gone { from: position, to })
     }
 
     /// The log begins at `low`, and the client holds nothing that is not read. Returns what is lost, each time.
@@ -150,7 +156,12 @@ impl Progress {
     /// Everything below is settled or holds no record.
     pub(super) fn settled(&self) -> Option<u64> {
         let position = self.position?;
-        Some(if self.done >= self.handed { position.max(self.done).max(self.lost_to) } else { self.done })
+        Some(if self.is_settled() { position.max(self.done).max(self.lost_to) } else { self.done })
+    }
+
+    /// Whether everything that was handed out is settled.
+    pub(super) fn is_settled(&self) -> bool {
+        self.done >= self.handed
     }
 
     /// What the group is to be told, once.

@@ -21,6 +21,8 @@ pub(super) const REVOKE_DEADLINE: Duration = Duration::from_secs(20);
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 /// The group coordinator waits this long for members that do not answer a rebalance. Longer than a revoke may take.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// How often topics of others are looked for, and their partitions.
+pub(super) const TOPICS_INTERVAL: Duration = Duration::from_secs(10);
 /// The shortest session that brokers allow unless they are told otherwise.
 const CONTROL_SESSION: Duration = Duration::from_secs(6);
 /// How long a word on the control channel may take.
@@ -151,7 +153,8 @@ impl KafkaLogSettings {
 
     /// The member of the group. The classic protocol with static membership gives partitions back within 100 ms of a
     /// restart, where the newer protocol takes until the session ends.
-    pub(super) fn group_consumer(&self) -> ClientConfig {
+    /// `follows`: topics and partitions come and go, and are looked for.
+    pub(super) fn group_consumer(&self, follows: bool) -> ClientConfig {
         let mut own = vec![
             ("group.id", self.group.clone()),
             ("partition.assignment.strategy", "cooperative-sticky".to_owned()),
@@ -170,6 +173,9 @@ impl KafkaLogSettings {
         ];
         if !self.instance_id.is_empty() {
             own.push(("group.instance.id", self.instance_id.clone()));
+        }
+        if follows {
+            own.push(("topic.metadata.refresh.interval.ms", millis(TOPICS_INTERVAL)));
         }
         own.extend(self.reading());
         self.client(&own)

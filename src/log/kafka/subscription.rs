@@ -21,8 +21,9 @@ use super::group::GroupContext;
 use super::group_health::GroupHealth;
 use super::group_view;
 use super::named::named;
-use super::settings::KafkaLogSettings;
+use super::settings::{KafkaLogSettings, TOPICS_INTERVAL};
 use super::topic_ids;
+use super::topics;
 use super::watermarks::Watermarks;
 use crate::log::{AssignmentEvent, LogError, Subscription, TopicPartition, TopicSpec};
 
@@ -56,7 +57,6 @@ pub(super) struct KafkaSubscription {
 /// What a member of the group is made of.
 struct Membership {
     settings: KafkaLogSettings,
-    topics: Vec<String>,
     events: mpsc::UnboundedSender<AssignmentEvent>,
     consumption: Arc<Consumption>,
     brokers: Arc<Brokers>,
@@ -72,6 +72,8 @@ struct Driver {
     /// The paused partition that was asked about last.
     last_asked: Option<TopicPartition>,
     ids_at: Instant,
+    /// When topics of others are looked for next.
+    topics_at: Instant,
     _ended: watch::Sender<()>,
 }
 
@@ -88,13 +90,8 @@ impl KafkaSubscription {
         let context = format!("joining the consumer group {}", settings.group);
         let (events, receiver) = mpsc::unbounded_channel();
         consumption.begin(GroupHealth::new(&settings.group, topics, Instant::now()));
-        let membership = Membership {
-            settings: settings.clone(),
-            topics: topics.iter().map(|topic| topic.name.to_string()).collect(),
-            events,
-            consumption,
-            brokers,
-        };
+        consumption.assignments.select(topics);
+        let membership = Membership { settings: settings.clone(), events, consumption, brokers };
         let consumer = membership.join().map_err(|error| failed(&context, error))?;
 
         let stop = Arc::new(AtomicBool::new(false));
@@ -108,6 +105,7 @@ impl KafkaSubscription {
             is_subscribed,
             last_asked: None,
             ids_at: Instant::now(),
+            topics_at: Instant::now(),
             _ended: ended_sender,
         };
         std::thread::Builder::new()
@@ -151,11 +149,24 @@ impl Membership {
             bootstrap,
             self.settings.owner.clone(),
         );
-        let consumer = Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(), context)?);
+        let follows = self.consumption.assignments.selection().lock().has_others();
+        let consumer =
+            Arc::new(BaseConsumer::from_config_and_context(&self.settings.group_consumer(follows), context)?);
         consumer.context().set_consumer(&consumer);
-        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names)?;
+        self.subscribe(&consumer)?;
         Ok(consumer)
+    }
+
+    /// Tells the client which topics are to be read; while there are none it is no member.
+    fn subscribe(&self, consumer: &BaseConsumer<GroupContext>) -> KafkaResult<()> {
+        let names = self.consumption.assignments.selection().lock().names();
+        match names.is_empty() {
+            true => {
+                consumer.unsubscribe();
+                Ok(())
+            }
+            false => consumer.subscribe(&names.iter().map(|name| &**name).collect::<Vec<_>>()),
+        }
     }
 }
 
@@ -166,12 +177,15 @@ impl Driver {
         let mut commit_at = Instant::now() + COMMIT_INTERVAL;
         let mut look_at = Instant::now() + LOOK_INTERVAL;
         while !self.stop.load(Ordering::Acquire) {
+            // Before partitions are assigned: what is there now is not new.
+            self.look_for_topics();
             if let Some(reason) = self.poll() {
                 self.on_fatal(reason);
             }
             self.consumer.context().bootstrap().mend(self.consumer.client());
             self.consumer.context().announce_known(&self.consumer);
             self.begin_anew();
+            self.begin_after_gaps();
             if Instant::now() >= commit_at {
                 let fails = self.membership.consumption.with_group(|group| group.commits_fail()).unwrap_or(false);
                 commit_at = Instant::now() + if fails { COMMIT_RETRY } else { COMMIT_INTERVAL };
@@ -257,6 +271,44 @@ impl Driver {
         // It may be made again once more, at once.
         self.ids_at = Instant::now();
         self.ask_for_ids();
+    }
+
+    /// Where the next records of others are gone, reading goes on as the config says.
+    fn begin_after_gaps(&self) {
+        let partitions = self.membership.consumption.assignments.at_gaps();
+        if !partitions.is_empty() {
+            self.consumer.context().begin_after_gap(&self.consumer, partitions);
+        }
+    }
+
+    /// Looks which topics of others are there, and how many partitions they have.
+    fn look_for_topics(&mut self) {
+        let consumption = Arc::clone(&self.membership.consumption);
+        let selection = consumption.assignments.selection();
+        if Instant::now() < self.topics_at || !selection.lock().has_others() {
+            return;
+        }
+        let asked = selection.lock().asked();
+        let told = match topics::ask(&self.consumer, asked.as_deref(), LOOK_TIMEOUT) {
+            Ok(told) => told,
+            Err(error) => {
+                self.topics_at = Instant::now() + LOOK_INTERVAL;
+                return tracing::debug!(%error, "cannot ask which topics are there");
+            }
+        };
+        self.topics_at = Instant::now() + TOPICS_INTERVAL;
+        let (has_changed, wanted) = {
+            let mut selection = selection.lock();
+            (selection.on_topics(&told), selection.wanted())
+        };
+        consumption.with_group(|group| group.set_wanted(wanted));
+        if has_changed {
+            let names = selection.lock().known_others();
+            tracing::info!(topics = names.join(", "), "these topics of others are read");
+            if let Err(error) = self.membership.subscribe(&self.consumer) {
+                tracing::error!(%error, "cannot subscribe to topics");
+            }
+        }
     }
 
     /// Looks after what the client does not tell by itself.

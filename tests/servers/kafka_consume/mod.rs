@@ -3,11 +3,11 @@
 //!
 //! Runs only if `SURGETANK_TEST_KAFKA` says where a broker is (`host:port`); every test then uses names of its own.
 
-mod follower;
+pub mod follower;
 use crate::log_contract;
 mod membership;
 mod offsets;
-mod others;
+pub mod others;
 mod servers;
 
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn condition(log: &dyn Log, code: &str) -> Option<Condition> {
 }
 
 /// Waits until the log's health has this condition, and no longer than is promised.
-async fn seen(log: &dyn Log, code: &str) -> Condition {
+pub async fn seen(log: &dyn Log, code: &str) -> Condition {
     let started = Instant::now();
     until(code, || condition(log, code).is_some()).await;
     println!("{code} was seen after {:?}", started.elapsed());

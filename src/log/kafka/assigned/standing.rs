@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Assigned, LOOKS_WITHIN};
+use super::{Assigned, Held, LOOKS_WITHIN};
 use crate::log::TopicPartition;
 
 /// An assigned partition at one moment, for the health.
 pub(in crate::log::kafka) struct Standing {
     /// Which partition.
     pub id: TopicPartition,
+    /// Whether others fill its topic.
+    pub is_of_others: bool,
+    /// Why nothing is read of it until somebody has decided.
+    pub held: Option<Held>,
     /// How long the group has given it to us.
     pub assigned_for: Duration,
     /// How long the brokers have said that its topic is not there any more.
@@ -46,6 +50,8 @@ impl Assigned {
         };
         Standing {
             id: self.id.clone(),
+            is_of_others: self.others.is_some(),
+            held: state.held,
             assigned_for: now.saturating_duration_since(state.assigned_at),
             gone_for: state.gone_since.map(|since| now.saturating_duration_since(since)),
             refused_for: state.refused_since.map(|since| now.saturating_duration_since(since)),

@@ -8,7 +8,7 @@ fn report(state: &str, join_state: &str) -> GroupStatistics {
 }
 
 fn health(now: Instant) -> GroupHealth {
-    let topics = [TopicSpec { name: "orders".into(), num_partitions: 2 }];
+    let topics = [TopicSpec::own("orders", 2)];
     GroupHealth::new("fleet", &topics, now)
 }
 

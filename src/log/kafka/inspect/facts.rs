@@ -25,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum Role {
     /// Its records become rows: this process reads it.
     Consumed,
+    /// Its records become rows, and others fill it.
+    Others,
     /// Records are appended to it, and this process does not read it: dead letters.
     Kept,
     /// The writer schemas.
@@ -142,6 +144,13 @@ impl Asker {
     pub(super) fn group(&self, group: &str) -> Option<GroupView> {
         let asked = group_view::ask(self.consumer.client(), group, TIMEOUT);
         asked.inspect_err(|error| tracing::debug!(%error, "cannot ask who is in the group")).ok().flatten()
+    }
+
+    /// The names of all topics of the cluster that this login may see.
+    pub(super) fn all_topics(&self) -> Result<Vec<String>, LogError> {
+        let metadata = self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&self.context, error))?;
+        let sound = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        Ok(sound.map(|topic| topic.name().to_owned()).collect())
     }
 
     /// All partitions of the cluster that this login may see and that have a leader.

@@ -1,11 +1,13 @@
 //! Asks the cluster for everything about our topics that may keep acknowledged records from becoming rows, and judges it:
 //! whether they are there ([`presence`]), how many copies they have ([`replicas`]), what is removed from them ([`cleanup`],
 //! [`unread`]), whether they are still those that they were ([`recreated`]), and whether others have been left with records
-//! that nobody reads ([`abandoned`]).
+//! that nobody reads ([`abandoned`]). Of topics that others fill it matters only whether they can be read ([`awaited`]) and
+//! whether retention comes near.
 //!
 //! Asking is in [`facts`]; the rules are pure. The engine asks every 20 seconds or so, at its start and on request.
 
 mod abandoned;
+mod awaited;
 mod cleanup;
 mod facts;
 mod presence;
@@ -31,7 +33,7 @@ use super::describe::TopicConfig;
 use super::failed;
 use super::settings::KafkaLogSettings;
 use crate::flow::health::{Condition, Part};
-use crate::log::{LogError, TopicPartition, TopicSpec};
+use crate::log::{LogError, TopicPartition, TopicSpec, spec_of};
 
 /// Looks at the topics of one log.
 pub(super) struct Inspector {
@@ -89,22 +91,31 @@ impl Inspector {
         mut configs: HashMap<String, TopicConfig>,
     ) -> Result<Vec<Condition>, LogError> {
         let asker = Asker::new(&self.settings)?;
-        let mut facts = Vec::new();
-        for spec in topics {
+        let (mut facts, mut conditions) = (Vec::new(), Vec::new());
+        let (topics, unmatched) = expand(&asker, topics)?;
+        conditions.extend(unmatched);
+        for mut spec in topics {
             let partitions = asker.partitions(&spec.name)?;
             let config = configs.remove(&*spec.name);
-            if self.was_never_there(&spec.name, &partitions) {
-                continue;
+            let role = self.role(&spec);
+            match (&partitions, role) {
+                (Ok(partitions), Role::Others) => spec.num_partitions = partitions.len() as u32,
+                (_, Role::Others) => {}
+                _ if self.was_never_there(&spec.name, &partitions) => continue,
+                _ => {}
             }
-            facts.push(TopicFacts { role: self.role(&spec.name), spec, partitions, config });
+            facts.push(TopicFacts { role, spec, partitions, config });
         }
         let KafkaLogSettings { replication_factor, min_insync_replicas, .. } = self.settings;
         let wanted = Wanted { replication_factor, min_insync_replicas };
         let of_topic = |topic: &TopicFacts| {
+            if topic.role == Role::Others {
+                return awaited::judge(topic);
+            }
             let present = presence::judge(topic);
             present.into_iter().chain(replicas::judge(topic, wanted)).chain(cleanup::judge(topic)).collect::<Vec<_>>()
         };
-        let mut conditions: Vec<_> = facts.iter().flat_map(of_topic).collect();
+        conditions.extend(facts.iter().flat_map(of_topic));
         // Who cannot be asked about offsets, such as a group whose coordinator is away, says so elsewhere.
         match self.ask_offsets(&asker, &facts) {
             Ok(found) => *self.of_offsets.lock() = found,
@@ -133,8 +144,9 @@ impl Inspector {
         }
     }
 
-    fn role(&self, topic: &str) -> Role {
-        match topic {
+    fn role(&self, spec: &TopicSpec) -> Role {
+        match &*spec.name {
+            _ if spec.others.is_some() => Role::Others,
             topic if topic == self.settings.schema_topic => Role::Schemas,
             topic if topic == self.settings.control_topic => Role::Control,
             topic if self.consumed.lock().contains(topic) => Role::Consumed,
@@ -143,7 +155,8 @@ impl Inspector {
     }
 
     fn ask_offsets(&self, asker: &Asker, facts: &[TopicFacts]) -> Result<Vec<Condition>, LogError> {
-        let of_records = facts.iter().filter(|topic| matches!(topic.role, Role::Consumed | Role::Kept));
+        let is_of_records = |topic: &&TopicFacts| matches!(topic.role, Role::Consumed | Role::Kept | Role::Others);
+        let of_records = facts.iter().filter(is_of_records);
         let places: Vec<Place> = of_records.clone().flat_map(led_partitions).collect();
         let mut conditions = Vec::new();
         let commits = asker.committed(&places)?;
@@ -216,6 +229,28 @@ impl Inspector {
     }
 }
 
+/// These topics, with those that match a pattern in the place of it, and what is wrong with patterns.
+fn expand(asker: &Asker, topics: Vec<TopicSpec>) -> Result<(Vec<TopicSpec>, Vec<Condition>), LogError> {
+    if topics.iter().all(|spec| spec.pattern().is_none()) {
+        return Ok((topics, Vec::new()));
+    }
+    let names = asker.all_topics()?;
+    let (mut expanded, mut unmatched) = (Vec::new(), Vec::new());
+    for spec in &topics {
+        let Some(pattern) = spec.pattern() else {
+            expanded.push(spec.clone());
+            continue;
+        };
+        let matching = names.iter().filter(|name| spec_of(&topics, name).is_some_and(|found| found == spec));
+        let num_before = expanded.len();
+        expanded.extend(matching.map(|name| TopicSpec { name: name.as_str().into(), ..spec.clone() }));
+        if expanded.len() == num_before {
+            unmatched.push(awaited::unmatched(&spec.name, pattern));
+        }
+    }
+    Ok((expanded, unmatched))
+}
+
 /// The partitions of a topic that somebody can be asked about.
 fn led_partitions(topic: &TopicFacts) -> impl Iterator<Item = Place> {
     let led = topic.wanted_partitions().filter(|(_, partition)| partition.has_leader);
@@ -268,7 +303,7 @@ mod tests {
     pub(super) fn topic(role: Role, num_partitions: u32) -> TopicFacts {
         let partition = PartitionFacts { has_leader: true, num_replicas: 3, num_in_sync: 3 };
         TopicFacts {
-            spec: TopicSpec { name: "t".into(), num_partitions },
+            spec: TopicSpec::own("t", num_partitions),
             role,
             partitions: Ok(vec![partition; num_partitions as usize]),
             config: Some(TopicConfig::default()),

@@ -29,7 +29,7 @@ pub(super) fn judge(topic: &TopicFacts) -> Vec<Condition> {
                 "topic {name} has {actual} partitions where one is wanted: schemas beyond the first are never read, and \
                  the next start is refused; create it anew with one"
             ),
-            Role::Consumed | Role::Kept => format!(
+            Role::Consumed | Role::Kept | Role::Others => format!(
                 "topic {name} has {actual} partitions but the config says {wanted}: nothing is appended to the others, and the \
                  next start is refused; set its number of partitions to {actual} when you restart (devices move between \
                  partitions then)"
@@ -55,7 +55,7 @@ pub(super) fn judge(topic: &TopicFacts) -> Vec<Condition> {
 fn missing(topic: &TopicFacts) -> Condition {
     let name = &topic.spec.name;
     let harm = match topic.role {
-        Role::Consumed => {
+        Role::Consumed | Role::Others => {
             "no message for it can be acknowledged, and what was acknowledged and not yet a row is lost with it"
         }
         Role::Kept => "what is refused can be neither kept nor acknowledged: its senders are told to send it later",

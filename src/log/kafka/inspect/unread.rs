@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::facts::{Extent, TopicFacts};
+use super::facts::{Extent, Role, TopicFacts};
 use super::numbers;
 use crate::flow::health::{Condition, Part};
 
@@ -73,6 +73,14 @@ pub(super) fn judge(
     let place = format!("{} of topic {name} ({bounds})", numbers(affected().map(|unread| unread.partition)));
     let advice = "Raise its retention now (kafka-configs), and find out what keeps records from the store";
     Some(match worst {
+        // How long they are kept is for those to say who fill the topic.
+        Nearness::Passed if topic.role == Role::Others => {
+            let detail = format!(
+                "{num_records} records are not yet rows in {place}, which others fill, and retention may remove the oldest of them \
+                 at any moment. {advice}"
+            );
+            Condition::degraded(Part::Consume, "retention_passed", &**name, detail)
+        }
         Nearness::Near => {
             let detail = format!(
                 "{num_records} records are not yet rows in {place}, and for the oldest of them more than half of what retention \
