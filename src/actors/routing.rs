@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::codec::value::{Extract, Path};
 use crate::log::RecordBatch;
 use crate::registry::Registry;
-use crate::routes::{Format, RouteProblem, RouteSpec, TimestampSpec, TopicRoutes};
+use crate::routes::{Format, RouteProblem, RouteSpec, RouteTable, TimestampSpec, TopicRoutes};
 use crate::schema::row::{Table, TableDescription, TableName, WriteTime};
 use crate::telemetry::Counters;
 use crate::telemetry::counters::RouteCounts;
@@ -62,6 +62,7 @@ pub struct Compiled {
 pub struct Routing {
     topics: Vec<Arc<RoutedTopic>>,
     types: Vec<Arc<RoutedType>>,
+    routes: Vec<Arc<RouteTable>>,
     tables: Vec<Arc<Table>>,
 }
 
@@ -109,19 +110,20 @@ impl Compiled {
         let counts = routes.routes().iter().map(|route| counts_of(&route.spec.name)).collect();
         Self { routes, counts }
     }
-
-    /// Their tables.
-    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.routes.routes().iter().map(|route| &route.table)
-    }
 }
 
 // === impl Routing ===
 
 impl Routing {
-    /// These routes, whose tables are these.
-    pub fn new(topics: Vec<Arc<RoutedTopic>>, types: Vec<Arc<RoutedType>>, tables: Vec<Arc<Table>>) -> Self {
-        Self { topics, types, tables }
+    /// These sources, which all have their own of these routes.
+    pub fn new(topics: Vec<Arc<RoutedTopic>>, types: Vec<Arc<RoutedType>>, routes: Vec<Arc<RouteTable>>) -> Self {
+        let mut tables: Vec<Arc<Table>> = Vec::new();
+        for RouteTable { table, .. } in routes.iter().map(|route| &**route) {
+            if !tables.contains(table) {
+                tables.push(Arc::clone(table));
+            }
+        }
+        Self { topics, types, routes, tables }
     }
 
     /// The section of a topic of others; `None` for a topic of ours.
@@ -132,6 +134,11 @@ impl Routing {
     /// The message types that have routes.
     pub fn types(&self) -> &[Arc<RoutedType>] {
         &self.types
+    }
+
+    /// Every route with its table; one from several sources once.
+    pub fn routes(&self) -> &[Arc<RouteTable>] {
+        &self.routes
     }
 
     /// The tables of all routes.

@@ -40,6 +40,9 @@ pub(super) enum Command {
     DeadLetters(DeadLettersArgs),
     /// Ask a running engine for its health; exit code 0 if it is well, for health checks of containers
     Health(HealthArgs),
+    /// Try routes into tables without writing anything
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Make tokens for the file that credentials.file names
     #[command(subcommand)]
     Token(TokenCommand),
@@ -256,6 +259,34 @@ pub(super) enum Format {
     Table,
     /// JSON objects
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RouteCommand {
+    /// Show the rows that a route would write of the newest records, and why some are none; joins no group, writes nothing
+    Test(RouteTestArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RouteTestArgs {
+    /// The config file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The route: the last part of routes.NAME
+    #[arg(long, value_name = "NAME")]
+    pub route: String,
+    /// How many records, the newest ones of all partitions
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub count: u64,
+    /// Of this topic, for a route from topics with a pattern
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Take the lines of this file as values of records, instead of the topic's
+    #[arg(long, value_name = "LINES")]
+    pub file: Option<PathBuf>,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,8 +17,7 @@ use tracing::info;
 use super::EngineError;
 use super::backends::open_store;
 use super::opening::{backoff, refuse_start};
-use super::routes::RouteSources;
-use crate::actors::routing::Routing;
+use super::routes::LiveRoutes;
 use crate::config::{Config, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
@@ -40,10 +38,8 @@ pub(super) type StoreSlot = watch::Receiver<Option<Arc<dyn Store>>>;
 pub(super) struct Needs {
     /// The tables of message types.
     pub(super) tables: Vec<Arc<Table>>,
-    /// The routes into other tables, without what the store says of these.
-    pub(super) sources: Arc<RouteSources>,
-    /// Where they go once they are compiled against it.
-    pub(super) routing: Arc<ArcSwap<Routing>>,
+    /// The routes into other tables; they are compiled against it.
+    pub(super) routes: LiveRoutes,
 }
 
 /// A store that is being opened.
@@ -144,18 +140,18 @@ impl AwaitedStore {
 async fn connect(
     config: Arc<Config>,
     driver: Handle,
-    Needs { mut tables, sources, routing }: Needs,
+    Needs { mut tables, routes }: Needs,
     telemetry: Arc<Telemetry>,
 ) -> Result<Arc<dyn Store>, EngineError> {
     let store = open_store(&config, driver).await?;
-    let compiled = sources.compile(&*store, &telemetry.counters).await?;
+    let compiled = routes.sources.compile(&*store, &telemetry.counters).await?;
     tables.extend_from_slice(compiled.tables());
     if config.store.apply_on_start {
         store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
     }
     store.prepare(&tables).await?;
     refuse_start(store.inspect(&tables).await?)?;
-    routing.store(Arc::new(compiled));
+    routes.routing.store(Arc::new(compiled));
     Ok(store)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::routes::has_own_tables;
 use crate::codec::{Codecs, CodecsError};
 use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::disk;
@@ -98,8 +99,11 @@ pub fn all_topics(config: &Config) -> Vec<TopicSpec> {
     topics
 }
 
-/// The tables of all message types.
-pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
+/// The tables of all message types, if records of any are written.
+pub fn tables(config: &Config, catalog: &Catalog) -> Vec<Arc<Table>> {
+    if !has_own_tables(config) {
+        return Vec::new();
+    }
     catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
 }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::awaited_store::AwaitedStore;
 use super::backends::{consumed_topics, dead_letter_topic, record_topics};
 use super::build::supervise;
-use super::routes::LiveRoutes;
+use super::routes::{LiveRoutes, order_of};
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
 use crate::actors::batch_slots::BatchSlots;
@@ -108,6 +108,7 @@ impl Delivery {
             memory: view.memory.clone(),
             telemetry: Arc::clone(&view.telemetry),
             lags: view.lags.clone(),
+            is_in_order: Arc::new(order_of(config)),
         };
         let (group_stop, on_group_stop) = oneshot::channel();
         let group = tokio::spawn(group.run(assignments, on_group_stop));

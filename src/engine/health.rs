@@ -118,11 +118,8 @@ async fn look_at_tables(
     schemas: &Schemas,
     routes: &LiveRoutes,
 ) -> Result<Vec<Condition>, StoreError> {
-    let routing = routes.routing.load_full();
-    let mut tables = schemas.tables();
-    tables.extend_from_slice(routing.tables());
-    let mut found = store.inspect(&tables).await?;
-    found.extend(routes.sources.inspect(store, &routing).await?);
+    let mut found = store.inspect(&routes.tables(schemas)).await?;
+    found.extend(routes.sources.inspect(store, &routes.routing.load_full()).await?);
     Ok(found)
 }
 

@@ -49,8 +49,9 @@ pub use backends::{
     open_store, record_topics, tables,
 };
 pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
+pub use registry::open_registry;
 pub use reload::Reloader;
-pub use routes::{RouteSources, RoutesError, TopicRoutesSpec};
+pub use routes::{RouteSources, RoutesError, TopicSource, check_routes, has_own_tables, lines};
 pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
@@ -169,6 +170,7 @@ impl Engine {
             return Err(EngineError::Broken(refusal));
         }
         let codecs = Arc::new(load_codecs(config)?);
+        check_routes(config, codecs.catalog()).map_err(EngineError::Unfit)?;
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;

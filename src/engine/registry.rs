@@ -10,6 +10,14 @@ use crate::log::Log;
 use crate::observe::View;
 use crate::registry::{Registry, RegistryError};
 
+/// Opens it for a command, if the config names one.
+pub async fn open_registry(config: &Config, log: &Arc<dyn Log>) -> Result<Option<Arc<Registry>>, RegistryError> {
+    match registry_settings(config) {
+        Some(settings) => Registry::open(settings, Arc::clone(log), Arc::default()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Learns the schemas that are kept in the log, and has the registry watched. `None` if the config names none.
 pub(super) async fn open(
     config: &Arc<Config>,

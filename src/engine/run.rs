@@ -16,7 +16,7 @@ use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader};
-use super::routes::LiveRoutes;
+use super::routes::{LiveRoutes, RouteSources};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
@@ -63,6 +63,7 @@ struct Ground {
     schemas: Arc<Schemas>,
     /// Perhaps there already.
     store: AwaitedStore,
+    routes: LiveRoutes,
     /// For commands that read the log while this process has it.
     local_ranges: Option<LocalRanges>,
 }
@@ -110,14 +111,13 @@ impl Run {
         let background_tasks = tokio::spawn(background_tasks(view.clone()));
         let threads = Threads::start(&config);
         let sockets = Sockets { devices: self.devices.try_clone().map_err(broken)?, ingest: self.ingest.take() };
-        let routes = LiveRoutes::default();
         // Senders that come before the log is there are told so.
         let sources = Sources::start(&config, sockets, &view, &self.secrets, &threads)?;
         let ground = tokio::select! {
-            ground = self.open(&view, driver, &routes) => ground.map(Some),
+            ground = self.open(&view, driver) => ground.map(Some),
             _ = &mut stop => Ok(None),
         };
-        let Ok(Some(Ground { log, schemas, store, local_ranges })) = ground else {
+        let Ok(Some(Ground { log, schemas, store, routes, local_ranges })) = ground else {
             sources.cut_off().await;
             background_tasks.abort();
             http.stop(false).await;
@@ -132,7 +132,7 @@ impl Run {
             homes: handles(&threads.pipeline),
             log: Arc::clone(&log),
             schemas: Arc::clone(&schemas),
-            routes,
+            routes: routes.clone(),
             dead_letter,
         };
         let ((in_slot, slot), (delivery_stop, on_stop)) = (watch::channel(None), oneshot::channel());
@@ -149,6 +149,7 @@ impl Run {
             store: slot.clone(),
             topics: all_topics(&config),
             schemas: Arc::clone(&schemas),
+            routes,
             has_servers: HasServers::of(&config),
         };
         let cluster = tokio::spawn(cluster.run());
@@ -210,15 +211,17 @@ impl Run {
 
     /// Opens the log, asks the store for its first answer, and learns the schemas. What may work later is tried until it
     /// does.
-    async fn open(&self, view: &View, driver: Handle, routes: &LiveRoutes) -> Result<Ground, EngineError> {
+    async fn open(&self, view: &View, driver: Handle) -> Result<Ground, EngineError> {
         let config = Arc::new(self.loaded.config.clone());
         let log = open_ready_log(&config, view).await?;
         let local_ranges = serve_ranges(&config, &log);
-        let needs = Needs {
-            tables: tables(self.codecs.catalog()),
-            sources: Arc::clone(&routes.sources),
-            routing: Arc::clone(&routes.routing),
+        let registry = registry::open(&config, &log, view).await?;
+        let catalog = self.codecs.catalog();
+        let routes = LiveRoutes {
+            sources: Arc::new(RouteSources::of(&config, catalog, registry.as_ref())),
+            routing: Arc::default(),
         };
+        let needs = Needs { tables: tables(&config, catalog), routes: routes.clone() };
         let mut store = AwaitedStore::new(Arc::clone(&config), driver, needs, view.clone());
         store.first_answer().await?;
         let place = "the schemas in the log";
@@ -234,8 +237,7 @@ impl Run {
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
-        registry::open(&config, &log, view).await?;
-        Ok(Ground { log, schemas, store, local_ranges })
+        Ok(Ground { log, schemas, store, routes, local_ranges })
     }
 }
 

@@ -103,3 +103,23 @@ pub enum TombstoneRule {
     /// Nothing.
     Skip,
 }
+
+// === impl RouteSpec ===
+
+impl RouteSpec {
+    /// The topics of others that it takes records from, by the names of their sections in the config.
+    pub fn topics(&self) -> &[String] {
+        match &self.from {
+            Source::Topics(topics) => topics,
+            Source::Types(_) => &[],
+        }
+    }
+
+    /// The message types that it takes.
+    pub fn types(&self) -> &[String] {
+        match &self.from {
+            Source::Topics(_) => &[],
+            Source::Types(types) => types,
+        }
+    }
+}

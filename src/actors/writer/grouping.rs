@@ -21,9 +21,9 @@ pub(super) const NOT_A_RECORD: &str = "not_a_record";
 pub(super) const UNDECODABLE: &str = "undecodable";
 pub(super) const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// The store refused their rows for what they hold.
-pub(super) const REFUSED: &str = "refused_by_store";
+pub const REFUSED: &str = "refused_by_store";
 /// Their rows alone kept failing while others of their table were confirmed.
-pub(super) const GAVE_UP: &str = "gave_up";
+pub const GAVE_UP: &str = "gave_up";
 
 /// A write to be made.
 pub enum PendingWrite {

@@ -37,6 +37,7 @@ use crate::store::Store;
 use crate::supervision::Lifeline;
 use crate::telemetry::{Recorder, Telemetry};
 pub use dead_letters::Unconfirmed;
+pub use grouping::{GAVE_UP, REFUSED};
 pub use routed::SKIP_REASONS;
 pub use tables::Tables;
 use work::Work;

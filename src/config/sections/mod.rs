@@ -65,8 +65,6 @@ section! {
         pub messages: Messages, WrittenMessages, Messages::read;
         /// The topics: ours with the message types that go into each, and those of others.
         pub topics: Topics, WrittenTopics, topics::topics;
-        /// The topics and the message types that go into each; never empty, names are unique.
-        pub topics: Vec<Topic>, WrittenTopics, topics::topics;
         /// What becomes rows of which tables, beside the own table of each message type; names are unique.
         pub routes: Vec<RouteSpec>, WrittenRoutes, routes::routes;
         /// Where records go that cannot be stored.
