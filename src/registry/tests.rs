@@ -172,7 +172,8 @@ async fn test_a_schema_is_asked_for_once_and_known_to_the_next_pod_without_the_r
     let record = record(7, b"\x04hi");
     assert!(!registry.knows([&record[..]]));
     // Others ask at the same time.
-    tokio::join!(learn(&registry, &[&record, &record]), learn(&registry, &[&record]), learn(&registry, &[b"no frame"]));
+    let batches: [&[&[u8]]; 3] = [&[&record, &record], &[&record], &[b"no frame"]];
+    tokio::join!(learn(&registry, batches[0]), learn(&registry, batches[1]), learn(&registry, batches[2]));
     assert!(registry.knows([&record[..]]));
     assert_eq!(read(&registry, &record), Ok("hi".to_owned()));
     assert_eq!(stand_in.num_asked("/schemas/ids/7"), 1);
