@@ -48,6 +48,6 @@ VOLUME /var/lib/surgetank
 USER 10001
 WORKDIR /var/lib/surgetank
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${SURGETANK__HTTP__LISTEN##*:} && printf 'GET /health/live HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+    CMD ["surgetank", "health", "live", "--config", "/etc/surgetank/surgetank.toml"]
 ENTRYPOINT ["surgetank"]
 CMD ["run", "--config", "/etc/surgetank/surgetank.toml"]

@@ -18,6 +18,7 @@ pub mod intake;
 pub mod log;
 pub mod observe;
 pub mod protocol;
+pub mod registry;
 pub mod routes;
 pub mod scheduling;
 pub mod schema;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::batch_slots::BatchSlot;
 use crate::flow::consumption::Size;
 use crate::flow::memory::{MemoryBudget, Reserved};
-use crate::log::{RecordBatch, RecordRef};
+use crate::log::{RecordBatch, RecordMeta, RecordRef};
 
 /// What a record takes on its way into the store beside its bytes, about: its place in the batch, and in a group. Rows are
 /// made of it only while its write is in flight, of which there are few.
@@ -42,6 +42,8 @@ struct Reads {
     /// All of it, once it came in several.
     data: Vec<u8>,
     records: Vec<RecordRef>,
+    /// One for each record, or none at all.
+    meta: Vec<RecordMeta>,
     next_offset: u64,
 }
 
@@ -67,8 +69,7 @@ impl BatchBuilder {
     /// Adds what was read; `target` is how much there may be in the end.
     pub(super) fn push(&mut self, read: RecordBatch, target: Size) {
         self.reads.push(read, target);
-        let Size { records, bytes } = self.reads.size();
-        self.memory.resize((bytes + records * RECORD_BYTES) as u64);
+        self.memory.resize(self.reads.num_bytes() as u64);
     }
 
     /// The batch that is being built may be a large one.
@@ -103,6 +104,13 @@ impl Reads {
         }
     }
 
+    /// What they take of memory, about.
+    fn num_bytes(&self) -> usize {
+        let Size { records, bytes } = self.size();
+        let num_meta = self.only.as_ref().map_or(self.meta.len(), |only| only.meta.len());
+        bytes + records * RECORD_BYTES + num_meta * size_of::<RecordMeta>()
+    }
+
     fn push(&mut self, read: RecordBatch, target: Size) {
         self.next_offset = read.next_offset;
         if self.size() == Size::default() {
@@ -130,19 +138,26 @@ impl Reads {
 
     fn append(&mut self, read: &RecordBatch) {
         let base = self.data.len() as u32;
+        if !self.meta.is_empty() || !read.meta.is_empty() {
+            self.append_meta(read, base);
+        }
         self.records.extend(read.records.iter().map(|record| moved(record, base)));
         self.data.extend_from_slice(&read.data);
     }
 
+    /// Before the records themselves are added: those of whom nothing is known have nothing to say.
+    fn append_meta(&mut self, read: &RecordBatch, base: u32) {
+        let num_known = self.meta.len();
+        self.meta.extend(self.records.iter().skip(num_known).map(RecordMeta::bare));
+        let bare = read.records.iter().skip(read.meta.len()).map(RecordMeta::bare);
+        let moved = |meta: RecordMeta| RecordMeta { headers_end: meta.headers_end + base, ..meta };
+        self.meta.extend(read.meta.iter().copied().chain(bare).map(moved));
+    }
+
     fn join(self) -> RecordBatch {
-        let Self { only, data, records, next_offset } = self;
-        only.unwrap_or_else(|| RecordBatch {
-            data: Bytes::from(data),
-            records,
-            next_offset,
-            first_written_ms: None,
-            meta: Vec::new(),
-        })
+        let Self { only, data, records, meta, next_offset } = self;
+        let joined = || RecordBatch { data: Bytes::from(data), records, next_offset, first_written_ms: None, meta };
+        only.unwrap_or_else(joined)
     }
 }
 
@@ -157,8 +172,11 @@ fn moved(record: &RecordRef, base: u32) -> RecordRef {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::actors::batch_slots::BatchSlots;
+    use crate::log::write_header;
 
     const TARGET: Size = Size { records: 9, bytes: 1000 };
 
@@ -203,6 +221,79 @@ mod tests {
         let address = only.data.as_ptr();
         builder.push(only, TARGET);
         assert_eq!(builder.build().records.data.as_ptr(), address);
+    }
+
+    /// What records say: offset, key, value, headers, and the rest.
+    type Told = (u64, Vec<u8>, Vec<u8>, Vec<(Vec<u8>, Option<Vec<u8>>)>, (Option<i64>, bool, bool));
+
+    fn told(batch: &RecordBatch) -> Vec<Told> {
+        assert!(batch.meta.is_empty() || batch.meta.len() == batch.records.len());
+        let rest = |meta: &RecordMeta| (meta.timestamp_ms, meta.has_key, meta.has_value);
+        let one = |(index, record): (usize, &RecordRef)| {
+            let headers = batch.headers(index).map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
+            let bare = RecordMeta::bare(record);
+            let (key, value) = (record.key(&batch.data).to_vec(), record.value(&batch.data).to_vec());
+            (record.offset, key, value, headers.collect(), rest(batch.meta.get(index).unwrap_or(&bare)))
+        };
+        batch.records.iter().enumerate().map(one).collect()
+    }
+
+    prop_compose! {
+        /// A record without its offset; what it says beside key and value only if the read has that.
+        fn record()(
+            key in prop::collection::vec(any::<u8>(), 0..4),
+            value in prop::collection::vec(any::<u8>(), 0..9),
+            headers in prop::collection::vec((".{0,3}", prop::option::of(prop::collection::vec(any::<u8>(), 0..5))), 0..4),
+            timestamp_ms in any::<Option<i64>>(),
+            has_key in any::<bool>(),
+            has_value in any::<bool>(),
+        ) -> Told {
+            let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+            (0, key, value, headers, (timestamp_ms, has_key, has_value))
+        }
+    }
+
+    fn read_of(records: &mut [Told], has_meta: bool, next_offset: &mut u64) -> RecordBatch {
+        let (mut data, mut batch) = (Vec::new(), RecordBatch::default());
+        for (offset, key, value, headers, rest) in records {
+            *offset = *next_offset;
+            let key_start = data.len() as u32;
+            data.extend_from_slice(key);
+            let value_start = data.len() as u32;
+            data.extend_from_slice(value);
+            batch.records.push(RecordRef { offset: *offset, key_start, value_start, value_end: data.len() as u32 });
+            if has_meta {
+                headers.iter().for_each(|(name, value)| write_header(name, value.as_deref(), &mut data));
+                let (timestamp_ms, has_key, has_value) = *rest;
+                batch.meta.push(RecordMeta { timestamp_ms, has_key, has_value, headers_end: data.len() as u32 });
+            } else {
+                (*headers, *rest) = (Vec::new(), (None, true, true));
+            }
+            *next_offset += 1;
+        }
+        (batch.data, batch.next_offset) = (data.into(), *next_offset);
+        batch
+    }
+
+    proptest! {
+        #[test]
+        fn test_what_records_say_is_the_same_in_one_batch(
+            reads in prop::collection::vec((prop::collection::vec(record(), 1..4), any::<bool>()), 1..6),
+        ) {
+            let (mut builder, budget) = builder();
+            let (mut next_offset, mut expected, mut any_meta) = (7, Vec::new(), false);
+            for (mut records, has_meta) in reads {
+                builder.push(read_of(&mut records, has_meta, &mut next_offset), TARGET);
+                any_meta |= has_meta;
+                expected.extend(records);
+            }
+            let batch = builder.build();
+            prop_assert_eq!(told(&batch.records), expected);
+            prop_assert_eq!(batch.records.meta.is_empty(), !any_meta);
+            let per_record = RECORD_BYTES + if any_meta { size_of::<RecordMeta>() } else { 0 };
+            let held = batch.records.data.len() + batch.records.records.len() * per_record;
+            prop_assert_eq!(budget.snapshot().batches_bytes, held as u64);
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Handler<Decode> for Decoder {
             limits: decode.limits,
             received_at_us: decode.received_at_us,
             trust,
+            trace: decode.trace.as_deref(),
         };
         let (rules, unpacker, limits) = (self.path.rules.load(), &mut self.unpacker, &self.limits);
         // A defect that one input sets off must not come back with every retry until the process gives up: such a

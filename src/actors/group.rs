@@ -47,6 +47,8 @@ pub struct Group {
     pub telemetry: Arc<Telemetry>,
     /// The offsets of what is consumed now, for lag.
     pub lags: Lags,
+    /// Whether batches of a partition of this topic are to be written one after the other.
+    pub is_in_order: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 struct Consumed {
@@ -88,7 +90,11 @@ impl Group {
 
     fn consume(&self, reader: Box<dyn PartitionReader>, index: usize) -> Consumed {
         let (partition, offsets) = (reader.partition().clone(), reader.offsets());
-        let consumed = self.lags.begin(&partition, offsets, self.settings.max_batches_in_flight, &self.telemetry);
+        let mut settings = self.settings;
+        if (self.is_in_order)(&partition.topic) {
+            settings.max_batches_in_flight = 1;
+        }
+        let consumed = self.lags.begin(&partition, offsets, settings.max_batches_in_flight, &self.telemetry);
         let reader: ReaderSlot = Arc::new(Mutex::new(Some(reader)));
         // Its edge is the number of batches in flight, which it bounds itself.
         let consumer = ActorRef::new(1);
@@ -98,7 +104,7 @@ impl Group {
             consumed,
             gate: self.gate.clone(),
             writers: self.writers.clone(),
-            settings: self.settings,
+            settings,
             slots: self.slots.clone(),
             memory: self.memory.clone(),
             telemetry: Arc::clone(&self.telemetry),

@@ -16,5 +16,6 @@ pub mod listener;
 pub mod partition_consumer;
 pub mod partition_producer;
 pub mod reader_slot;
+pub mod routing;
 pub mod schemas;
 pub mod writer;

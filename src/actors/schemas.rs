@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::codec::Codecs;
+use crate::codec::avro::foreign::KeptSchema;
 use crate::codec::avro::{
     Fingerprint, Incompatible, RowPlan, check_reads, earlier_fingerprint, fingerprint, split_single_object,
 };
@@ -228,6 +229,10 @@ impl Plans {
     /// it is registered with, by that of Avro's specification, and by the one that earlier builds gave it.
     fn learn(&self, registered: Fingerprint, json: &str) {
         if self.known.contains_key(&registered) {
+            return;
+        }
+        // Of records of others, which have no table of their own.
+        if KeptSchema::parse(json).is_some() {
             return;
         }
         let Some(message_type) = names(json).and_then(|name| self.codecs.catalog().by_name(&name)) else {

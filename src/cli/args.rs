@@ -38,6 +38,11 @@ pub(super) enum Command {
     Query(QueryArgs),
     /// Print what could never be written, and why, also while the engine runs
     DeadLetters(DeadLettersArgs),
+    /// Ask a running engine for its health; exit code 0 if it is well, for health checks of containers
+    Health(HealthArgs),
+    /// Try routes into tables without writing anything
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Make tokens for the file that credentials.file names
     #[command(subcommand)]
     Token(TokenCommand),
@@ -214,12 +219,74 @@ pub(super) struct DeadLettersArgs {
     pub format: Format,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct HealthArgs {
+    /// What is asked: live, started, ready (a message sent now would be acknowledged), or all that is wrong
+    #[arg(value_enum, default_value_t = HealthCheck::Ready)]
+    pub check: HealthCheck,
+    /// The config of the engine, which has to run on this machine
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub config: Option<PathBuf>,
+    /// Where the engine's operators' port is, such as http://127.0.0.1:7401
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The authorities that may have issued the port's certificate, if it speaks TLS
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca: Option<PathBuf>,
+    /// A token of kind observer, if health checks are not public
+    #[arg(long, env = "SURGETANK_OBSERVER_TOKEN", default_value = "", hide_env_values = true)]
+    pub token: String,
+    /// How long the engine may take to answer
+    #[arg(long, default_value = "3s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum HealthCheck {
+    /// The process answers
+    Live,
+    /// It has started
+    Started,
+    /// A message sent now would be acknowledged
+    Ready,
+    /// No part of it fails; prints all that is wrong
+    All,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Format {
     /// For people
     Table,
     /// JSON objects
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RouteCommand {
+    /// Show the rows that a route would write of the newest records, and why some are none; joins no group, writes nothing
+    Test(RouteTestArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RouteTestArgs {
+    /// The config file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The route: the last part of routes.NAME
+    #[arg(long, value_name = "NAME")]
+    pub route: String,
+    /// How many records, the newest ones of all partitions
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub count: u64,
+    /// Of this topic, for a route from topics with a pattern
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Take the lines of this file as values of records, instead of the topic's
+    #[arg(long, value_name = "LINES")]
+    pub file: Option<PathBuf>,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]

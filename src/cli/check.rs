@@ -3,9 +3,10 @@
 use super::args::CheckArgs;
 use super::check_online::check_online;
 use super::output::tell;
+use super::routes::tell_routes;
 use super::{Failure, Outcome};
 use crate::config::Config;
-use crate::engine::{Secrets, capacity, check_topics, descriptors, load_codecs};
+use crate::engine::{Secrets, capacity, check_routes, check_topics, descriptors, load_codecs};
 use crate::schema::Catalog;
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
@@ -14,6 +15,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     let codecs = load_codecs(&config).map_err(Failure::usage)?;
     let catalog = codecs.catalog();
     check_topics(&config, catalog).map_err(Failure::Usage)?;
+    check_routes(&config, catalog).map_err(Failure::Usage)?;
     let secrets = check_secrets(&config, catalog)?;
     let num_versions: usize = catalog.types().iter().map(|message_type| message_type.versions.len()).sum();
     tell!(
@@ -29,6 +31,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
     for note in notes.flatten() {
         tell!("{}: note: {note}", path.display());
     }
+    tell_routes(&path.display().to_string(), &config);
     if args.online { check_online(path, &config, &codecs) } else { Ok(()) }
 }
 

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::output::tell;
+use super::routes::notes;
 use super::{Failure, Outcome, runtime};
 use crate::actors::schemas::check_layouts;
 use crate::codec::Codecs;
 use crate::config::{Config, LogKind, StoreKind};
-use crate::engine::{all_topics, open_log, open_store, tables};
+use crate::engine::{RouteSources, RoutesError, all_topics, open_log, open_store, tables};
 use crate::flow::health::{Condition, Verdict};
 use crate::log::LogError;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Counters;
 
 /// What was found, in the order of the path.
 #[derive(Default)]
@@ -88,7 +90,18 @@ async fn check_store(config: &Config, codecs: &Codecs, findings: &mut Findings, 
         Ok(store) => store,
         Err(error) => return findings.store_error(&error),
     };
-    let tables = tables(codecs.catalog());
+    let mut tables = tables(config, codecs.catalog());
+    let sources = RouteSources::of(config, codecs.catalog(), None);
+    match sources.compile(&*store, &Counters::default()).await {
+        Ok(routing) => {
+            findings.notes.extend(notes(&routing));
+            tables.extend_from_slice(routing.tables());
+        }
+        Err(RoutesError::Problems(problems)) => {
+            findings.failing.extend(problems.iter().map(ToString::to_string));
+        }
+        Err(RoutesError::Store(error)) => findings.store_error(&error),
+    }
     match store.prepare(&tables).await {
         Ok(()) => {}
         Err(error @ StoreError::Missing { .. }) if config.store.apply_on_start => {

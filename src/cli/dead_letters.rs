@@ -9,7 +9,7 @@ use super::listing::Listing;
 use super::output::Results;
 use super::ranges::{Place, Selection, ago, read_topic};
 use super::{Failure, Outcome, load, runtime};
-use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter};
+use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource};
 use crate::engine::{ReadableLog, dead_letter_topic};
 use crate::log::{RangeEnd, RangeStart, TopicPartition};
 
@@ -17,8 +17,8 @@ use crate::log::{RangeEnd, RangeStart, TopicPartition};
 const MAX_OPEN_BYTES: usize = 64 << 20;
 
 /// The columns of the table.
-const HEADER: [&str; 10] =
-    ["at", "device", "reason", "detail", "origin", "type", "version", "sequence", "event time", "bytes"];
+const HEADER: [&str; 11] =
+    ["at", "device", "reason", "detail", "origin", "type", "version", "sequence", "event time", "bytes", "trace"];
 
 pub(super) fn dead_letters(args: &DeadLettersArgs) -> Outcome {
     let selection = selection(args)?;
@@ -93,6 +93,8 @@ fn not_a_letter(error: NotDeadLetter, value: &[u8]) -> Joined {
         num_parts: 0,
         payload_bytes: value.len() as u64,
         whole: String::new(),
+        trace: None,
+        source: None,
     };
     Joined { letter, missing: Vec::new() }
 }
@@ -112,7 +114,11 @@ fn to_json(place: Option<(&TopicPartition, u64)>, Joined { letter, missing }: &J
         "payload_bytes": letter.payload_bytes,
         "num_parts": letter.num_parts,
         "payload_hex": hex(&letter.payload),
+        "trace": letter.trace,
     });
+    if let Some(source) = &letter.source {
+        shown["source"] = source_json(source);
+    }
     if letter.num_parts == 0 {
         shown = json!({ "reason": letter.reason_code, "payload_hex": hex(&letter.payload) });
     }
@@ -124,6 +130,19 @@ fn to_json(place: Option<(&TopicPartition, u64)>, Joined { letter, missing }: &J
         shown["missing_parts"] = missing.clone().into();
     }
     shown
+}
+
+fn source_json(source: &OwnedSource) -> Value {
+    let header = |(name, value): &OwnedHeader| json!({ "name": name, "value_hex": value.as_deref().map(hex) });
+    json!({
+        "topic": source.topic,
+        "partition": source.partition,
+        "offset": source.offset,
+        "timestamp_ms": source.timestamp_ms,
+        "key_hex": source.key.as_deref().map(hex),
+        "headers": source.headers.iter().map(header).collect::<Vec<Value>>(),
+        "has_value": source.has_value,
+    })
 }
 
 fn to_row(Joined { letter, missing }: &Joined) -> Vec<String> {
@@ -148,6 +167,7 @@ fn to_row(Joined { letter, missing }: &Joined) -> Vec<String> {
         shown(letter.sequence.map(u64::from)),
         letter.event_time_ms.map(|at_ms| time(at_ms.saturating_mul(1000))).unwrap_or_default(),
         size,
+        letter.trace.clone().unwrap_or_default(),
     ]
 }
 
@@ -163,4 +183,36 @@ fn time(at_us: u64) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_trace_and_source_of_a_letter_are_shown() {
+        let mut joined = not_a_letter(NotDeadLetter::OtherSchema, b"x");
+        joined.letter.num_parts = 1;
+        let shown = to_json(None, &joined);
+        assert!(shown["trace"].is_null() && shown.get("source").is_none());
+
+        joined.letter.trace = Some("00-1".to_owned());
+        joined.letter.source = Some(OwnedSource {
+            topic: "app-events".to_owned(),
+            partition: 3,
+            offset: 1234,
+            timestamp_ms: Some(-1),
+            key: Some(vec![0xff, 0]),
+            headers: vec![("a".to_owned(), Some(b"1".to_vec())), ("a".to_owned(), None)],
+            has_value: false,
+        });
+        let shown = to_json(None, &joined);
+        assert_eq!(shown["trace"], "00-1");
+        let expected = json!({
+            "topic": "app-events", "partition": 3, "offset": 1234, "timestamp_ms": -1, "key_hex": "ff00",
+            "headers": [{"name": "a", "value_hex": "31"}, {"name": "a", "value_hex": null}], "has_value": false,
+        });
+        assert_eq!(shown["source"], expected);
+        assert_eq!(to_row(&joined).last().map(String::as_str), Some("00-1"));
+    }
 }

@@ -5,10 +5,12 @@
 
 mod apply;
 mod args;
+mod cells;
 mod check;
 mod check_online;
 mod dead_letters;
 mod demo;
+mod health;
 mod listing;
 mod output;
 mod query;
@@ -16,6 +18,9 @@ mod ranges;
 mod reconcile;
 mod reload;
 mod report;
+mod route_records;
+mod route_test;
+mod routes;
 mod run;
 mod signals;
 mod simulate;
@@ -32,7 +37,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{Config, LoadedConfig};
 use crate::telemetry::logging::{self, LogLevels};
-use args::{Args, Command, TokenCommand};
+use args::{Args, Command, RouteCommand, TokenCommand};
 use output::{Results, tell};
 
 /// Why a command failed.
@@ -89,6 +94,8 @@ fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Query(args) => query::query(&args),
         Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+        Command::Health(args) => health::health(&args),
+        Command::Route(RouteCommand::Test(args)) => route_test::route_test(&args),
         Command::Token(TokenCommand::New(args)) => token::new(&args),
         Command::Completions { shell } => {
             // Written by way of memory: the generator panics if it cannot write.

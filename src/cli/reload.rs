@@ -37,13 +37,13 @@ pub(super) async fn serve(
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     let mut again: Option<Duration> = None;
     loop {
-        let config = reloader.config().await;
+        let (config, places) = (reloader.config().await, files.all(reloader.places().await));
         tokio::select! {
             _ = hang_up.recv() => {}
-            () = files.changed(&config) => {}
+            () = files.changed(&places, config.reload.look_every) => {}
             () = sleep_or_never(again) => {}
         }
-        files.note(stamps(&files.places(&config)));
+        files.note(stamps(&places));
         let path = files.path.clone();
         // Reading may take long, on a file system that hangs.
         let read = tokio::task::spawn_blocking(move || LoadedConfig::load(Some(&path))).await;
@@ -73,15 +73,15 @@ impl Files {
         Self { path: path.to_owned(), watch: Watch::new(stamps(&[path.to_owned()])) }
     }
 
-    /// The file has been read and names these places, which have not been read yet.
-    pub(super) fn extend(&mut self, config: &Config) {
-        self.watch.extend(stamps(&config.places()));
+    /// The file has been read and names these places, most of which have not been read yet.
+    pub(super) fn extend(&mut self, loaded: &LoadedConfig) {
+        self.watch.extend(stamps(&loaded.places()));
     }
 
-    fn places(&self, config: &Config) -> Vec<PathBuf> {
-        let mut places = config.places();
-        places.push(self.path.clone());
-        places
+    /// The file, and what it names.
+    fn all(&self, mut named: Vec<PathBuf>) -> Vec<PathBuf> {
+        named.push(self.path.clone());
+        named
     }
 
     fn note(&mut self, read: Stamps) {
@@ -89,11 +89,11 @@ impl Files {
     }
 
     /// Waits until the files have changed and come to rest.
-    async fn changed(&mut self, config: &Config) {
-        let Some(look_every) = config.reload.look_every else { return std::future::pending().await };
+    async fn changed(&mut self, places: &[PathBuf], look_every: Option<Duration>) {
+        let Some(look_every) = look_every else { return std::future::pending().await };
         loop {
             tokio::time::sleep(look_every).await;
-            let places = self.places(config);
+            let places = places.to_vec();
             let Ok(seen) = tokio::task::spawn_blocking(move || stamps(&places)).await else { continue };
             if self.watch.on_look(seen) {
                 return;

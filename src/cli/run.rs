@@ -9,7 +9,7 @@ use crate::engine::{Engine, EngineError};
 pub(super) fn run(path: &Path) -> Outcome {
     let mut files = Files::new(path);
     let (loaded, levels) = load_for_engine(Some(path))?;
-    files.extend(&loaded.config);
+    files.extend(&loaded);
     runtime(1)?.block_on(async {
         let mut stop = signals::stop_requested()?;
         let hang_ups = signals::hang_ups()?;

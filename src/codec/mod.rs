@@ -9,6 +9,7 @@ mod codecs;
 #[cfg(test)]
 mod codecs_tests;
 pub mod json;
+pub mod raw;
 pub mod value;
 
 pub use codecs::{CodecError, Codecs, CodecsError, MessageCodec, UnknownLayout};

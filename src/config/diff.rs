@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -23,8 +24,10 @@ fn live_keys() -> Vec<String> {
     live
 }
 
-/// The section whose keys are names that the operator chooses.
+/// A section whose keys are names that the operator chooses.
 const TOPICS: &str = "topics";
+/// Another one.
+const ROUTES: &str = "routes";
 
 /// A checked config with what it was checked from.
 pub struct LoadedConfig {
@@ -59,6 +62,14 @@ impl fmt::Debug for LoadedConfig {
 }
 
 impl LoadedConfig {
+    /// The files and directories that it was made of, beside the file itself, and those that the config names: a change of
+    /// any of them is a reason to read everything again.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let mut places = self.config.places();
+        places.extend_from_slice(&self.sources.files);
+        places
+    }
+
     /// What `newer` comes to while this config is in force. An error if what can be taken over does not go together
     /// with what cannot.
     pub fn renewed_by(&self, newer: LoadedConfig) -> Result<Renewal, ConfigErrors> {
@@ -81,6 +92,10 @@ impl LoadedConfig {
                 set(&mut values, TOPICS, newer.values.get(TOPICS).cloned().unwrap_or_default());
             }
             false => needs_restart.push(TOPICS.to_owned()),
+        }
+        match self.config.routes == newer.config.routes {
+            true => set(&mut values, ROUTES, newer.values.get(ROUTES).cloned().unwrap_or_default()),
+            false => needs_restart.push(ROUTES.to_owned()),
         }
         let loaded = check(values, newer, &needs_restart)?;
         Ok(Renewal { loaded, taken, needs_restart })
@@ -127,7 +142,7 @@ fn checked(values: &Value, sources: &Sources, surroundings: &Surroundings) -> Op
     Some(validate(&raw, sources, surroundings, BTreeSet::new()))
 }
 
-/// All keys with their values but those of topics: `devices.listen` and the like.
+/// All keys with their values but those of topics and routes: `devices.listen` and the like.
 fn keys(values: &Value) -> BTreeMap<String, &Value> {
     fn collect<'a>(path: &str, value: &'a Value, keys: &mut BTreeMap<String, &'a Value>) {
         let Some(table) = value.as_object() else {
@@ -136,7 +151,7 @@ fn keys(values: &Value) -> BTreeMap<String, &Value> {
         };
         for (name, value) in table {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            if path != TOPICS {
+            if path != TOPICS && path != ROUTES {
                 collect(&path, value, keys);
             }
         }
@@ -203,6 +218,7 @@ mod tests {
             ("log.kind", _) => "kafka",
             ("store.kind", _) => "cassandra",
             ("store.bucket", _) => "hour",
+            ("registry.url", _) => "http://registry:8081",
             ("logging.level", _) => "debug",
             ("logging.format", _) => "json",
             (_, Value::String(text)) if text.ends_with("iB") => "20 MiB",
@@ -219,7 +235,12 @@ mod tests {
         let mut live: BTreeSet<String> = live_keys().into_iter().collect();
         for (key, value) in keys(schema.defaults()) {
             // What is written for a backend that is not chosen changes nothing, and no key of TLS can be set alone.
-            if key.starts_with("log.kafka.") || key.starts_with("store.cassandra.") || key.contains(".tls.") {
+            // Neither can one half of a login.
+            if key.starts_with("log.kafka.")
+                || matches!(&*key, "registry.username" | "registry.password")
+                || key.starts_with("store.cassandra.")
+                || key.contains(".tls.")
+            {
                 continue;
             }
             let text = format!("{key} = {}", another(&key, value));
@@ -273,6 +294,17 @@ mod tests {
             lower devices.max_package or raise log.embedded.write_buffer (in force until a restart: \
             log.embedded.write_buffer)";
         assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn changed_routes_wait_for_a_restart() {
+        let route = |table: &str| {
+            format!("[routes.r]\ntypes = [\"position\"]\ntable = \"{table}\"\ncolumns.id = \"$.device_id\"")
+        };
+        let Renewal { loaded: in_force, taken, needs_restart } = renewed(&route("a"), &route("b"));
+        assert_eq!((taken, needs_restart), (vec![], vec!["routes".to_owned()]));
+        assert_eq!(in_force.config.routes, loaded(&route("a")).config.routes);
+        assert_eq!(renewed(&route("a"), &route("a")).needs_restart, [""; 0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use config::{Map, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
@@ -9,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problem;
 use super::schema::{Kind, Schema};
 use super::sources::{Place, Sources};
-use super::substitute::substitute;
+use super::substitute::Names;
 
 /// A file that has been read: only known keys are left in its tree.
 #[derive(Debug, Default)]
@@ -22,31 +23,28 @@ pub(super) struct Document {
     pub problems: Vec<Problem>,
     /// Values whose `${NAME}` could not be replaced: a problem only if the section is used.
     pub unresolved: Vec<Problem>,
+    /// The files that values name as `${file:PATH}`.
+    pub files: Vec<PathBuf>,
 }
 
-/// Reads the text of a file; `variables` are for `${NAME}` in its values. An error holds what is not TOML: what could
-/// be made of the rest would be a guess, and its problems noise.
-pub(super) fn read(
-    name: &str,
-    text: &str,
-    schema: &Schema,
-    variables: &BTreeMap<String, String>,
-) -> Result<Document, Vec<Problem>> {
+/// Reads the text of a file; `names` is what its values may name. An error holds what is not TOML: what could be
+/// made of the rest would be a guess, and its problems noise.
+pub(super) fn read(name: &str, text: &str, schema: &Schema, names: Names<'_>) -> Result<Document, Vec<Problem>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(errors.iter().map(|error| syntax_problem(name, text, error)).collect());
     }
     let sources = Sources { file: name.to_owned(), ..Sources::default() };
-    let mut reader = Reader { text, schema, variables, sources, problems: Vec::new(), unresolved: Vec::new() };
+    let mut reader = Reader { text, schema, names, sources, problems: Vec::new(), unresolved: Vec::new() };
     let values = reader.table("", tree.get_ref());
-    let Reader { sources, problems, unresolved, .. } = reader;
-    Ok(Document { values, places: sources.places, problems, unresolved })
+    let Reader { sources, problems, unresolved, names, .. } = reader;
+    Ok(Document { values, places: sources.places, problems, unresolved, files: names.files })
 }
 
 struct Reader<'a> {
     text: &'a str,
     schema: &'a Schema,
-    variables: &'a BTreeMap<String, String>,
+    names: Names<'a>,
     sources: Sources,
     problems: Vec<Problem>,
     unresolved: Vec<Problem>,
@@ -65,8 +63,9 @@ impl Reader<'_> {
                 (Some(Kind::Section), _) => {
                     self.fault(&key, &format!("is not a section; write [{key}] and keys below it"))
                 }
+                (Some(Kind::KeyOrTable), DeValue::Table(table)) => Some(self.values(&key, table)),
                 (Some(Kind::Key), DeValue::Table(_)) => self.fault(&key, "is a section; write one value"),
-                (Some(Kind::Key), other) => Some(self.value(&key, other, value.span())),
+                (Some(Kind::Key | Kind::KeyOrTable), other) => Some(self.value(&key, other, value.span())),
                 (None, _) => self.unknown(path, name.get_ref(), &key),
             };
             if let Some(value) = value {
@@ -85,6 +84,16 @@ impl Reader<'_> {
         let remedy = self.schema.remedy(path, name);
         self.problems.push(self.sources.problem_at(key, &format!("{key}: unknown key; {remedy}")));
         None
+    }
+
+    /// A table that is a value: what its names mean is for the key to say.
+    fn values(&mut self, key: &str, table: &DeTable<'_>) -> Value {
+        let values = table.iter().map(|(name, value)| {
+            let below = format!("{key}.{}", name.get_ref());
+            (name.get_ref().to_string(), self.value(&below, value.get_ref(), value.span()))
+        });
+        let values: Map<String, Value> = values.collect();
+        values.into()
     }
 
     fn value(&mut self, key: &str, value: &DeValue<'_>, span: Range<usize>) -> Value {
@@ -112,7 +121,7 @@ impl Reader<'_> {
     }
 
     fn substituted(&mut self, key: &str, text: &str) -> String {
-        substitute(text, self.variables).unwrap_or_else(|what| {
+        self.names.substitute(text).unwrap_or_else(|what| {
             self.unresolved.push(self.sources.problem_at(key, &format!("{key}: {what}")));
             String::new()
         })

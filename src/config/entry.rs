@@ -2,6 +2,7 @@
 //!
 //! Deserialising into entries cannot fail over a wrong value, so that one run can report every problem.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub(super) enum Entry {
     Text(String),
     /// A list.
     List(Vec<Entry>),
+    /// Values by name, where a key takes such.
+    Table(BTreeMap<String, Entry>),
 }
 
 impl Entry {
@@ -75,6 +78,14 @@ impl fmt::Display for Entry {
                     write!(f, "{separator}{item}")?;
                 }
                 f.write_str("]")
+            }
+            Self::Table(entries) => {
+                f.write_str("{")?;
+                for (index, (name, entry)) in entries.iter().enumerate() {
+                    let separator = if index == 0 { " " } else { ", " };
+                    write!(f, "{separator}{name} = {entry}")?;
+                }
+                f.write_str(" }")
             }
         }
     }

@@ -35,6 +35,9 @@ pub(super) fn overrides(
 }
 
 fn check_key(key: &str, schema: &Schema, has_topic: impl Fn(&str) -> bool) -> Result<(), String> {
+    if key.split('.').next() == Some("routes") {
+        return Err("routes are set in the file alone".to_owned());
+    }
     let mut path = String::new();
     let mut kind = Kind::Section;
     for name in key.split('.') {
@@ -49,7 +52,7 @@ fn check_key(key: &str, schema: &Schema, has_topic: impl Fn(&str) -> bool) -> Re
         path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     }
     match kind {
-        Kind::Key => Ok(()),
+        Kind::Key | Kind::KeyOrTable => Ok(()),
         Kind::Section => Err(format!("{key} is a section; name one of its keys after two more underscores")),
     }
 }

@@ -14,6 +14,7 @@ use super::sections::Config;
 use super::sections::WrittenConfig;
 use super::sections::{LogKind, StoreKind};
 use super::sources::{Sources, Variable};
+use super::substitute;
 use super::validate::{Surroundings, validate};
 
 impl LoadedConfig {
@@ -82,14 +83,20 @@ pub(super) fn load_text(
     variables: &BTreeMap<String, String>,
 ) -> Result<LoadedConfig, ConfigErrors> {
     let schema = Schema::new().map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
-    let document = document::read(name, text, &schema, variables).map_err(ConfigErrors)?;
+    let value_names = substitute::Names { variables, directory, files: Vec::new() };
+    let document = document::read(name, text, &schema, value_names).map_err(ConfigErrors)?;
     let has_topic = |topic: &str| has_topic(&document, &schema, topic);
     let (overrides, mut problems) = environment::overrides(variables, &schema, has_topic);
-    let Document { values, places, problems: in_file, unresolved } = document;
+    let Document { mut values, places, problems: in_file, unresolved, files } = document;
     problems.extend(in_file);
-    let raw = merge(values, &overrides).map_err(|error| ConfigErrors(vec![Problem::general(error.to_string())]))?;
+    let unreadable = |error: ConfigError| ConfigErrors(vec![Problem::general(error.to_string())]);
+    // Names of columns may have any letters, which the merge would read as paths. Routes have no overrides.
+    let routes = values.remove("routes").map(Value::try_deserialize).transpose().map_err(unreadable)?;
+    let mut raw = merge(values, &overrides).map_err(unreadable)?;
+    raw.routes = routes.unwrap_or_default();
 
-    let sources = Sources { file: name.to_owned(), places, variables: overrides, defaults: schema.defaults().clone() };
+    let sources =
+        Sources { file: name.to_owned(), places, variables: overrides, files, defaults: schema.defaults().clone() };
     let surroundings = Surroundings { directory: directory.to_owned(), pod_name: pod_name(variables) };
     let faulty = problems.iter().chain(&unresolved).map(|problem| problem.key.clone()).collect();
     let (config, found) = validate(&raw, &sources, &surroundings, faulty);

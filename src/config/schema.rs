@@ -1,12 +1,13 @@
 //! Which keys there are, as the sections declare them, and which one a misspelt key was meant to be.
 
-use super::sections::{WrittenConfig, WrittenTopic};
+use super::sections::{WrittenConfig, WrittenRoute, WrittenTopic};
 
 /// The keys and their defaults.
 #[derive(Debug)]
 pub(super) struct Schema {
     root: serde_json::Value,
     topic: serde_json::Value,
+    route: serde_json::Value,
 }
 
 /// What a name stands for.
@@ -16,16 +17,22 @@ pub(super) enum Kind {
     Section,
     /// It has a value.
     Key,
+    /// It has a value, which may be a table.
+    KeyOrTable,
 }
 
-/// The section whose keys are names that the operator chooses.
+/// The sections whose keys are names that the operator chooses.
 const TOPICS: &str = "topics";
+const ROUTES: &str = "routes";
+/// The keys of a route that may be tables.
+const TABLES_OF_ROUTES: [&str; 2] = ["key", "ttl"];
 
 impl Schema {
     /// Derived from the declared sections, so that a new field is known here at once.
     pub(super) fn new() -> Result<Self, serde_json::Error> {
         let root = serde_json::to_value(WrittenConfig::default())?;
-        Ok(Self { root, topic: serde_json::to_value(WrittenTopic::default())? })
+        let topic = serde_json::to_value(WrittenTopic::default())?;
+        Ok(Self { root, topic, route: serde_json::to_value(WrittenRoute::default())? })
     }
 
     /// The defaults, section by section.
@@ -35,8 +42,14 @@ impl Schema {
 
     /// What `name` is in the section at `path`, or `None` if there is no such key.
     pub(super) fn kind(&self, path: &str, name: &str) -> Option<Kind> {
-        if path == TOPICS {
+        if path == TOPICS || path == ROUTES {
             return Some(Kind::Section);
+        }
+        if let Some(route) = below(path, ROUTES) {
+            // Names of columns are those of the table.
+            if route.ends_with(".columns") || (self.route.get(name).is_some() && TABLES_OF_ROUTES.contains(&name)) {
+                return Some(Kind::KeyOrTable);
+            }
         }
         self.section(path)?.get(name).map(|value| if value.is_object() { Kind::Section } else { Kind::Key })
     }
@@ -81,11 +94,19 @@ impl Schema {
         if path.is_empty() {
             return Some(&self.root);
         }
-        if path.strip_prefix(TOPICS).is_some_and(|rest| rest.starts_with('.')) {
+        if below(path, TOPICS).is_some() {
             return Some(&self.topic);
+        }
+        if below(path, ROUTES).is_some() {
+            return Some(&self.route);
         }
         path.split('.').try_fold(&self.root, |table, name| table.get(name))
     }
+}
+
+/// What follows the name of a section in the path of one below it.
+fn below<'a>(path: &'a str, section: &str) -> Option<&'a str> {
+    path.strip_prefix(section)?.strip_prefix('.')
 }
 
 /// How many letters have to be inserted, removed or replaced to make one word of the other (Levenshtein).

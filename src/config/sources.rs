@@ -1,6 +1,7 @@
 //! Where each value came from, for error messages: a line of the file, a variable, or the built-in defaults.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::problem::Problem;
 
@@ -13,6 +14,8 @@ pub(super) struct Sources {
     pub places: BTreeMap<String, Place>,
     /// The keys that the environment overrides.
     pub variables: BTreeMap<String, Variable>,
+    /// The files that values of the file name as `${file:PATH}`.
+    pub files: Vec<PathBuf>,
     /// The default of every key.
     pub defaults: serde_json::Value,
 }
@@ -36,7 +39,7 @@ pub(super) struct Variable {
 }
 
 /// Keys whose values are never shown.
-const SECRETS: [&str; 2] = ["log.kafka.sasl.password", "store.cassandra.password"];
+const SECRETS: [&str; 3] = ["registry.password", "log.kafka.sasl.password", "store.cassandra.password"];
 
 impl Sources {
     /// A problem of the value of one key: `<where>: <key>: <value> <what>`.

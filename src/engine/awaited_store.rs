@@ -17,6 +17,7 @@ use tracing::info;
 use super::EngineError;
 use super::backends::open_store;
 use super::opening::{backoff, refuse_start};
+use super::routes::LiveRoutes;
 use crate::config::{Config, StoreKind};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
@@ -24,6 +25,7 @@ use crate::observe::{Phase, View};
 use crate::schema::row::Table;
 use crate::store::{Store, StoreError};
 use crate::supervision::jitter;
+use crate::telemetry::Telemetry;
 
 /// How long a start waits for the store's first answer: connecting and creating tables may take seconds.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -31,11 +33,20 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// The store, once it is there.
 pub(super) type StoreSlot = watch::Receiver<Option<Arc<dyn Store>>>;
 
+/// What a store is opened for.
+#[derive(Clone)]
+pub(super) struct Needs {
+    /// The tables of message types.
+    pub(super) tables: Vec<Arc<Table>>,
+    /// The routes into other tables; they are compiled against it.
+    pub(super) routes: LiveRoutes,
+}
+
 /// A store that is being opened.
 pub(super) struct AwaitedStore {
     config: Arc<Config>,
     driver: Handle,
-    tables: Vec<Arc<Table>>,
+    needs: Needs,
     view: View,
     /// Kept when nobody waits any more: two attempts at once would change the schema at once.
     under_way: Option<BoxFuture<'static, Result<Arc<dyn Store>, EngineError>>>,
@@ -46,9 +57,9 @@ pub(super) struct AwaitedStore {
 // === impl AwaitedStore ===
 
 impl AwaitedStore {
-    /// A store for these tables; nothing is asked yet.
-    pub(super) fn new(config: Arc<Config>, driver: Handle, tables: Vec<Arc<Table>>, view: View) -> Self {
-        Self { config, driver, tables, view, under_way: None, there: None, backoff: backoff() }
+    /// A store for these needs; nothing is asked yet.
+    pub(super) fn new(config: Arc<Config>, driver: Handle, needs: Needs, view: View) -> Self {
+        Self { config, driver, needs, view, under_way: None, there: None, backoff: backoff() }
     }
 
     /// Waits for the first answer, but not for long. An error is one that ends the start.
@@ -96,7 +107,9 @@ impl AwaitedStore {
         if let Some(store) = &self.there {
             return Ok(Arc::clone(store));
         }
-        let connect = || connect(Arc::clone(&self.config), self.driver.clone(), self.tables.clone());
+        let telemetry = &self.view.telemetry;
+        let connect =
+            || connect(Arc::clone(&self.config), self.driver.clone(), self.needs.clone(), Arc::clone(telemetry));
         let outcome = self.under_way.get_or_insert_with(|| Box::pin(connect())).await;
         self.under_way = None;
         let status = &self.view.status;
@@ -123,14 +136,22 @@ impl AwaitedStore {
     }
 }
 
-/// Opens the store and creates or checks what it must have.
-async fn connect(config: Arc<Config>, driver: Handle, tables: Vec<Arc<Table>>) -> Result<Arc<dyn Store>, EngineError> {
+/// Opens the store, compiles the routes against its tables, and creates or checks what it must have.
+async fn connect(
+    config: Arc<Config>,
+    driver: Handle,
+    Needs { mut tables, routes }: Needs,
+    telemetry: Arc<Telemetry>,
+) -> Result<Arc<dyn Store>, EngineError> {
     let store = open_store(&config, driver).await?;
+    let compiled = routes.sources.compile(&*store, &telemetry.counters).await?;
+    tables.extend_from_slice(compiled.tables());
     if config.store.apply_on_start {
         store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
     }
     store.prepare(&tables).await?;
     refuse_start(store.inspect(&tables).await?)?;
+    routes.routing.store(Arc::new(compiled));
     Ok(store)
 }
 

@@ -1,15 +1,18 @@
 //! Opens the log and the store that the config names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::routes::has_own_tables;
 use crate::codec::{Codecs, CodecsError};
 use crate::config::{self, Config, LogKind, StoreKind, TypeSelection};
 use crate::disk;
 use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, Others, TopicSpec};
+use crate::registry::RegistrySettings;
 use crate::routes::Format;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
@@ -102,8 +105,11 @@ pub fn all_topics(config: &Config) -> Vec<TopicSpec> {
     topics
 }
 
-/// The tables of all message types.
-pub fn tables(catalog: &Catalog) -> Vec<Arc<Table>> {
+/// The tables of all message types, if records of any are written.
+pub fn tables(config: &Config, catalog: &Catalog) -> Vec<Arc<Table>> {
+    if !has_own_tables(config) {
+        return Vec::new();
+    }
     catalog.types().iter().map(|message_type| Arc::clone(&message_type.table)).collect()
 }
 
@@ -147,6 +153,23 @@ pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
     })
 }
 
+/// How long a registry's word that it has no schema of an id is not believed.
+const MISSING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to reach the schema registry, if there is one.
+pub fn registry_settings(config: &Config) -> Option<RegistrySettings> {
+    let registry = &config.registry;
+    let url = registry.url.clone()?;
+    let login = registry.login.as_ref().map(|login| (login.username.clone(), login.password.expose().to_owned()));
+    Some(RegistrySettings {
+        url,
+        login,
+        tls: registry.tls.clone(),
+        timeout: registry.timeout,
+        patience: MISSING_PATIENCE,
+    })
+}
+
 /// Where rows go, for the marks of commits: the same for all pods of an installation. Addresses may differ among them.
 fn owner(config: &Config) -> String {
     match &config.store.kind {
@@ -173,6 +196,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 datacenter: store.local_dc.clone(),
                 rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
+                route_keyspaces: Vec::new(),
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store

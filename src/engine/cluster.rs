@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
 
 use super::awaited_store::StoreSlot;
+use super::routes::LiveRoutes;
 use crate::actors::schemas::Schemas;
 use crate::config::{Config, LogKind, StoreKind};
 use crate::flow::cluster::{Clusters, Heard, LogCluster, Replication, StoreCluster};
@@ -31,6 +32,7 @@ pub(super) struct ClusterWatch {
     pub(super) topics: Vec<TopicSpec>,
     /// Which tables there are.
     pub(super) schemas: Arc<Schemas>,
+    pub(super) routes: LiveRoutes,
     /// Which of the two have servers.
     pub(super) has_servers: HasServers,
 }
@@ -106,7 +108,7 @@ impl ClusterWatch {
             return Heard::None;
         }
         let Some(store) = self.store.borrow().clone() else { return Heard::Silent };
-        heard("store", timeout(PATIENCE, store.cluster(&self.schemas.tables())).await)
+        heard("store", timeout(PATIENCE, store.cluster(&self.routes.tables(&self.schemas))).await)
     }
 }
 

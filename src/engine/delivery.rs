@@ -14,6 +14,7 @@ use tracing::warn;
 use super::awaited_store::AwaitedStore;
 use super::backends::{consumed_topics, dead_letter_topic, record_topics};
 use super::build::supervise;
+use super::routes::{LiveRoutes, order_of};
 use super::run::{PROBE_INTERVAL, broken};
 use super::{EngineError, health};
 use crate::actors::batch_slots::BatchSlots;
@@ -39,6 +40,8 @@ pub(super) struct Delivery {
     pub(super) homes: Vec<ArbiterHandle>,
     pub(super) log: Arc<dyn Log>,
     pub(super) schemas: Arc<Schemas>,
+    /// The routes, with what they are compiled of.
+    pub(super) routes: LiveRoutes,
     pub(super) dead_letter: TopicRoute,
 }
 
@@ -81,7 +84,7 @@ impl Delivery {
             }
             ended = &mut running.group => Err(broken(format!("consumption ended: {ended:?}"))),
             reason = store_broken(&*store) => Err(broken(reason)),
-            () = health::inspect_store(&self.view, &*store, &self.schemas) => unreachable!("inspection has no end"),
+            () = health::inspect_store(&self.view, &*store, &self.schemas, &self.routes) => unreachable!("inspection has no end"),
         }
     }
 
@@ -105,6 +108,7 @@ impl Delivery {
             memory: view.memory.clone(),
             telemetry: Arc::clone(&view.telemetry),
             lags: view.lags.clone(),
+            is_in_order: Arc::new(order_of(config)),
         };
         let (group_stop, on_group_stop) = oneshot::channel();
         let group = tokio::spawn(group.run(assignments, on_group_stop));
@@ -121,9 +125,11 @@ impl Delivery {
         let parts = Arc::new(WriterParts {
             store: Arc::clone(store),
             schemas: Arc::clone(&self.schemas),
+            routing: Arc::clone(&self.routes.routing),
             dead_letter: self.dead_letter.clone(),
             unconfirmed,
             retry: (config.retry_min, config.retry_max),
+            give_up_after: config.give_up_after,
             memory: self.view.memory.clone(),
             telemetry: Arc::clone(&self.view.telemetry),
             tables,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing::debug;
 
+use super::routes::LiveRoutes;
 use crate::actors::schemas::Schemas;
 use crate::flow::health::{Condition, Part};
 use crate::log::{Log, TopicSpec};
 use crate::observe::View;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::counters::add;
 
 /// How often the store is asked whether it answers.
@@ -32,9 +33,9 @@ pub(super) async fn inspect_log(view: View, log: Arc<dyn Log>, topics: Vec<Topic
 }
 
 /// Keeps asking the store; never ends.
-pub(super) async fn inspect_store(view: &View, store: &dyn Store, schemas: &Schemas) {
+pub(super) async fn inspect_store(view: &View, store: &dyn Store, schemas: &Schemas, routes: &LiveRoutes) {
     let (answers, settings) = (findings(view), findings(view));
-    tokio::join!(ask_store(store, &answers), look_at_store(store, schemas, &settings));
+    tokio::join!(ask_store(store, &answers), look_at_store(store, schemas, routes, &settings));
 }
 
 /// How often the log is asked what it lost; it answers from memory.
@@ -101,14 +102,25 @@ async fn look_at_log(
     }
 }
 
-async fn look_at_store(store: &dyn Store, schemas: &Schemas, found: &Mutex<Vec<Condition>>) {
+async fn look_at_store(store: &dyn Store, schemas: &Schemas, routes: &LiveRoutes, found: &Mutex<Vec<Condition>>) {
     loop {
-        match store.inspect(&schemas.tables()).await {
+        match look_at_tables(store, schemas, routes).await {
             Ok(conditions) => *found.lock() = conditions,
             Err(error) => debug!(%error, "cannot inspect the store"),
         }
         next_look(found).await;
     }
+}
+
+/// What is wrong with the tables of message types and of routes.
+async fn look_at_tables(
+    store: &dyn Store,
+    schemas: &Schemas,
+    routes: &LiveRoutes,
+) -> Result<Vec<Condition>, StoreError> {
+    let mut found = store.inspect(&routes.tables(schemas)).await?;
+    found.extend(routes.sources.inspect(store, &routes.routing.load_full()).await?);
+    Ok(found)
 }
 
 /// Waits until it is time to look again, by what was found last.

@@ -18,8 +18,10 @@ mod memory;
 mod opening;
 mod pipeline;
 mod reading;
+mod registry;
 pub mod reload;
 mod retained;
+mod routes;
 mod run;
 mod secrets;
 mod sources;
@@ -38,6 +40,7 @@ use crate::codec::{Codecs, CodecsError};
 use crate::config::LoadedConfig;
 use crate::log::{Log, LogError};
 use crate::observe::View;
+use crate::registry::RegistryError;
 use crate::store::{Store, StoreError};
 use crate::supervision::GaveUp;
 
@@ -46,7 +49,9 @@ pub use backends::{
     open_store, record_topics, tables,
 };
 pub use reading::{ReadableLog, ReadableLogError, ReadableStore};
+pub use registry::open_registry;
 pub use reload::Reloader;
+pub use routes::{RouteSources, RoutesError, TopicSource, check_routes, has_own_tables, lines};
 pub use secrets::{Secrets, SecretsError};
 
 /// Connections that may wait to be accepted: a whole fleet coming back at once.
@@ -77,9 +82,15 @@ pub enum EngineError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The routes cannot be used with the store's tables.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
     /// The layouts do not fit what is in the log.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The schema registry cannot be used.
+    #[error(transparent)]
+    Registry(RegistryError),
     /// The log or the store is in a state in which records would be lost.
     #[error("{0}")]
     Unfit(String),
@@ -142,6 +153,7 @@ impl EngineError {
             self,
             Self::Log(LogError::Failed { .. })
                 | Self::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. })
+                | Self::Routes(RoutesError::Store(StoreError::Failed { .. } | StoreError::LoginRefused { .. }))
                 | Self::Schema(SchemaError::Log(LogError::Failed { .. }))
         )
     }
@@ -158,6 +170,7 @@ impl Engine {
             return Err(EngineError::Broken(refusal));
         }
         let codecs = Arc::new(load_codecs(config)?);
+        check_routes(config, codecs.catalog()).map_err(EngineError::Unfit)?;
         let secrets = Secrets::open(config)?;
         let devices = listen("devices.listen", config.devices.listen)?;
         let http = listen("http.listen", config.http.listen)?;

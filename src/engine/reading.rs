@@ -78,7 +78,7 @@ impl ReadableStore {
     pub async fn open(config: &Config, catalog: &Catalog, driver: Handle) -> Result<Self, StoreError> {
         match open_store(config, driver).await {
             Ok(store) => {
-                store.prepare(&tables(catalog)).await?;
+                store.prepare(&tables(config, catalog)).await?;
                 Ok(Self::Own(store))
             }
             Err(StoreError::Locked { .. }) => Ok(Self::Running(config.data_dir.join(STORE_FILE))),

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::awaited_store::{AwaitedStore, StoreSlot};
+use super::awaited_store::{AwaitedStore, Needs, StoreSlot};
 use super::backends::{all_topics, dead_letter_topic, record_topics, tables};
 use super::build::{Built, build};
 use super::cluster::{ClusterWatch, HasServers};
@@ -16,10 +16,13 @@ use super::delivery::Delivery;
 use super::opening::{open_ready_log, retry_until_ready};
 use super::pipeline::Pipeline;
 use super::reload::{Layouts, Limits, Reloader};
+use super::routes::{LiveRoutes, RouteSources};
 use super::secrets::{LiveSecrets, Secrets};
 use super::sources::{Sockets, Sources};
 use super::threads::{Threads, handles};
-use super::{EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, retained};
+use super::{
+    EngineError, Opened, admission, capacity, clock, counted, descriptors, gate, health, memory, registry, retained,
+};
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
 use crate::actors::schemas::{Schemas, brings_versions};
@@ -60,6 +63,7 @@ struct Ground {
     schemas: Arc<Schemas>,
     /// Perhaps there already.
     store: AwaitedStore,
+    routes: LiveRoutes,
     /// For commands that read the log while this process has it.
     local_ranges: Option<LocalRanges>,
 }
@@ -113,7 +117,7 @@ impl Run {
             ground = self.open(&view, driver) => ground.map(Some),
             _ = &mut stop => Ok(None),
         };
-        let Ok(Some(Ground { log, schemas, store, local_ranges })) = ground else {
+        let Ok(Some(Ground { log, schemas, store, routes, local_ranges })) = ground else {
             sources.cut_off().await;
             background_tasks.abort();
             http.stop(false).await;
@@ -128,6 +132,7 @@ impl Run {
             homes: handles(&threads.pipeline),
             log: Arc::clone(&log),
             schemas: Arc::clone(&schemas),
+            routes: routes.clone(),
             dead_letter,
         };
         let ((in_slot, slot), (delivery_stop, on_stop)) = (watch::channel(None), oneshot::channel());
@@ -144,6 +149,7 @@ impl Run {
             store: slot.clone(),
             topics: all_topics(&config),
             schemas: Arc::clone(&schemas),
+            routes,
             has_servers: HasServers::of(&config),
         };
         let cluster = tokio::spawn(cluster.run());
@@ -209,7 +215,14 @@ impl Run {
         let config = Arc::new(self.loaded.config.clone());
         let log = open_ready_log(&config, view).await?;
         let local_ranges = serve_ranges(&config, &log);
-        let mut store = AwaitedStore::new(Arc::clone(&config), driver, tables(self.codecs.catalog()), view.clone());
+        let registry = registry::open(&config, &log, view).await?;
+        let catalog = self.codecs.catalog();
+        let routes = LiveRoutes {
+            sources: Arc::new(RouteSources::of(&config, catalog, registry.as_ref())),
+            routing: Arc::default(),
+        };
+        let needs = Needs { tables: tables(&config, catalog), routes: routes.clone() };
+        let mut store = AwaitedStore::new(Arc::clone(&config), driver, needs, view.clone());
         store.first_answer().await?;
         let place = "the schemas in the log";
         // A schema in the log binds every later start. What the store may not agree to, because it has rows of an earlier
@@ -224,7 +237,7 @@ impl Run {
             Ok(Arc::new(Schemas::open(log, codecs, config.store.bucket).await?))
         })
         .await?;
-        Ok(Ground { log, schemas, store, local_ranges })
+        Ok(Ground { log, schemas, store, routes, local_ranges })
     }
 }
 

@@ -169,7 +169,8 @@ fn servers(config: &Config) -> impl Iterator<Item = (&'static str, &ServerTrust)
         StoreKind::Cassandra(cassandra) => cassandra.tls.as_ref(),
         StoreKind::Embedded(_) => None,
     };
-    let sections = [("log.kafka.tls", kafka), ("store.cassandra.tls", cassandra)];
+    let registry = config.registry.tls.as_ref();
+    let sections = [("log.kafka.tls", kafka), ("store.cassandra.tls", cassandra), ("registry.tls", registry)];
     sections.into_iter().filter_map(|(section, trust)| Some((section, trust?)))
 }
 

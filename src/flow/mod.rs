@@ -18,6 +18,7 @@ pub mod pace;
 pub mod pause;
 pub mod pool;
 pub mod rate;
+pub mod sick;
 pub mod trace;
 pub mod unsettled;
 pub mod watermark;

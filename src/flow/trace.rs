@@ -8,8 +8,8 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The header with what tracing systems of the caller say beside it.
 pub const TRACESTATE: &str = "tracestate";
 
-/// Bytes of a `traceparent` of version 00.
-const PARENT_LEN: usize = 55;
+/// Bytes of a `traceparent` of version 00: a valid one has no fewer.
+pub const PARENT_LEN: usize = 55;
 
 /// The longest `tracestate` that is carried along, in bytes: what everybody has to carry by the specification.
 const MAX_STATE: usize = 512;
@@ -49,6 +49,11 @@ impl TraceContext {
             state.push_str(item);
         }
         Some(Self { parent, state })
+    }
+
+    /// The `traceparent`.
+    pub fn parent(&self) -> &str {
+        &self.parent
     }
 
     /// The headers, by name.

@@ -8,6 +8,7 @@ use super::routes::RecordLimits;
 use super::rules::{EventWindow, IntakeRules, Untimely};
 use crate::codec::avro::DeadLetter;
 use crate::flow::clock::Trust;
+use crate::flow::trace::TraceContext;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::message::{Identity, MessageHeader};
 use crate::protocol::package::{
@@ -34,6 +35,8 @@ pub struct PackageRef<'a> {
     pub received_at_us: u64,
     /// How far the clock that said so can be believed; never [`Trust::Wrong`].
     pub trust: Trust,
+    /// The trace of the request that it came with.
+    pub trace: Option<&'a TraceContext>,
 }
 
 /// Records of one device for one topic, and so for one partition of it, and the messages that they come from.
@@ -237,6 +240,8 @@ impl TopicRecords {
             sequence: header.map(|header| header.sequence),
             event_time_ms: header.map(|header| header.event_time_ms),
             payload,
+            trace: package.trace.map(TraceContext::parent),
+            source: None,
         };
         // No two letters of a device share it: packages of one device are unpacked one after the other.
         let number = self.num_letters();

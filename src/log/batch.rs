@@ -16,7 +16,7 @@ pub struct AppendBatch {
     /// Where each value ends in `values`, in bytes, ascending.
     pub ends: Vec<u32>,
     /// The trace of the request that all of them came with. Kafka has it in the records' headers; the embedded log, which
-    /// has no headers, does not keep it.
+    /// has no headers, does not keep it. Dead letters have it in themselves, too.
     pub trace: Option<Trace>,
 }
 
@@ -94,8 +94,9 @@ pub struct RecordBatch {
     /// When the first record was written, by the log's own time ([`Log::now_ms`](super::Log::now_ms)), in milliseconds since
     /// the Unix epoch; `None` if that is not known.
     pub first_written_ms: Option<u64>,
-    /// What the records say beside key and value: one for each, or none at all. Records of others' topics have it; those of
-    /// our own only if one of the batch has headers.
+    /// What the records say beside key and value: one for each, or none at all. Records of others' topics have it, and all
+    /// that are read as a range of Kafka, with all headers. Those of our own topics otherwise have it only if one of the
+    /// batch has a trace, or lacks key or value: then with the headers of the trace alone.
     pub meta: Vec<RecordMeta>,
 }
 
@@ -105,10 +106,9 @@ impl RecordBatch {
     /// Keeps the first records up to the limit, at least one, and returns the others. Both share the buffer.
     pub(super) fn split_beyond(&mut self, limit: ReadLimit) -> Option<Self> {
         let start = self.records.first()?.key_start;
-        let is_within = |(index, record): &(usize, &RecordRef)| {
-            *index < limit.max_records && (record.value_end - start) as usize <= limit.max_bytes
-        };
-        let num_kept = self.records.iter().enumerate().take_while(is_within).count().max(1);
+        let is_within =
+            |index: &usize| *index < limit.max_records && (self.end_of(*index) - start) as usize <= limit.max_bytes;
+        let num_kept = (0..self.records.len()).take_while(is_within).count().max(1);
         let records = self.records.split_off(num_kept);
         let first = records.first()?.offset;
         let next_offset = std::mem::replace(&mut self.next_offset, first);
@@ -118,9 +118,13 @@ impl RecordBatch {
 
     /// The headers of a record, in their order; none if nothing is known of them.
     pub fn headers(&self, index: usize) -> Headers<'_> {
-        let record = &self.records[index];
-        let end = self.meta.get(index).map_or(record.value_end, |meta| meta.headers_end);
-        Headers::new(&self.data[record.value_end as usize..end as usize])
+        let start = self.records[index].value_end;
+        Headers::new(&self.data[start as usize..self.end_of(index) as usize])
+    }
+
+    /// One past the end of everything that a record has in the data.
+    fn end_of(&self, index: usize) -> u32 {
+        self.meta.get(index).map_or(self.records[index].value_end, |meta| meta.headers_end)
     }
 }
 
@@ -140,7 +144,7 @@ pub struct RecordRef {
 /// What a record says beside its key and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordMeta {
-    /// When it was written, or made, as its topic has it, in milliseconds since the Unix epoch.
+    /// When it was written, or made, as its topic has it, in milliseconds since the Unix epoch; `None` if that is not known.
     pub timestamp_ms: Option<i64>,
     /// Whether it has a key; an empty one is one.
     pub has_key: bool,
@@ -148,6 +152,15 @@ pub struct RecordMeta {
     pub has_value: bool,
     /// One past the end of its headers in [`RecordBatch::data`]; they begin where the value ends.
     pub headers_end: u32,
+}
+
+// === impl RecordMeta ===
+
+impl RecordMeta {
+    /// That of a record which says nothing beside its key and its value, both of which it has.
+    pub fn bare(record: &RecordRef) -> Self {
+        Self { timestamp_ms: None, has_key: true, has_value: true, headers_end: record.value_end }
+    }
 }
 
 // === impl RecordRef ===
@@ -161,5 +174,58 @@ impl RecordRef {
     /// The record's value.
     pub fn value<'a>(&self, data: &'a [u8]) -> &'a [u8] {
         &data[self.value_start as usize..self.value_end as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::write_header;
+
+    /// Records with a key of one byte, a value of three, and a header for each of the numbers.
+    fn batch(num_headers: &[usize]) -> RecordBatch {
+        let (mut data, mut batch) = (Vec::new(), RecordBatch::default());
+        for (offset, num_headers) in (5..).zip(num_headers) {
+            let key_start = data.len() as u32;
+            data.extend_from_slice(b"kval");
+            let record = RecordRef { offset, key_start, value_start: key_start + 1, value_end: key_start + 4 };
+            (0..*num_headers).for_each(|number| write_header(b"n", Some(&[number as u8]), &mut data));
+            batch.records.push(record);
+            batch.meta.push(RecordMeta { headers_end: data.len() as u32, ..RecordMeta::bare(&record) });
+            batch.next_offset = offset + 1;
+        }
+        batch.data = data.into();
+        batch
+    }
+
+    fn told(batch: &RecordBatch) -> Vec<(u64, Vec<u8>)> {
+        assert!(batch.meta.is_empty() || batch.meta.len() == batch.records.len());
+        let headers = |index| batch.headers(index).map(|(_, value)| value.unwrap()[0]).collect();
+        batch.records.iter().enumerate().map(|(index, record)| (record.offset, headers(index))).collect()
+    }
+
+    #[test]
+    fn test_headers_go_with_their_records_when_a_batch_is_split() {
+        let whole = batch(&[0, 3, 1, 0, 2]);
+        let all = told(&whole);
+        for max_records in 1..=6 {
+            let mut kept = whole.clone();
+            let rest = kept.split_beyond(ReadLimit { max_records, max_bytes: usize::MAX });
+            let mut found = told(&kept);
+            assert_eq!(found.len(), max_records.min(5));
+            found.extend(rest.iter().flat_map(told));
+            assert_eq!(found, all);
+        }
+    }
+
+    #[test]
+    fn test_headers_count_where_bytes_are_limited() {
+        // 4 bytes of key and value, and 10 of each header.
+        let kept_of = |max_bytes| {
+            let mut kept = batch(&[1, 0, 2]);
+            kept.split_beyond(ReadLimit { max_records: 9, max_bytes });
+            kept.records.len()
+        };
+        assert_eq!([1, 17, 18, 41, 42].map(kept_of), [1, 1, 2, 2, 3]);
     }
 }

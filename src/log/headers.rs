@@ -23,6 +23,22 @@ impl<'a> Headers<'a> {
         Self(bytes)
     }
 
+    /// Those that were written into these bytes by [`write_header`].
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// No headers.
+    pub fn none() -> Self {
+        Self(&[])
+    }
+
+    /// Bytes that they take.
+    pub fn num_bytes(self) -> usize {
+        self.0.len()
+    }
+
     /// The value of the last header of this name, which is what counts for most programs; `None` if there is none, or if it
     /// has no value.
     pub fn last(self, name: &[u8]) -> Option<&'a [u8]> {

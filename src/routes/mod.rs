@@ -4,8 +4,26 @@
 //! pure: no clock, no I/O. The own table of a message type is the route that is there without being written; it does not
 //! pass here.
 
+mod apply;
+mod check;
 pub mod compile;
+mod convert;
+mod expression;
+mod filter;
+mod functions;
+mod gives;
+mod idempotence;
+mod plan;
+mod reject;
 pub mod spec;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
-pub use compile::{Made, RecordView, RouteProblem, RouteReject, RouteTable, TopicRoutes};
-pub use spec::{ColumnSpec, Format, NullRule, RouteSpec, Source, TimestampSpec, TombstoneRule};
+pub use check::{KeyProblem, check_texts};
+pub use compile::{Because, Made, RecordView, RouteProblem, RouteReject, RouteTable, TopicRoutes};
+pub use expression::{Expression, ExpressionError};
+pub use idempotence::Idempotence;
+pub use reject::REJECT_CODES;
+pub use spec::{ColumnSpec, Format, NullRule, RouteSpec, Source, TimestampSpec, TombstoneRule, TtlSpec};

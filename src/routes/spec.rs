@@ -30,7 +30,7 @@ pub struct RouteSpec {
     /// What null does.
     pub null: NullRule,
     /// What a record without a value does.
-    pub on_tombstone: TombstoneRule,
+    pub on_tombstone: Option<TombstoneRule>,
 }
 
 /// Where the records of a route come from.
@@ -102,4 +102,24 @@ pub enum TombstoneRule {
     Delete,
     /// Nothing.
     Skip,
+}
+
+// === impl RouteSpec ===
+
+impl RouteSpec {
+    /// The topics of others that it takes records from, by the names of their sections in the config.
+    pub fn topics(&self) -> &[String] {
+        match &self.from {
+            Source::Topics(topics) => topics,
+            Source::Types(_) => &[],
+        }
+    }
+
+    /// The message types that it takes.
+    pub fn types(&self) -> &[String] {
+        match &self.from {
+            Source::Topics(_) => &[],
+            Source::Types(types) => types,
+        }
+    }
 }

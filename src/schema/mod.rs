@@ -8,8 +8,10 @@
 //! are compiled from it.
 
 mod catalog;
+pub mod cell_text;
 mod check;
 mod check_kind;
+pub mod cql;
 #[cfg(test)]
 pub(crate) mod documented;
 mod evolution;
@@ -17,12 +19,14 @@ mod field;
 pub mod identity;
 mod message_type;
 pub(crate) mod number;
+pub mod rewrites;
 pub mod row;
 mod scale;
 mod shape;
 mod source;
 mod succession;
 mod table;
+pub(crate) mod time;
 mod value;
 
 pub use catalog::{Catalog, CatalogError, Positions};

@@ -164,6 +164,13 @@ impl Decimal {
         if is_cut_up { quotient - 1 } else { quotient }
     }
 
+    /// ⌊self × 10^`places` + ½⌋, if 64 bits hold it.
+    pub fn times_power(&self, places: u8) -> Option<i64> {
+        let step = Self { is_negative: false, digits: vec![b'1'], exponent: -i64::from(places) };
+        let zero = Self { is_negative: false, digits: Vec::new(), exponent: 0 };
+        i64::try_from(self.steps_from(&zero, &step)).ok()
+    }
+
     /// The integer that this is in units of 10^`exponent`, which is at most its own.
     fn in_units_of(&self, exponent: i64) -> BigInt {
         // Zero has no digits.

@@ -380,6 +380,17 @@ impl Table {
     }
 }
 
+// === impl TableName ===
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.keyspace {
+            Some(keyspace) => write!(f, "{keyspace}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
 // === impl RowGroup ===
 
 impl RowGroup {

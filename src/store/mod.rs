@@ -47,13 +47,16 @@ pub enum TransientKind {
     Unavailable,
     /// There is no connection, or it was lost, or the store is closed.
     Connection,
+    /// The database partition of these rows has had more writes in this second than the table allows. That says nothing of
+    /// the store's load, nor of other rows.
+    RowLimited,
 }
 
 /// Why rows were not written. Told apart by the codes that stores answer with, never by their texts.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
-    /// The store could not take them now, and its load may be why: timeout, overload, too few replicas, rate limit,
-    /// connection lost. Write the same group again, with fewer writes in flight.
+    /// The store could not take them now, and its load may be why: timeout, overload, too few replicas,
+    /// connection lost (but see [`TransientKind::RowLimited`]). Write the same group again, with fewer writes in flight.
     #[error("store unavailable: {1}")]
     Transient(TransientKind, String),
     /// The table, or the store as a whole, takes nothing as things are: a table dropped or altered, a permission, a
@@ -88,7 +91,7 @@ pub fn first_confirmed(num_rows: usize, refused: &[RefusedRow]) -> Option<usize>
 }
 
 /// Every reason for which a write is tried again; rows that were refused for what they hold are not.
-pub const RETRY_REASONS: [&str; 5] = ["timeout", "overloaded", "unavailable", "connection", "table"];
+pub const RETRY_REASONS: [&str; 6] = ["timeout", "overloaded", "unavailable", "connection", "row_limited", "table"];
 
 /// Why the store could not be opened, prepared or read.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +113,16 @@ pub enum StoreError {
         actual: String,
         /// What is needed.
         expected: String,
+    },
+    /// The table of a route is not as the route needs it, and is not ours to change.
+    #[error("{reason}")]
+    RouteTable {
+        /// The table, with its keyspace if that is not the store's own.
+        table: String,
+        /// In a word: `keyspace_missing`, `table_missing`, `column_missing`, `table_differs` or `list_doubles`.
+        code: &'static str,
+        /// What is wrong, of which route, and what to do.
+        reason: String,
     },
     /// It is set up so that nothing would be written, which only an operator can mend.
     #[error("{0}")]
@@ -157,6 +170,11 @@ impl WriteError {
         cause
     }
 
+    /// Whether it concerns one partition of the database, and says nothing of the store's load.
+    pub const fn is_of_one_partition(&self) -> bool {
+        matches!(self, Self::Transient(TransientKind::RowLimited, _))
+    }
+
     /// In a word, from a fixed list ([`RETRY_REASONS`]): why the same rows are written again.
     pub const fn retry_reason(&self) -> &'static str {
         match self {
@@ -164,6 +182,7 @@ impl WriteError {
             Self::Transient(TransientKind::Overloaded, _) => "overloaded",
             Self::Transient(TransientKind::Unavailable, _) => "unavailable",
             Self::Transient(TransientKind::Connection, _) => "connection",
+            Self::Transient(TransientKind::RowLimited, _) => "row_limited",
             Self::Table(_) => "table",
             Self::Invalid(_) => "invalid",
         }

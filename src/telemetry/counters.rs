@@ -36,10 +36,16 @@ pub struct Counters {
     pub read: Family<PartitionKey, Volume>,
     /// Rows by table.
     pub tables: Family<Arc<str>, TableCounts>,
+    /// What routes made of records, by the route's name.
+    pub routes: Family<Arc<str>, RouteCounts>,
+    /// Records of topics of others that were settled without a route that takes them, by topic.
+    pub unrouted: Family<Arc<str>>,
     /// Records confirmed by the dead-letter topic, from the edge and from the writers, by reason.
     pub dead_letters: Family<&'static str>,
     /// Writes that the store did not confirm and that were tried again, by reason.
     pub write_retries: Family<&'static str>,
+    /// Requests to the schema registry, by outcome.
+    pub registry_requests: Family<&'static str>,
     /// Writer schemas that were missing in the log and are there again.
     pub schemas_restored: AtomicU64,
     /// Acknowledged records, and records of topics of others, that were removed before they were read, as it tells.
@@ -77,6 +83,19 @@ pub struct TableCounts {
     pub rows: AtomicU64,
     /// Records that are dead letters because the store refused their rows for what they hold.
     pub refused: AtomicU64,
+}
+
+/// What one route made of records.
+#[derive(Debug, Default)]
+pub struct RouteCounts {
+    /// Records that the route passed over, once they were settled, by reason.
+    pub skipped: Family<&'static str>,
+    /// Rows confirmed by the store (a row written again counts again).
+    pub rows: AtomicU64,
+    /// Rows of which the store has confirmed that they are deleted.
+    pub deleted: AtomicU64,
+    /// Records of which the route made no row that the store took, once the dead-letter topic confirmed them, by reason.
+    pub rejected: Family<&'static str>,
 }
 
 /// The totals of [`Counters`] at one moment.

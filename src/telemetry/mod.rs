@@ -30,9 +30,11 @@ pub struct Telemetry {
     pub store_write: Stage,
     /// Rows in one write (a count, not a time).
     pub write_rows: Stage,
-    /// Per row: from reading its package off the socket until the store confirmed it (µs).
+    /// Per row: from reading its package off the socket until the store confirmed it (µs); of a topic of others from its
+    /// record's timestamp in Kafka.
     pub receive_to_row: Stage,
     /// Per row: from the event time on the device's clock until the store confirmed it (µs, to the millisecond).
+    /// Rows of topics of others have none.
     pub device_to_row: Stage,
     /// Counts of confirmed work.
     pub counters: Counters,

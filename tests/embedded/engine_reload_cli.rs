@@ -44,6 +44,25 @@ async fn changed_files_are_taken_over_and_connections_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_a_value_is_read_from_is_watched_and_its_content_not_shown() {
+    let level = ("logging.level", "\"${file:level}\"");
+    let site = Site::new(&[level, ("reload.look_every", "\"100 ms\"")]);
+    std::fs::write(site.path().join("level"), "info\n").unwrap();
+    let process = Process::start(&site).await;
+    std::fs::write(site.path().join("level"), "info,surgetank=debug\n").unwrap();
+    assert_eq!(generation(&process, 2).await["last"]["changes"], json!(["logging.level"]));
+
+    std::fs::write(site.path().join("level"), "no=such=level\n").unwrap();
+    let told = until("a refusal", async || {
+        let (_, told) = http::get(process.http, "/health/reload").await;
+        (told["last"]["outcome"] == "error").then_some(told)
+    })
+    .await;
+    let reason = told["last"]["reason"].as_str().unwrap();
+    assert!(reason.contains("logging.level") && !reason.contains("no=such=level"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_reads_the_files_at_once_and_says_what_is_wrong() {
     let site = Site::new(&[("reload.look_every", "\"0 s\"")]);
     let process = Process::start(&site).await;

@@ -6,9 +6,11 @@ use bytes::BytesMut;
 use common::device::{Device, block, position_at};
 use common::events::{JSON, NDJSON, PACKAGE, RECEIPT, address, event, gzip, lines, snappy, snappy_frames, zstd};
 use common::http::{Answer, Request};
+use common::ledger::dead_letters;
 use common::site::Site;
 use common::{in_time, now_ms, until_true};
 use serde_json::{Value, json};
+use surgetank::codec::avro::OwnedDeadLetter;
 use surgetank::protocol::frame::{self, Frame};
 use surgetank::protocol::reason::RejectReason;
 use surgetank::protocol::receipt::{Outcome, Verdict};
@@ -221,6 +223,32 @@ async fn a_package_over_http_is_a_package() {
         .await
         .problem(415, "unsupported-media-type");
     running.assert_unharmed().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trace_of_a_request_is_in_the_dead_letters_of_its_package() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let to = address(&running);
+    let mut unknown = position_at(1, 1, now_ms());
+    unknown.0.type_id = 999;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let package = |device: &str, body: &[u8]| {
+        let request = Request::new("POST", "/v1/packages").header("Content-Type", PACKAGE);
+        request.header("Surgetank-Device", device).body(body.to_vec())
+    };
+    let messages = block(&[position_at(0, 0, now_ms()), unknown]);
+    package("a", &messages).header("traceparent", parent).send(to).await;
+    package("b", b"not snappy").header("traceparent", parent).send(to).await.problem(422, "rejected");
+    package("c", &messages).send(to).await;
+    package("d", &messages).header("traceparent", "00-1").send(to).await;
+    let letters = dead_letters(&site.config(), &*running.started.backends.log);
+    let trace_of = |letter: OwnedDeadLetter| (letter.device_id, letter.trace);
+    let mut traces: Vec<_> = letters.into_iter().map(trace_of).collect();
+    traces.sort_unstable();
+    let expected = [("a", Some(parent)), ("b", Some(parent)), ("c", None), ("d", None)];
+    assert_eq!(traces, expected.map(|(device, trace)| (device.to_owned(), trace.map(str::to_owned))));
     running.stop().await;
 }
 

@@ -45,7 +45,7 @@ async fn servers_that_are_frozen_or_killed_change_the_verdict_and_come_back() {
     let site = servers.site();
     let config = site.config();
     let topics = all_topics(&config);
-    let tables = tables(load_codecs(&config).unwrap().catalog());
+    let tables = tables(&config, load_codecs(&config).unwrap().catalog());
     let (log, store) = (open_log(&config).unwrap(), open_store(&config, Handle::current()).await.unwrap());
     log.apply(&topics).await.unwrap();
     store.apply(&tables).await.unwrap();

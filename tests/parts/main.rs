@@ -13,6 +13,7 @@ mod log_embedded;
 mod log_figures;
 mod protocol_vectors;
 mod store_embedded;
+mod store_routed;
 mod store_triggers;
 
 /// Held by tests that set the wall clock of this process, and by those that mind.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use store_contract::routed::check_routed;
 use store_contract::{GroupBuilder, Room, check_all, every_kind, group, keys, simple_table};
 use surgetank::schema::row::Cell;
 use surgetank::store::embedded::{EmbeddedStore, EmbeddedStoreSettings, QueryError, query};
@@ -16,7 +17,7 @@ use surgetank::store::{Store, StoreError, WriteError};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-fn open(path: &Path, ttl: Option<Duration>) -> Result<EmbeddedStore, StoreError> {
+pub fn open(path: &Path, ttl: Option<Duration>) -> Result<EmbeddedStore, StoreError> {
     let page_cache_bytes = 8 << 20;
     EmbeddedStore::open(EmbeddedStoreSettings { path: path.to_path_buf(), transaction_rows: 64, page_cache_bytes, ttl })
 }
@@ -44,6 +45,7 @@ async fn keeps_the_contract() -> TestResult {
         is_compatible: Box::new(|_, _| false),
     };
     check_all(&room).await;
+    check_routed(&room).await;
     store.close().await;
     Ok(())
 }

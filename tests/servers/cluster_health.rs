@@ -79,6 +79,7 @@ impl Keyspace {
             datacenter: None,
             rack: None,
             keyspace: name.clone(),
+            route_keyspaces: Vec::new(),
             replication: "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}".to_owned(),
             consistency: Consistency::LocalQuorum,
             credentials: None,

@@ -24,3 +24,4 @@ mod kafka_topics;
 mod kafka_trace;
 mod log_kafka;
 mod store_cassandra;
+mod store_cassandra_routed;

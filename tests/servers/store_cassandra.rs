@@ -15,12 +15,12 @@ use surgetank::store::cassandra::{CassandraSettings, CassandraStore, Consistency
 use surgetank::store::{Store, StoreError, WriteError};
 use tokio::runtime::Handle;
 
-type TestResult = Result<(), Box<dyn std::error::Error>>;
+pub type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-const KEYSPACE: &str = "surgetank_test";
+pub const KEYSPACE: &str = "surgetank_test";
 
 /// The address to test against, or a note that there is none.
-fn node() -> Option<String> {
+pub fn node() -> Option<String> {
     let node = std::env::var("SURGETANK_TEST_CASSANDRA").ok();
     if node.is_none() {
         println!("skipped: SURGETANK_TEST_CASSANDRA is not set");
@@ -28,12 +28,13 @@ fn node() -> Option<String> {
     node
 }
 
-fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
+pub fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
     CassandraSettings {
         nodes: vec![node.to_string()],
         datacenter: None,
         rack: None,
         keyspace: KEYSPACE.to_string(),
+        route_keyspaces: Vec::new(),
         replication: "{'class': 'SimpleStrategy', 'replication_factor': 1}".to_string(),
         consistency: Consistency::LocalQuorum,
         credentials: None,
@@ -46,23 +47,23 @@ fn settings(node: &str, ttl: Option<Duration>) -> CassandraSettings {
     }
 }
 
-async fn connect(node: &str, ttl: Option<Duration>) -> Result<CassandraStore, Box<dyn std::error::Error>> {
+pub async fn connect(node: &str, ttl: Option<Duration>) -> Result<CassandraStore, Box<dyn std::error::Error>> {
     Ok(CassandraStore::connect(settings(node, ttl), Handle::current()).await?)
 }
 
 /// A session that knows nothing of the store.
-async fn other_session(node: &str) -> Result<Arc<Session>, Box<dyn std::error::Error>> {
+pub async fn other_session(node: &str) -> Result<Arc<Session>, Box<dyn std::error::Error>> {
     Ok(Arc::new(SessionBuilder::new().known_node(node).build().await?))
 }
 
-async fn texts(session: &Session, cql: &str) -> Vec<String> {
+pub async fn texts(session: &Session, cql: &str) -> Vec<String> {
     let rows = session.query_unpaged(cql, ()).await.expect("query").into_rows_result().expect("rows");
     let mut texts: Vec<String> = rows.rows::<(String,)>().expect("text").map(|row| row.expect("row").0).collect();
     texts.sort();
     texts
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| Handle::current().block_on(future))
 }
 
@@ -81,12 +82,9 @@ fn is_compatible(from: ColumnKind, to: ColumnKind) -> bool {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keeps_the_contract() -> TestResult {
-    let Some(node) = node() else { return Ok(()) };
-    let store = Arc::new(connect(&node, None).await?);
-    let (reader, dropper) = (other_session(&node).await?, other_session(&node).await?);
-    let room = Room {
+pub async fn room(node: &str, store: &Arc<CassandraStore>) -> Result<Room, Box<dyn std::error::Error>> {
+    let (reader, dropper) = (other_session(node).await?, other_session(node).await?);
+    Ok(Room {
         store: store.clone(),
         read: Box::new(move |table| {
             // Values as the server spells them, and the write timestamp beside them.
@@ -100,7 +98,14 @@ async fn keeps_the_contract() -> TestResult {
             let _ = wait(dropper.query_unpaged(format!("DROP TABLE IF EXISTS {KEYSPACE}.{table}"), ()));
         }),
         is_compatible: Box::new(is_compatible),
-    };
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract() -> TestResult {
+    let Some(node) = node() else { return Ok(()) };
+    let store = Arc::new(connect(&node, None).await?);
+    let room = room(&node, &store).await?;
     check_all(&room).await;
     store.close().await;
     let outcome = store.write(group(&simple_table("contract_found"), "a", 0, 1)).await;

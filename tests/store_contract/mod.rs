@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test target uses its part")]
 #![allow(clippy::expect_used, clippy::type_complexity, reason = "helpers of tests are tests, too")]
 
+pub mod routed;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -112,6 +112,12 @@ impl WritePermits {
         self.let_in();
     }
 
+    /// Writes that the store has not taken, since the last sample.
+    #[cfg(test)]
+    pub(in crate::actors) fn num_dropped_so_far(&self) -> u64 {
+        self.num_dropped.load(Ordering::Relaxed)
+    }
+
     /// Writes in flight and the limit.
     pub(super) fn in_flight(&self) -> (u32, u32) {
         let fair = self.fair.lock();

@@ -57,6 +57,20 @@ async fn test_a_schema_that_another_pod_has_put_is_known_after_the_log_was_asked
 }
 
 #[tokio::test]
+async fn test_a_schema_of_a_registry_is_none_of_ours_even_if_it_has_the_name_of_a_type() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log_in(directory.path());
+    let schema = r#"{"type": "record", "name": "position", "fields": [{"name": "x", "type": "int"}]}"#.to_owned();
+    let kept = KeptSchema { registry: "http://registry".to_owned(), id: 1, schema, references: Vec::new() };
+    let key = KeptSchema::key(&kept.registry, kept.id);
+    log.put_schema(key, kept.to_json()).await.unwrap();
+    let schemas = opened(&log).await;
+    assert!(schemas.plans().get(key).is_none());
+    // Removed from under the log, it is written again like all others.
+    assert!(schemas.seen.lock().iter().any(|(known, _)| *known == key));
+}
+
+#[tokio::test]
 async fn test_what_is_removed_from_under_the_log_is_written_again() {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = log_in(before.path());

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 
 use super::WriterParts;
 use super::grouping::Reject;
-use crate::codec::avro::{DeadLetter, RecordIdentity};
+use crate::codec::avro::{DeadLetter, Header, RecordIdentity, Source};
 use crate::flow::backoff::Backoff;
 use crate::flow::health::{Condition, Part};
+use crate::flow::trace::{TRACEPARENT, TraceContext};
 use crate::intake::append::{Append, Producer};
 use crate::log::partitioner::partition_for;
-use crate::log::{AppendBatch, AppendError, Completion, Keys, RecordBatch, RecordRef, TopicPartition};
+use crate::log::{AppendBatch, AppendError, Completion, Keys, RecordBatch, RecordMeta, RecordRef, TopicPartition};
 use crate::supervision::jitter;
 use crate::telemetry::now_us;
 
@@ -146,14 +147,22 @@ impl<'a> DeadLetters<'a> {
             let value = record.value(&batch.data);
             let identity = RecordIdentity::peek(value);
             let origin = format!("writer {partition}@{}", record.offset);
-            let detail = match whole_key.len() - key.len() {
-                0 => reject.detail.clone(),
-                _ => format!("{} (a key of {} bytes, cut)", reject.detail, whole_key.len()),
+            let headers: Vec<Header<'_>> = batch.headers(reject.record as usize).collect();
+            let meta = batch.meta.get(reject.record as usize);
+            let trace = trace_of(&headers);
+            let source = Source {
+                topic: &partition.topic,
+                partition: partition.partition,
+                offset: record.offset,
+                timestamp_ms: meta.and_then(|meta| meta.timestamp_ms),
+                key: is_told_apart(meta, whole_key, key).then_some(whole_key),
+                headers: &headers,
+                has_value: meta.is_none_or(|meta| meta.has_value),
             };
             let letter = DeadLetter {
                 device_id: &String::from_utf8_lossy(key),
                 reason_code: reject.code,
-                detail: &detail,
+                detail: &reject.detail,
                 origin: &origin,
                 at_us,
                 type_id: plans.type_id_of(value),
@@ -161,6 +170,8 @@ impl<'a> DeadLetters<'a> {
                 sequence: identity.map(|identity| identity.sequence),
                 event_time_ms: identity.map(|identity| identity.event_time_ms),
                 payload: value,
+                trace: trace.as_ref().map(TraceContext::parent),
+                source: Some(source),
             };
             let num_before = ends.len();
             let whole = || format!("{partition}@{}", record.offset);
@@ -173,6 +184,17 @@ impl<'a> DeadLetters<'a> {
         let keys = Keys::Each { text: keys.into(), ends: key_ends };
         AppendBatch { keys, values: values.into(), ends, trace: None }
     }
+}
+
+/// The trace that a record came with, if its headers have a valid one.
+fn trace_of(headers: &[Header<'_>]) -> Option<TraceContext> {
+    let parents = headers.iter().filter(|(name, _)| *name == TRACEPARENT.as_bytes());
+    TraceContext::read(parents.filter_map(|(_, value)| *value), [])
+}
+
+/// Whether the letter has to say the key beside its device, which is as much of it as text can be and a device's name has.
+fn is_told_apart(meta: Option<&RecordMeta>, whole_key: &[u8], key: &[u8]) -> bool {
+    meta.map_or_else(|| whole_key.len() > key.len() || std::str::from_utf8(key).is_err(), |meta| meta.has_key)
 }
 
 async fn append(producer: &Producer, batch: AppendBatch) -> Result<(), AppendError> {
@@ -193,7 +215,8 @@ fn burials<'a>(batch: &RecordBatch, rejects: &'a [Reject], num_partitions: u32) 
         let record = record_of(batch, reject);
         let partition = partition_for(key_of(batch, record), num_partitions);
         let burial = &mut open[partition as usize];
-        let num_bytes = record.value(&batch.data).len() + reject.detail.len();
+        let beside = batch.headers(reject.record as usize).num_bytes() + record.key(&batch.data).len();
+        let num_bytes = record.value(&batch.data).len() + reject.detail.len() + beside;
         let is_full = burial.rejects.len() >= MAX_RECORDS || burial.num_bytes + num_bytes > MAX_BYTES;
         if is_full && !burial.rejects.is_empty() {
             full.push(std::mem::replace(burial, new(partition)));
@@ -270,6 +293,28 @@ mod tests {
         let rejects = rejects(3);
         let sizes: Vec<usize> = burials(&batch, &rejects, 1).iter().map(|burial| burial.rejects.len()).collect();
         assert_eq!(sizes, [1, 1, 1]);
+    }
+
+    #[test]
+    fn test_the_trace_of_a_record_is_what_its_headers_say_if_that_is_valid() {
+        let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = |headers: &[Header<'_>]| trace_of(headers).map(|trace| trace.parent().as_bytes().to_vec());
+        assert_eq!(trace(&[(b"a", Some(b"b")), (b"traceparent", Some(parent))]), Some(parent.to_vec()));
+        assert_eq!(trace(&[(b"traceparent", Some(b"00-1"))]), None);
+        assert_eq!(trace(&[(b"traceparent", None), (b"tracestate", Some(parent))]), None);
+        assert_eq!(trace(&[(b"traceparent", Some(parent)), (b"traceparent", Some(parent))]), None, "which one?");
+    }
+
+    #[test]
+    fn test_a_letter_says_the_key_where_its_device_is_not_all_of_it() {
+        let is_told = |meta: Option<RecordMeta>, key: &[u8], kept| is_told_apart(meta.as_ref(), key, &key[..kept]);
+        assert!(!is_told(None, b"truck", 5) && !is_told(None, b"", 0));
+        assert!(is_told(None, b"truck", 4) && is_told(None, &[0xff], 1));
+        let record = RecordRef { offset: 0, key_start: 0, value_start: 0, value_end: 0 };
+        for has_key in [false, true] {
+            let meta = RecordMeta { has_key, ..RecordMeta::bare(&record) };
+            assert_eq!(is_told(Some(meta), b"", 0), has_key, "of others, an empty key is one");
+        }
     }
 
     #[test]

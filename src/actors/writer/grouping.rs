@@ -4,11 +4,12 @@
 //! package lie side by side in the log, so the group of the record before is tried first, without hashing.
 //!
 //! Only where a record belongs is read here. It becomes a row when its write is let through the gate
-//! ([`PendingWrite::decode`]), so that what waits in line is bytes and not cells, which take several times as much.
+//! ([`OwnWrite::decode`]), so that what waits in line is bytes and not cells, which take several times as much.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::routed::{RoutedWrite, Tally};
 use crate::actors::schemas::{Plans, TablePlan};
 use crate::codec::avro::{Fingerprint, RowError, RowPlan, split_single_object};
 use crate::log::RecordBatch;
@@ -20,10 +21,20 @@ pub(super) const NOT_A_RECORD: &str = "not_a_record";
 pub(super) const UNDECODABLE: &str = "undecodable";
 pub(super) const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// The store refused their rows for what they hold.
-pub(super) const REFUSED: &str = "refused_by_store";
+pub const REFUSED: &str = "refused_by_store";
+/// Their rows alone kept failing while others of their table were confirmed.
+pub const GAVE_UP: &str = "gave_up";
+
+/// A write to be made.
+pub enum PendingWrite {
+    /// Of records of message types into their own table, which are not decoded yet.
+    Own(OwnWrite),
+    /// Of rows that routes have made.
+    Routed(RoutedWrite),
+}
 
 /// A write to be made of records that are not decoded yet.
-pub struct PendingWrite {
+pub struct OwnWrite {
     plan: Arc<TablePlan>,
     /// Index of each record in the batch.
     records: Vec<u32>,
@@ -57,6 +68,8 @@ pub struct Grouped {
     pub rejects: Vec<Reject>,
     /// A writer schema that is not known (yet); its records are neither in `writes` nor in `rejects`.
     pub unknown_schemas: Vec<(u32, Fingerprint)>,
+    /// What routes made of the records beside rows.
+    pub(super) tally: Tally,
 }
 
 /// Groups the records `which` of a batch.
@@ -86,7 +99,7 @@ pub fn group(batch: &RecordBatch, which: impl Iterator<Item = u32>, plans: &Plan
             None => grouped.unknown_schemas.push((index, fingerprint)),
         }
     }
-    grouped.writes = grouper.finish();
+    grouped.writes = grouper.finish().into_iter().map(PendingWrite::Own).collect();
     grouped
 }
 
@@ -101,7 +114,7 @@ struct Grouper<'a> {
     open: Vec<Open<'a>>,
     index: HashMap<Place<'a>, usize>,
     last: usize,
-    full: Vec<PendingWrite>,
+    full: Vec<OwnWrite>,
 }
 
 /// What rows of one group have in common: the plan (by its address), and in a store that groups by them device and bucket.
@@ -119,9 +132,9 @@ struct Open<'a> {
     num_bytes: usize,
 }
 
-// === impl PendingWrite ===
+// === impl OwnWrite ===
 
-impl PendingWrite {
+impl OwnWrite {
     /// Where its rows go.
     pub fn table(&self) -> &Arc<Table> {
         &self.plan.table
@@ -184,7 +197,7 @@ impl<'a> Grouper<'a> {
         })
     }
 
-    fn finish(mut self) -> Vec<PendingWrite> {
+    fn finish(mut self) -> Vec<OwnWrite> {
         self.full.extend(self.open.iter_mut().filter(|open| !open.records.is_empty()).map(Open::close));
         self.full
     }
@@ -193,8 +206,8 @@ impl<'a> Grouper<'a> {
 // === impl Open ===
 
 impl Open<'_> {
-    fn close(&mut self) -> PendingWrite {
+    fn close(&mut self) -> OwnWrite {
         self.num_bytes = 0;
-        PendingWrite { plan: Arc::clone(&self.plan), records: std::mem::take(&mut self.records) }
+        OwnWrite { plan: Arc::clone(&self.plan), records: std::mem::take(&mut self.records) }
     }
 }

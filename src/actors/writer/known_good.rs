@@ -3,14 +3,16 @@
 //!
 //! It is written with its own cells and its own write timestamp, so that this changes nothing, but for its time to live:
 //! Cassandra counts that from the newest write. So only a row that was confirmed lately is used ([`KnownGood::get`]):
-//! at worst it lives that much longer, and one that has expired does not come back.
+//! at worst it lives that much longer, and one that has expired does not come back. Where the database's time decides which
+//! of two writes is the newer one, none is kept: written again, it would replace what came after it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::schema::row::{Cell, RowGroup, Span};
+use crate::actors::routing::is_in_order;
+use crate::schema::row::{Cell, RowGroup, RowOp, Span};
 
 /// A newer row replaces the one that is kept after this long: copying one is not for every write.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -36,7 +38,7 @@ pub(super) struct KnownGood {
 impl KnownGood {
     /// Keeps a row of a group that was confirmed at `now`; says when the next is wanted.
     pub(super) fn keep(&mut self, group: &RowGroup, row: usize, now: Duration) -> Duration {
-        if let Some(row) = group.rows().nth(row) {
+        if let Some(row) = group.rows().nth(row).filter(|row| may_be_kept(group, row)) {
             self.row = Some((Arc::new(copied(group, row)), now));
         }
         now + KEEP_INTERVAL
@@ -47,6 +49,14 @@ impl KnownGood {
         let (row, at) = self.row.as_ref()?;
         (now.saturating_sub(*at) < max_age).then(|| Arc::clone(row))
     }
+}
+
+/// Whether a row can be written again later without a change.
+fn may_be_kept(group: &RowGroup, row: &[Cell]) -> bool {
+    let lives_long = |seconds: &Cell| !matches!(seconds, Cell::Int(seconds) if *seconds < MAX_AGE.as_secs() as i32 * 2);
+    !is_in_order(&group.table)
+        && group.op == RowOp::Upsert
+        && group.table.ttl_cell().is_none_or(|ttl| lives_long(&row[ttl]))
 }
 
 /// A row with data of its own: that of its group is a whole batch.
@@ -76,7 +86,7 @@ fn copied_cell(cell: &Cell, from: &[u8], to: &mut Vec<u8>) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::row::{Column, ColumnKind, RowOp, ScalarKind, Table};
+    use crate::schema::row::{Column, ColumnKind, Key, Routed, ScalarKind, Table, WriteTime};
 
     fn group() -> RowGroup {
         let column = |name: &str, kind| Column { name: name.to_owned(), kind };
@@ -106,6 +116,30 @@ mod tests {
         assert_eq!(device.text_of(&row.data), "ab");
         assert!(matches!(&words[0], Cell::Text(word) if word.text_of(&row.data) == "c"));
         assert!(known.get(MAX_AGE, MAX_AGE + second).is_none(), "too old");
+    }
+
+    #[test]
+    fn test_no_row_of_a_route_is_kept_that_would_change_something_when_written_again() {
+        let kept = |timestamp, op, ttl: Cell| {
+            let routed =
+                Routed { route: "r".to_owned(), timestamp, has_ttl: true, consistency: None, is_created: false };
+            let columns = vec![Column { name: "id".to_owned(), kind: ColumnKind::Scalar(ScalarKind::Int) }];
+            let key = Key { num_partition: 1, num_clustering: 0 };
+            let table = Table { keyspace: None, name: "t".to_owned(), columns, key, routed: Some(routed) };
+            let mut cells = vec![Cell::Int(1), Cell::Long(1), ttl];
+            if timestamp == WriteTime::Server {
+                cells.remove(1);
+            }
+            let group = RowGroup { table: Arc::new(table), op, data: Bytes::new(), cells };
+            let mut known = KnownGood::default();
+            known.keep(&group, 0, Duration::ZERO);
+            known.get(MAX_AGE, Duration::ZERO).is_some()
+        };
+        assert!(kept(WriteTime::Cell, RowOp::Upsert, Cell::Null));
+        assert!(kept(WriteTime::Cell, RowOp::Upsert, Cell::Int(86_400)));
+        assert!(!kept(WriteTime::Cell, RowOp::Upsert, Cell::Int(60)), "it would live longer");
+        assert!(!kept(WriteTime::Cell, RowOp::Delete, Cell::Null));
+        assert!(!kept(WriteTime::Server, RowOp::Upsert, Cell::Null), "it would be the newest");
     }
 
     #[test]

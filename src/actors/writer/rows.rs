@@ -7,46 +7,53 @@
 //! takes rows again, all others wait for that. While no such row is known, which is so until the first row of a table is
 //! confirmed, a group whose rows are all refused is held, and tried again. Only one such group at a time is taken apart,
 //! but each is written once when it comes, and the first row that is confirmed tells of the rest.
+//!
+//! A group that alone keeps failing for a time is tried aside (`aside.rs`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::MutexGuard;
 
+use super::aside::Fault;
 use super::tables::{Ask, TableState};
-use super::work::Work;
+use super::work::{Confirmed, Work};
 use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
+use crate::flow::sick::{Advice, Sickness};
 use crate::schema::row::RowGroup;
-use crate::store::{RefusedRow, WriteError};
+use crate::store::WriteError;
 use crate::supervision::jitter;
 
 /// The longest delay between two looks at a table that takes nothing, whatever `writer.retry_max` is.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// The shortest time from one group to the next that is taken apart while no row is known that would tell.
 const EXPLORATION_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes groups of one table.
 pub(super) struct RowWriter<'a> {
-    work: &'a Work,
-    admission: &'a Admission,
-    table: &'a Arc<TableState>,
+    pub(super) work: &'a Work,
+    pub(super) admission: &'a Admission,
+    pub(super) table: &'a Arc<TableState>,
+    pub(super) to: Confirmed<'a>,
     ask: Ask,
 }
 
 // === impl RowWriter ===
 
 impl<'a> RowWriter<'a> {
-    pub(super) fn new(work: &'a Work, admission: &'a Admission, table: &'a Arc<TableState>) -> Self {
-        Self { work, admission, table, ask: table.ask() }
+    pub(super) fn new(work: &'a Work, admission: &'a Admission, to: Confirmed<'a>) -> Self {
+        let table = to.table;
+        Self { work, admission, table, to, ask: table.ask() }
     }
 
-    /// Returns when every row is settled, however long that takes; with the rows that are at fault, in their order.
-    pub(super) async fn settle(&mut self, rows: &Arc<RowGroup>, permit: WritePermit) -> Vec<RefusedRow> {
+    /// Returns when every row is settled, however long that takes; with the rows that never will be in the table, in their
+    /// order.
+    pub(super) async fn settle(&mut self, rows: &Arc<RowGroup>, permit: WritePermit) -> Vec<Fault> {
         let mut permit_opt = Some(permit);
         let (mut is_suspect, mut trial, mut exploration) = (false, None, None);
-        let mut backoff = self.work.backoff(Duration::MAX);
+        let (mut backoff, mut sickness) = (self.work.backoff(Duration::MAX), Sickness::default());
         let (mut slow_backoff, mut held_backoff) = (self.backoff(), self.backoff());
         loop {
             if is_suspect && exploration.is_none() && self.table.known_good().is_none() {
@@ -67,7 +74,7 @@ impl<'a> RowWriter<'a> {
             let outcome = if is_suspect {
                 self.work.store().judge(Arc::clone(rows), known_good.clone()).await
             } else {
-                self.work.store().write(Arc::clone(rows)).await
+                self.work.try_write(rows).await
             };
             match outcome {
                 Ok(refused) => {
@@ -75,16 +82,26 @@ impl<'a> RowWriter<'a> {
                     if !is_suspect {
                         permit.confirmed((rows.num_rows() - refused.len()) as u32);
                     }
-                    self.work.confirmed(self.table, rows, &refused, started);
+                    self.work.confirmed(self.to, rows, &refused, started);
                     if refused.len() == rows.num_rows()
                         && let Some(known_good) = &known_good
                     {
                         self.table.confirmed(known_good, 0, Instant::now());
                     }
-                    return refused;
+                    return refused.into_iter().map(Fault::refused).collect();
                 }
                 Err(error @ WriteError::Transient(..)) => {
-                    permit.dropped();
+                    if error.is_of_one_partition() {
+                        drop(permit);
+                    } else {
+                        permit.dropped();
+                    }
+                    if self.table.advice(&mut sickness, self.work.give_up_after()) != Advice::TryAgain {
+                        self.note(&error);
+                        drop((exploration, trial));
+                        // Not part of every write's state.
+                        return Box::pin(self.aside(rows, sickness)).await;
+                    }
                     self.try_again(&error, &mut backoff).await;
                 }
                 Err(error @ WriteError::Table(_)) => {
@@ -157,9 +174,14 @@ impl<'a> RowWriter<'a> {
         Some(exploration)
     }
 
-    async fn try_again(&mut self, error: &WriteError, backoff: &mut Backoff) {
+    /// The rows were not written, and will be tried again.
+    pub(super) fn note(&mut self, error: &WriteError) {
         self.work.counters().write_retries.add(&error.retry_reason(), 1);
         self.ask.failed(error.cause());
+    }
+
+    async fn try_again(&mut self, error: &WriteError, backoff: &mut Backoff) {
+        self.note(error);
         tokio::time::sleep(backoff.next_delay(jitter())).await;
     }
 

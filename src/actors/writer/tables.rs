@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::known_good::{KnownGood, max_age};
 use super::refusal_log::RefusalLog;
 use crate::flow::health::{Condition, Part};
+use crate::flow::sick::{Advice, Sickness};
 use crate::schema::row::{RowGroup, Table};
 use crate::telemetry::Telemetry;
 use crate::telemetry::counters::TableCounts;
@@ -21,9 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Who has failed before rows are confirmed again after so long without is about to be written, too.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Writes of one table that are tried aside at the same time.
+const MAX_ASIDE: usize = 4;
+
 /// The tables that were written to.
 pub struct Tables {
     epoch: Instant,
+    /// Whether rows live for ever, unless they say so themselves.
+    live_on: bool,
     telemetry: Arc<Telemetry>,
     known_good_age: Duration,
     states: RwLock<Vec<(Arc<Table>, Arc<TableState>)>>,
@@ -36,6 +43,7 @@ pub(super) struct TableState {
     counts: Arc<TableCounts>,
     epoch: Instant,
     known_good_age: Duration,
+    lives_on: bool,
     num_unconfirmed: AtomicU32,
     /// When rows were first asked for while no others were, in microseconds since `epoch`; as all that follow.
     asked_us: AtomicU64,
@@ -50,6 +58,7 @@ pub(super) struct TableState {
     pub(super) trial: tokio::sync::Mutex<()>,
     /// Held by the one write that looks for a row that is confirmed, while none is known.
     pub(super) exploration: tokio::sync::Mutex<()>,
+    aside: Semaphore,
 }
 
 #[derive(Default)]
@@ -94,7 +103,8 @@ impl Tables {
     /// No table yet. Rows live for `ttl_opt` after they were written.
     pub fn new(ttl_opt: Option<Duration>, telemetry: Arc<Telemetry>) -> Self {
         let known_good_age = max_age(ttl_opt);
-        Self { epoch: Instant::now(), telemetry, known_good_age, states: RwLock::default() }
+        let live_on = ttl_opt.is_none();
+        Self { epoch: Instant::now(), live_on, telemetry, known_good_age, states: RwLock::default() }
     }
 
     /// The state of a table. Whoever writes often keeps it.
@@ -107,8 +117,10 @@ impl Tables {
         }
         let mut states = self.states.write();
         find(&states).unwrap_or_else(|| {
-            let counts = self.telemetry.counters.tables.of(&Arc::from(table.name.as_str()));
-            let state = Arc::new(TableState::new(&table.name, counts, self.epoch, self.known_good_age));
+            let name = table.full_name();
+            let counts = self.telemetry.counters.tables.of(&Arc::from(name.as_str()));
+            let lives_on = self.live_on && table.ttl_cell().is_none();
+            let state = Arc::new(TableState::new(&name, counts, self.epoch, self.known_good_age, lives_on));
             states.push((Arc::clone(table), Arc::clone(&state)));
             state
         })
@@ -124,12 +136,13 @@ impl Tables {
 // === impl TableState ===
 
 impl TableState {
-    fn new(name: &str, counts: Arc<TableCounts>, epoch: Instant, known_good_age: Duration) -> Self {
+    fn new(name: &str, counts: Arc<TableCounts>, epoch: Instant, known_good_age: Duration, lives_on: bool) -> Self {
         Self {
             name: name.to_owned(),
             counts,
             epoch,
             known_good_age,
+            lives_on,
             num_unconfirmed: AtomicU32::new(0),
             asked_us: AtomicU64::new(0),
             confirmed_us: AtomicU64::new(0),
@@ -139,11 +152,17 @@ impl TableState {
             inner: Mutex::default(),
             trial: tokio::sync::Mutex::default(),
             exploration: tokio::sync::Mutex::default(),
+            aside: Semaphore::new(MAX_ASIDE),
         }
     }
 
     fn now(&self) -> Duration {
         self.epoch.elapsed()
+    }
+
+    /// The table, with its keyspace if that is not the store's own.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The table's counters.
@@ -180,6 +199,28 @@ impl TableState {
     /// A row that was confirmed lately.
     pub(super) fn known_good(&self) -> Option<Arc<RowGroup>> {
         self.inner.lock().known_good.get(self.known_good_age, self.now())
+    }
+
+    /// A write of the table has failed: what is to be done with it.
+    pub(super) fn advice(&self, sickness: &mut Sickness, give_up_after: Option<Duration>) -> Advice {
+        let confirmed = match self.confirmed_us.load(Ordering::Relaxed) {
+            0 => None,
+            confirmed_us => Some(Duration::from_micros(confirmed_us)),
+        };
+        sickness.failed(self.now(), confirmed, give_up_after)
+    }
+
+    /// Waits for the right to try a write aside.
+    pub(super) async fn turn_aside(&self) -> SemaphorePermit<'_> {
+        let Ok(permit) = self.aside.acquire().await else { unreachable!("it is never closed") };
+        permit
+    }
+
+    /// A row that was confirmed before, if none was for a while and it does no harm to write it again and again.
+    pub(super) fn probe(&self) -> Option<Arc<RowGroup>> {
+        let confirmed = Duration::from_micros(self.confirmed_us.load(Ordering::Relaxed));
+        let is_silent = self.now().saturating_sub(confirmed) > SILENCE;
+        if is_silent && self.lives_on { self.known_good() } else { None }
     }
 
     /// Whether the table takes nothing.
@@ -301,7 +342,7 @@ mod tests {
     }
 
     fn state() -> Arc<TableState> {
-        Arc::new(TableState::new("t", Arc::default(), Instant::now(), max_age(None)))
+        Arc::new(TableState::new("t", Arc::default(), Instant::now(), max_age(None), true))
     }
 
     /// What is told of a table so many seconds after its beginning.

@@ -103,7 +103,7 @@ fn write_named(kind: &str, attributes: &serde_json::Map<String, Value>, around: 
 }
 
 /// A type's name with its namespace: its own, otherwise that of the type around it.
-fn full_name(name: &str, own: Option<&str>, around: &str) -> String {
+pub(super) fn full_name(name: &str, own: Option<&str>, around: &str) -> String {
     let namespace = own.unwrap_or(around);
     if PRIMITIVES.contains(&name) || name.contains('.') || namespace.is_empty() {
         name.to_owned()

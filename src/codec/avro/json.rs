@@ -51,18 +51,18 @@ pub(super) fn write(node: &Node, cursor: &mut Cursor<'_>, out: &mut String) -> R
     Ok(())
 }
 
-fn separate(is_first: &mut bool, out: &mut String) {
+pub(super) fn separate(is_first: &mut bool, out: &mut String) {
     if !std::mem::take(is_first) {
         out.push(',');
     }
 }
 
-fn push<T: serde::Serialize + ?Sized>(value: &T, out: &mut String) {
+pub(super) fn push<T: serde::Serialize + ?Sized>(value: &T, out: &mut String) {
     let Ok(json) = serde_json::to_string(value) else { unreachable!("numbers and text always serialise") };
     out.push_str(&json);
 }
 
-fn push_hex(bytes: &[u8], out: &mut String) {
+pub(super) fn push_hex(bytes: &[u8], out: &mut String) {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let digit = |nibble: u8| DIGITS[usize::from(nibble)];
     out.push('"');

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::dead_letter::OwnedDeadLetter;
+use super::dead_letter::{OwnedDeadLetter, OwnedSource};
+
+/// The number of the part that has key and headers of the record.
+const FIRST: u32 = 1;
 
 /// Letters of which parts are still to come. Bounded: past that, the oldest is given up as it is.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ struct Name {
 
 #[derive(Debug)]
 struct Open {
-    /// The newest part, without its payload.
+    /// One of the parts, without its payload; with key and headers of the record once the part is there that has them.
     letter: OwnedDeadLetter,
     payloads: BTreeMap<u32, Vec<u8>>,
 }
@@ -53,14 +56,16 @@ impl LetterParts {
         }
         let name = Name { whole: letter.whole.clone(), at_us: letter.at_us, num_parts: letter.num_parts };
         let (part, payload) = (letter.part, std::mem::take(&mut letter.payload));
+        let source = if part == FIRST { letter.source.take() } else { None };
         let open = self.open.entry(name.clone()).or_insert_with(|| {
             self.order.push_back(name.clone());
             Open { letter, payloads: BTreeMap::new() }
         });
         // A part that was written again is the same.
         if let std::collections::btree_map::Entry::Vacant(place) = open.payloads.entry(part) {
-            self.num_bytes += payload.len();
+            self.num_bytes += payload.len() + source.as_ref().map_or(0, num_bytes);
             place.insert(payload);
+            open.letter.source = source.or(open.letter.source.take());
         }
         let is_whole = open.payloads.len() == name.num_parts as usize;
         let mut done: Vec<Joined> = is_whole.then(|| self.close(&name)).flatten().into_iter().collect();
@@ -98,9 +103,16 @@ impl LetterParts {
         let Open { mut letter, payloads } = self.open.remove(name)?;
         let missing = (1..=name.num_parts).filter(|part| !payloads.contains_key(part)).collect();
         letter.payload = payloads.into_values().flatten().collect();
-        self.num_bytes -= letter.payload.len();
+        // Of a letter without its first part that is nothing.
+        self.num_bytes -= letter.payload.len() + letter.source.as_ref().map_or(0, num_bytes);
         Some(Joined { letter, missing })
     }
+}
+
+/// What a record's key and headers take.
+fn num_bytes(source: &OwnedSource) -> usize {
+    let headers = source.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+    source.key.as_ref().map_or(0, Vec::len) + headers.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -120,6 +132,8 @@ mod tests {
             sequence: None,
             event_time_ms: None,
             payload,
+            trace: None,
+            source: None,
         };
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         letter.encode_within(400, || whole.to_owned(), &mut bytes, &mut ends);

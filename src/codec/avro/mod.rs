@@ -1,10 +1,11 @@
 //! Avro: the schema of a type's records, and records decoded into rows.
 //!
 //! [`bits`](super::bits) and [`json`](super::json) write records through `sink`; `RowPlan` reads them, also those of a newer
-//! or older writer.
+//! or older writer. [`foreign`] reads records of others, by whatever schema they were written with.
 
 pub(crate) mod canonical;
 mod dead_letter;
+pub mod foreign;
 mod identity;
 mod json;
 mod letter_parts;
@@ -17,7 +18,9 @@ pub(crate) mod sink;
 mod varint;
 
 pub use canonical::{earlier_fingerprint, fingerprint};
-pub use dead_letter::{DeadLetter, NotDeadLetter, OwnedDeadLetter, dead_letter_fingerprint};
+pub use dead_letter::{
+    DeadLetter, Header, NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource, Source, dead_letter_fingerprint,
+};
 pub use identity::RecordIdentity;
 pub use letter_parts::{Joined, LetterParts};
 pub use node::RowError;

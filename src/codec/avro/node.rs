@@ -70,6 +70,11 @@ impl<'a> Cursor<'a> {
         Cursor { rest: record, len: record.len() }
     }
 
+    /// Another cursor at the same place.
+    pub(super) fn fork(&self) -> Cursor<'a> {
+        Cursor { rest: self.rest, len: self.len }
+    }
+
     /// Bytes read so far.
     pub(super) fn position(&self) -> usize {
         self.len - self.rest.len()

@@ -101,14 +101,33 @@ impl<'a> Iterator for Scan<'a> {
                 }
                 b'-' | b'0'..=b'9' => {
                     let start = self.at;
-                    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-                    self.at += bytes.iter().skip(start).take_while(|byte| is_part(byte)).count();
+                    self.at += number_len(&bytes[start..]);
                     return self.text.get(start..self.at);
                 }
                 _ => self.at += 1,
             }
         }
     }
+}
+
+/// How long the number is that begins here. The JSON reader hands a number over before it looks at what follows it, which
+/// may be anything, such as another sign.
+fn number_len(bytes: &[u8]) -> usize {
+    let mut len = usize::from(bytes.first() == Some(&b'-'));
+    let mut skip = |is_wanted: fn(&u8) -> bool, most: usize| {
+        let count = bytes.iter().skip(len).take(most).take_while(|byte| is_wanted(byte)).count();
+        len += count;
+        count > 0
+    };
+    skip(u8::is_ascii_digit, usize::MAX);
+    if skip(|byte| *byte == b'.', 1) {
+        skip(u8::is_ascii_digit, usize::MAX);
+    }
+    if skip(|byte| matches!(byte, b'e' | b'E'), 1) {
+        skip(|byte| matches!(byte, b'+' | b'-'), 1);
+        skip(u8::is_ascii_digit, usize::MAX);
+    }
+    len
 }
 
 #[cfg(test)]
@@ -120,6 +139,24 @@ mod tests {
         let json = r#"{"a 1":-1.5e+3,"b\"2":["3",4,[5e0],{"c":0}],"d\\":null,"e":true}"#;
         let found: Vec<&str> = Scan { text: json, at: 0 }.collect();
         assert_eq!(found, ["-1.5e+3", "4", "5e0", "0"]);
+    }
+
+    #[test]
+    fn test_a_number_ends_where_the_reader_of_json_ends_it() {
+        for (text, number) in [
+            ("3.001-", "3.001"),
+            ("-1.5e-3-2", "-1.5e-3"),
+            ("12-3", "12"),
+            ("1.2.3", "1.2"),
+            ("1e5.5", "1e5"),
+            ("1e5e5", "1e5"),
+            ("0+", "0"),
+            ("7", "7"),
+            ("1e+", "1e+"),
+            ("-", "-"),
+        ] {
+            assert_eq!(number_len(text.as_bytes()), number.len(), "{text}");
+        }
     }
 
     #[test]

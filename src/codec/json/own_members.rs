@@ -7,11 +7,11 @@ use serde::de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor};
 
 use super::fault::{FaultReason, Step};
 use super::read::Context;
-use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
 use super::value::whole;
 use crate::protocol::device_id::DeviceId;
 use crate::protocol::package::EVENT_TIME_END_MS;
 use crate::schema::number::{Decimal, Whole};
+use crate::schema::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
 use crate::schema::{IdentityColumn, Resolution};
 
 /// Their names; no field of a type has one of these.

@@ -245,6 +245,15 @@ fn test_times_may_be_texts_and_integers_may_have_a_zero_fraction() {
 }
 
 #[test]
+fn test_a_number_in_doubt_may_be_followed_by_anything() {
+    for rest in ["-", "+1", ".5", "-1e5", "-,", "--"] {
+        let event = format!("{{\"latitude\":1.00000005000000000{rest}}}");
+        let (_, reason, detail) = fault("position", &event);
+        assert!(matches!(reason, FaultReason::Malformed | FaultReason::MissingField), "{event}: {detail}");
+    }
+}
+
+#[test]
 fn test_long_texts_of_clients_are_quoted_in_part() {
     let (path, _, detail) = fault("position", &format!("{{\"{}\":1}}", "ü".repeat(5000)));
     assert!(path.len() < 100, "{path}");

@@ -8,10 +8,10 @@ use super::exact::Doubt;
 use super::fault::{FaultReason, Step};
 use super::plan::Node;
 use super::read::Context;
-use super::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
 use crate::codec::avro::sink::{self, NULL, write_bytes, write_f32, write_f64, write_int, write_long, write_uint};
 use crate::schema::Scale;
 use crate::schema::number::{Decimal, Whole, is_single_in_doubt, to_resolution};
+use crate::schema::time::{Instant, NO_LEAP_SECONDS, nanoseconds, rounded};
 
 /// From here on a double does not hold every integer.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;

@@ -81,6 +81,9 @@ section! {
         pub retry_min: Duration = "50 ms", duration(millis(1)..=minutes(1));
         /// Longest delay between two tries; at least `retry_min`.
         pub retry_max: Duration = "2 s", duration(millis(1)..=minutes(10));
+        /// How long a row may keep failing while others of its table are confirmed, before it becomes a dead letter. `None`:
+        /// for ever.
+        pub give_up_after: Option<Duration> = "1 h", time_or_never(DAY * 365, seconds(1), "0 s for never, or 1 s to 365 days");
     }
 }
 

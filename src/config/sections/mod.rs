@@ -7,6 +7,8 @@
 mod engine;
 mod log;
 mod login;
+mod registry;
+mod routes;
 mod sources;
 mod store;
 mod tls;
@@ -25,6 +27,10 @@ use engine::{
 use log::WrittenLog;
 pub use log::{Compression, EmbeddedLog, KafkaLog, Log, LogKind, SaslMechanism};
 pub use login::Login;
+pub use registry::Registry;
+use registry::WrittenRegistry;
+pub(super) use routes::WrittenRoute;
+use routes::WrittenRoutes;
 pub use sources::{Credentials, Devices, Http, Ingest, Limits};
 use sources::{WrittenCredentials, WrittenDevices, WrittenHttp, WrittenIngest, WrittenLimits};
 use store::WrittenStore;
@@ -34,6 +40,7 @@ use topics::WrittenTopics;
 pub use topics::{OthersTopic, Topic, Topics, TypeSelection};
 
 use super::section::section;
+use crate::routes::RouteSpec;
 use crate::tls::ServerTlsFiles;
 
 section! {
@@ -58,8 +65,12 @@ section! {
         pub messages: Messages, WrittenMessages, Messages::read;
         /// The topics: ours with the message types that go into each, and those of others.
         pub topics: Topics, WrittenTopics, topics::topics;
+        /// What becomes rows of which tables, beside the own table of each message type; names are unique.
+        pub routes: Vec<RouteSpec>, WrittenRoutes, routes::routes;
         /// Where records go that cannot be stored.
         pub dead_letter: DeadLetter, WrittenDeadLetter, DeadLetter::read;
+        /// The schema registry.
+        pub registry: Registry, WrittenRegistry, Registry::read;
         /// The durable log.
         pub log: Log, WrittenLog, Log::read;
         /// The database.

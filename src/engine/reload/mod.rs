@@ -7,6 +7,7 @@
 
 mod parts;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -78,6 +79,11 @@ impl Reloader {
     /// The config in force.
     pub async fn config(&self) -> Config {
         self.in_force.lock().await.config.clone()
+    }
+
+    /// The files that the config in force was made of, beside its own, and those that it names.
+    pub async fn places(&self) -> Vec<PathBuf> {
+        self.in_force.lock().await.places()
     }
 
     /// Takes over what was read, as far as a running engine can. After an error everything is as it was, but that the

@@ -104,7 +104,7 @@ impl Layouts {
         let Some(store) = self.store.borrow().clone() else {
             return Err(StoreError::failed("new layouts need columns", "the store is not connected yet").into());
         };
-        let tables = tables(catalog);
+        let tables = tables(config, catalog);
         if config.store.apply_on_start {
             store.apply(&tables).await?.iter().for_each(|change| info!("{change}"));
         }

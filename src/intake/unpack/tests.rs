@@ -5,6 +5,7 @@ use super::*;
 use crate::codec::Codecs;
 use crate::codec::avro::{LetterParts, OwnedDeadLetter};
 use crate::codec::bits::Layout;
+use crate::flow::trace::TraceContext;
 use crate::log::RecordLimit;
 use crate::protocol::package::Builder;
 use crate::schema::TypeId;
@@ -37,7 +38,7 @@ fn unpack_with(block: &[u8], trust: Trust, limits: &RecordLimits) -> Result<Unpa
 
 fn package<'a>(block: &'a [u8], device_id: &'a DeviceId) -> PackageRef<'a> {
     let (limits, received_at_us, trust) = (LIMITS, RECEIVED_AT_US, Trust::Sound);
-    PackageRef { device_id, package_id: 7, block, limits, received_at_us, trust }
+    PackageRef { device_id, package_id: 7, block, limits, received_at_us, trust, trace: None }
 }
 
 fn header(type_id: TypeId, sequence: u32, event_time_ms: u64) -> MessageHeader {
@@ -175,6 +176,20 @@ fn test_a_time_out_of_range_is_refused_only_by_a_clock_that_is_believed() {
         assert!(doubtful.dead.records.ends.is_empty() && doubtful.topics[0].records.ends.is_empty());
         assert_eq!(doubtful.receipt.outcome(0), Outcome::RetryLater);
     }
+}
+
+#[test]
+fn test_dead_letters_have_the_trace_of_their_request() {
+    let device_id = DeviceId::new("truck-1").unwrap();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let trace = TraceContext::read([parent.as_bytes()], []).unwrap();
+    let traces = |trace: Option<&TraceContext>| {
+        let package = PackageRef { trace, ..package(b"no block", &device_id) };
+        let dead = bury_package(package, RejectReason::BadSnappy, "not a snappy block", &limits(1 << 20));
+        letters(&dead).into_iter().map(|letter| letter.trace).collect::<Vec<_>>()
+    };
+    assert_eq!(traces(Some(&trace)), [Some(parent.to_owned())]);
+    assert_eq!(traces(None), [None]);
 }
 
 #[test]

@@ -118,10 +118,11 @@ impl GroupContext {
         let mut ready = self.ready.lock();
         for id in partitions {
             let assigned = self.assignments().assign(id.clone());
-            if assigned.others().is_some() {
+            let is_of_others = assigned.others().is_some();
+            if is_of_others {
                 self.undecided.lock().insert(id.clone());
             }
-            match KafkaReader::split(&consumer, assigned) {
+            match KafkaReader::split(&consumer, assigned, is_of_others) {
                 Some(reader) => ready.push(Box::new(reader)),
                 None => tracing::error!(partition = %id, "kafka assigned a partition that has no queue"),
             }

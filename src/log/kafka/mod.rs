@@ -37,6 +37,7 @@ mod regroup;
 mod selection;
 mod settings;
 mod subscription;
+mod taken;
 mod topic_ids;
 mod topics;
 mod watermarks;

@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 
 use super::quiet::Quiet;
 use super::settings::KafkaLogSettings;
-use super::{watermarks, written_ms};
-use crate::log::{RangeEnd, RangeError, RangeReader, RangeStart, ReadLimit, RecordBatch, RecordRef, TopicPartition};
+use super::taken::Taken;
+use super::watermarks;
+use crate::log::{RangeEnd, RangeError, RangeReader, RangeStart, ReadLimit, RecordBatch, TopicPartition};
 
 /// How long brokers have to answer, and how long a read may come to nothing.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,33 +117,27 @@ impl KafkaRange {
 
     /// Takes what is at hand. Never waits, so that no record is between two owners when the caller's future is dropped.
     fn drain(&mut self, limit: ReadLimit) -> (RecordBatch, Drained) {
-        let mut data = Vec::new();
-        let mut batch = RecordBatch { next_offset: self.next_offset, ..RecordBatch::default() };
+        // Whose topic it is, is not known here. This is on nobody's hot path.
+        let mut taken = Taken::new(true);
         let mut drained = Drained::Nothing;
-        let has_room = |batch: &RecordBatch, num_bytes: usize| {
+        let has_room = |Taken { batch, .. }: &Taken<'_>, num_bytes: usize| {
             batch.records.is_empty() || (batch.records.len() < limit.max_records && num_bytes < limit.max_bytes)
         };
-        while !self.is_done && has_room(&batch, data.len()) {
+        while !self.is_done && has_room(&taken, taken.num_bytes()) {
             match self.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
                     let offset = message.offset() as u64;
-                    assert!(offset >= batch.next_offset, "{}: offset {offset} after {}", self.id, batch.next_offset);
+                    assert!(offset >= self.next_offset, "{}: offset {offset} after {}", self.id, self.next_offset);
                     if offset >= self.offsets.end {
                         self.is_done = true;
                         break;
                     }
-                    if batch.records.is_empty() {
-                        batch.first_written_ms = written_ms(&message);
-                    }
-                    // A record without a key or a value is one whose key or value is empty: the log knows no other.
-                    let key_start = data.len() as u32;
-                    data.extend_from_slice(message.key().unwrap_or_default());
-                    let value_start = data.len() as u32;
-                    data.extend_from_slice(message.payload().unwrap_or_default());
-                    batch.records.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
-                    batch.next_offset = offset + 1;
-                    self.is_done = batch.next_offset >= self.offsets.end;
+                    // A record without a key or a value is one whose key or value is empty, unless the caller looks at the
+                    // rest.
+                    taken.push(message);
+                    self.next_offset = taken.batch.next_offset;
+                    self.is_done = self.next_offset >= self.offsets.end;
                 }
                 // What lies between the last record and the end holds none.
                 Some(Err(KafkaError::PartitionEOF(_))) => self.is_done = true,
@@ -157,8 +152,8 @@ impl KafkaRange {
                 }
             }
         }
-        self.next_offset = batch.next_offset;
-        batch.data = data.into();
+        let (mut batch, _) = taken.finish();
+        batch.next_offset = self.next_offset;
         (batch, drained)
     }
 

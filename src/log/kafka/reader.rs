@@ -1,6 +1,7 @@
 //! Reads one assigned partition from its own librdkafka queue.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -12,11 +13,9 @@ use rdkafka::{Message, TopicPartitionList};
 
 use super::assigned::Assigned;
 use super::group::GroupContext;
+use super::taken::Taken;
 use super::watermarks::{self, Watermarks};
-use super::written_ms;
-use crate::log::{
-    Cause, PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, RecordRef, TopicPartition,
-};
+use crate::log::{Cause, PartitionOffsets, PartitionReader, ReadError, ReadLimit, RecordBatch, TopicPartition};
 
 /// A queue wakes its reader when it stops being empty, but that signal can be lost: look again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -26,6 +25,10 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The reader of one assignment of one partition.
 pub(super) struct KafkaReader {
     assigned: Arc<Assigned>,
+    /// Whether all that records say is kept ([`RecordBatch::meta`]), as topics of others need it.
+    has_meta: bool,
+    /// It was said that headers are left out.
+    was_told: AtomicBool,
     // Declared before the consumer: librdkafka wants its queues gone first.
     queue: PartitionQueue<GroupContext>,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -34,12 +37,17 @@ pub(super) struct KafkaReader {
 // === impl KafkaReader ===
 
 impl KafkaReader {
-    /// Splits the partition's queue off. Has to happen before fetching starts, or the first records go elsewhere.
-    pub(super) fn split(consumer: &Arc<BaseConsumer<GroupContext>>, assigned: Arc<Assigned>) -> Option<Self> {
+    /// Splits the partition's queue off. Has to happen before fetching starts, or the first records go elsewhere. With
+    /// `has_meta`, everything that records say beside key and value is kept.
+    pub(super) fn split(
+        consumer: &Arc<BaseConsumer<GroupContext>>,
+        assigned: Arc<Assigned>,
+        has_meta: bool,
+    ) -> Option<Self> {
         let mut queue = consumer.split_partition_queue(&assigned.id.topic, assigned.id.partition as i32)?;
         let waker = assigned.clone();
         queue.set_nonempty_callback(move || waker.wake.notify_one());
-        Some(Self { assigned, queue, consumer: consumer.clone() })
+        Some(Self { assigned, has_meta, was_told: AtomicBool::new(false), queue, consumer: consumer.clone() })
     }
 
     async fn read_next(&mut self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
@@ -64,14 +72,15 @@ impl KafkaReader {
 
     /// Takes what is at hand. Never waits, so that no record is between two owners when the caller's future is dropped.
     fn drain(&self, limit: ReadLimit) -> Result<RecordBatch, ReadError> {
-        let mut data = Vec::new();
-        let mut batch = RecordBatch::default();
+        let mut taken = Taken::new(self.has_meta);
         // What was taken and is not noted yet, and what comes next if no offset is left out.
         let mut from = None;
         let mut expected = self.assigned.position();
         // What the client knew when the end of the log was taken from the queue, unless something came behind it.
         let mut at_end = None;
-        while batch.records.len() < limit.max_records && (batch.records.is_empty() || data.len() < limit.max_bytes) {
+        while taken.batch.records.len() < limit.max_records
+            && (taken.batch.records.is_empty() || taken.num_bytes() < limit.max_bytes)
+        {
             match self.queue.poll(Duration::ZERO) {
                 None => {
                     if let Some((passed, known)) = at_end {
@@ -83,34 +92,25 @@ impl KafkaReader {
                     at_end = None;
                     let offset = message.offset() as u64;
                     if expected != Some(offset) {
-                        self.note(&mut from, batch.next_offset);
+                        self.note(&mut from, taken.batch.next_offset);
                         let known = || watermarks::known(self.consumer.client(), &self.assigned.id);
                         if !self.assigned.on_jump(offset, known) {
                             break;
                         }
                     }
                     from.get_or_insert(offset);
-                    if batch.records.is_empty() {
-                        batch.first_written_ms = written_ms(&message);
-                    }
-                    // Other programs' records may lack either; they become dead letters, not holes.
-                    let key_start = data.len() as u32;
-                    data.extend_from_slice(message.key().unwrap_or_default());
-                    let value_start = data.len() as u32;
-                    data.extend_from_slice(message.payload().unwrap_or_default());
-                    batch.records.push(RecordRef { offset, key_start, value_start, value_end: data.len() as u32 });
-                    batch.next_offset = offset + 1;
-                    expected = Some(batch.next_offset);
+                    taken.push(message);
+                    expected = Some(taken.batch.next_offset);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.note(&mut from, batch.next_offset);
+                    self.note(&mut from, taken.batch.next_offset);
                     at_end = self.end();
                 }
                 // What has been read is handed out first. The client says an error that lasts once, or over and over: it is
                 // kept for the health.
                 Some(Err(error)) => {
                     let is_news = self.assigned.on_error(&error.to_string());
-                    if batch.records.is_empty() && is_news {
+                    if taken.batch.records.is_empty() && is_news {
                         return Err(self.unavailable(error));
                     }
                     tracing::debug!(partition = %self.assigned.id, %error, "reading was interrupted");
@@ -118,8 +118,11 @@ impl KafkaReader {
                 }
             }
         }
-        self.note(&mut from, batch.next_offset);
-        batch.data = data.into();
+        self.note(&mut from, taken.batch.next_offset);
+        let (batch, num_unreadable) = taken.finish();
+        if num_unreadable > 0 && !self.was_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(partition = %self.assigned.id, "headers whose names are not UTF-8 are left out");
+        }
         Ok(batch)
     }
 

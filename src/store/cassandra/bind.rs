@@ -3,10 +3,11 @@
 use scylla::errors::SerializationError;
 use scylla::serialize::batch::{BatchValues, BatchValuesIterator};
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
-use scylla::serialize::writers::{CellOverflowError, CellWriter, RowWriter};
+use scylla::serialize::writers::{CellWriter, RowWriter};
 
+use super::values::{ValueError, write_value};
 use crate::schema::identity::{NUM_KEY_COLUMNS, write_timestamp_us};
-use crate::schema::row::{Cell, ColumnKind, RowGroup, ScalarKind};
+use crate::schema::row::{Cell, Column, Routed, RowGroup, RowOp, WriteTime};
 
 /// Why a row cannot be bound. It never can be: the row is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -15,19 +16,19 @@ enum BindError {
     NullKey(String),
     #[error("the value of column {0} is of another kind")]
     WrongKind(String),
+    #[error("the value of column {0} is not in the range of its type")]
+    OutOfRange(String),
     #[error("the value of column {0} is too large")]
     TooLarge(String),
+    #[error("the row has no write timestamp")]
+    NoTimestamp,
+    #[error("the time to live is no number of seconds")]
+    NoTtl,
     #[error("the row has {actual} columns but the statement {expected}")]
     WrongCount { actual: usize, expected: usize },
 }
 
-/// Why a value cannot be written. The column is named by the caller.
-enum ValueError {
-    WrongKind,
-    TooLarge,
-}
-
-/// One row of a group, with its write timestamp as the last value.
+/// One row of a group, with its write timestamp as the last value; as the table's [`Routed`] says if it is a route's.
 #[derive(Clone, Copy)]
 pub(super) struct BoundRow<'a> {
     /// The group: its table and its data.
@@ -43,6 +44,7 @@ pub(super) struct BoundGroup<'a>(pub(super) &'a RowGroup);
 /// Goes over the rows of a [`BoundGroup`].
 pub(super) struct BoundRows<'a> {
     group: &'a RowGroup,
+    row_len: usize,
     rest: &'a [Cell],
 }
 
@@ -54,7 +56,11 @@ impl SerializeRow for BoundRow<'_> {
         context: &RowSerializationContext<'_>,
         writer: &mut RowWriter<'_>,
     ) -> Result<(), SerializationError> {
-        let columns = &self.group.table.columns;
+        let table = &self.group.table;
+        if let Some(routed) = &table.routed {
+            return self.serialize_routed(routed, context, writer).map_err(SerializationError::new);
+        }
+        let columns = &table.columns;
         let expected = context.columns().len();
         if self.row.len() + 1 != expected || columns.len() != self.row.len() {
             return Err(SerializationError::new(BindError::WrongCount { actual: self.row.len() + 1, expected }));
@@ -69,12 +75,8 @@ impl SerializeRow for BoundRow<'_> {
                 value.set_unset();
                 continue;
             }
-            write_value(column.kind, cell, &self.group.data, value).map_err(|error| {
-                SerializationError::new(match error {
-                    ValueError::WrongKind => BindError::WrongKind(column.name.clone()),
-                    ValueError::TooLarge => BindError::TooLarge(column.name.clone()),
-                })
-            })?;
+            write_value(column.kind, cell, &self.group.data, value)
+                .map_err(|error| SerializationError::new(BindError::of(error, column)))?;
         }
         let timestamp_us = write_timestamp_us(self.row);
         writer.make_cell_writer().set_value(&timestamp_us.to_be_bytes()).map_err(SerializationError::new)?;
@@ -83,6 +85,72 @@ impl SerializeRow for BoundRow<'_> {
 
     fn is_empty(&self) -> bool {
         false
+    }
+}
+
+impl BoundRow<'_> {
+    /// The values in the order of the statement's markers: all columns, write timestamp, time to live; of a deletion the
+    /// write timestamp, then the key.
+    fn serialize_routed(
+        &self,
+        routed: &Routed,
+        context: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), BindError> {
+        let table = &self.group.table;
+        let (num_keys, has_timestamp) = (table.key.len(), routed.timestamp == WriteTime::Cell);
+        let num_values = match self.group.op {
+            RowOp::Upsert => table.row_len(),
+            RowOp::Delete => num_keys + usize::from(has_timestamp),
+        };
+        let expected = context.columns().len();
+        if num_values != expected || self.row.len() != table.row_len() {
+            return Err(BindError::WrongCount { actual: num_values, expected });
+        }
+        let (cells, _) = self.row.split_at(table.columns.len());
+        let mut columns = table.columns.iter().zip(cells);
+        if self.group.op == RowOp::Delete {
+            self.write_timestamp(writer)?;
+        }
+        for (column, cell) in columns.by_ref().take(num_keys) {
+            if matches!(cell, Cell::Null | Cell::Clear) {
+                return Err(BindError::NullKey(column.name.clone()));
+            }
+            self.write_cell(column, cell, writer.make_cell_writer())?;
+        }
+        if self.group.op == RowOp::Delete {
+            return Ok(());
+        }
+        for (column, cell) in columns {
+            let value = writer.make_cell_writer();
+            match cell {
+                Cell::Null => _ = value.set_unset(),
+                Cell::Clear => _ = value.set_null(),
+                cell => self.write_cell(column, cell, value)?,
+            }
+        }
+        self.write_timestamp(writer)?;
+        let Some(cell) = table.ttl_cell().map(|ttl| &self.row[ttl]) else { return Ok(()) };
+        let ttl = writer.make_cell_writer();
+        match cell {
+            // Unset leaves it to the table, on every server that takes unset values at all.
+            Cell::Null => _ = ttl.set_unset(),
+            Cell::Int(seconds) => _ = ttl.set_value(&seconds.to_be_bytes()).map_err(|_| BindError::NoTtl)?,
+            _ => return Err(BindError::NoTtl),
+        }
+        Ok(())
+    }
+
+    fn write_cell(&self, column: &Column, cell: &Cell, writer: CellWriter<'_>) -> Result<(), BindError> {
+        write_value(column.kind, cell, &self.group.data, writer).map_err(|error| BindError::of(error, column))
+    }
+
+    /// A row that should have a timestamp and has none would get the server's, and be another row each time.
+    fn write_timestamp(&self, writer: &mut RowWriter<'_>) -> Result<(), BindError> {
+        let Some(place) = self.group.table.timestamp_cell() else { return Ok(()) };
+        let Cell::Long(timestamp_us) = &self.row[place] else { return Err(BindError::NoTimestamp) };
+        let written = writer.make_cell_writer().set_value(&timestamp_us.to_be_bytes());
+        written.map(drop).map_err(|_| BindError::NoTimestamp)
     }
 }
 
@@ -95,7 +163,7 @@ impl BatchValues for BoundGroup<'_> {
         Self: 'r;
 
     fn batch_values_iter(&self) -> Self::BatchValuesIter<'_> {
-        BoundRows { group: self.0, rest: &self.0.cells }
+        BoundRows { group: self.0, row_len: self.0.table.row_len(), rest: &self.0.cells }
     }
 }
 
@@ -103,7 +171,7 @@ impl BatchValues for BoundGroup<'_> {
 
 impl<'a> BoundRows<'a> {
     fn next_row(&mut self) -> Option<BoundRow<'a>> {
-        let (row, rest) = self.rest.split_at_checked(self.group.table.columns.len())?;
+        let (row, rest) = self.rest.split_at_checked(self.row_len)?;
         self.rest = rest;
         Some(BoundRow { group: self.group, row })
     }
@@ -127,83 +195,17 @@ impl<'a> BatchValuesIterator<'a> for BoundRows<'a> {
     }
 }
 
-// === impl ValueError ===
+// === impl BindError ===
 
-impl From<CellOverflowError> for ValueError {
-    fn from(_: CellOverflowError) -> Self {
-        Self::TooLarge
+impl BindError {
+    fn of(error: ValueError, column: &Column) -> Self {
+        let name = column.name.clone();
+        match error {
+            ValueError::WrongKind => Self::WrongKind(name),
+            ValueError::OutOfRange => Self::OutOfRange(name),
+            ValueError::TooLarge => Self::TooLarge(name),
+        }
     }
 }
-
-/// Writes a value as the column's kind wants it. Kinds are compared here because the server sees only bytes: four
-/// bytes of a float would pass for an integer.
-fn write_value(kind: ColumnKind, cell: &Cell, data: &[u8], writer: CellWriter<'_>) -> Result<(), ValueError> {
-    match (kind, cell) {
-        (ColumnKind::Scalar(kind), cell) => write_scalar(kind, cell, data, writer),
-        (ColumnKind::Json, Cell::Json(text)) => {
-            writer.set_value(text.as_bytes())?;
-            Ok(())
-        }
-        (ColumnKind::List(kind), Cell::List(items)) => {
-            let mut list = writer.into_value_builder();
-            let num_items = i32::try_from(items.len()).map_err(|_| ValueError::TooLarge)?;
-            list.append_bytes(&num_items.to_be_bytes());
-            for item in items {
-                write_scalar(kind, item, data, list.make_sub_writer())?;
-            }
-            list.finish()?;
-            Ok(())
-        }
-        _ => Err(ValueError::WrongKind),
-    }
-}
-
-fn write_scalar(kind: ScalarKind, cell: &Cell, data: &[u8], writer: CellWriter<'_>) -> Result<(), ValueError> {
-    match (kind, cell) {
-        (ScalarKind::Bool, Cell::Bool(value)) => writer.set_value(&[u8::from(*value)])?,
-        (ScalarKind::Int, Cell::Int(value)) => writer.set_value(&value.to_be_bytes())?,
-        (ScalarKind::Long, Cell::Long(value)) | (ScalarKind::Timestamp, Cell::Timestamp(value)) => {
-            writer.set_value(&value.to_be_bytes())?
-        }
-        (ScalarKind::Unsigned, Cell::Unsigned(value)) => writer.set_value(varint(&mut [0; 9], *value))?,
-        (ScalarKind::Float, Cell::Float(value)) => writer.set_value(&value.to_be_bytes())?,
-        (ScalarKind::Double, Cell::Double(value)) => writer.set_value(&value.to_be_bytes())?,
-        (ScalarKind::Text, Cell::Text(span)) | (ScalarKind::Bytes, Cell::Bytes(span)) => {
-            writer.set_value(span.of(data))?
-        }
-        (ScalarKind::Text, Cell::Symbol(symbol)) => writer.set_value(symbol.as_bytes())?,
-        _ => return Err(ValueError::WrongKind),
-    };
-    Ok(())
-}
-
-/// A CQL varint: big-endian two's complement in as few bytes as hold the value and its sign.
-fn varint(buffer: &mut [u8; 9], value: u64) -> &[u8] {
-    buffer[1..].copy_from_slice(&value.to_be_bytes());
-    let mut start = 0;
-    while start < 8 && buffer[start] == 0 && buffer[start + 1] < 0x80 {
-        start += 1;
-    }
-    &buffer[start..]
-}
-
 #[cfg(test)]
-mod tests {
-    use super::varint;
-
-    #[test]
-    fn test_varint_is_shortest_and_positive() {
-        let cases: [(u64, &[u8]); 7] = [
-            (0, &[0]),
-            (127, &[127]),
-            (128, &[0, 128]),
-            (255, &[0, 255]),
-            (256, &[1, 0]),
-            (i64::MAX as u64, &[127, 255, 255, 255, 255, 255, 255, 255]),
-            (u64::MAX, &[0, 255, 255, 255, 255, 255, 255, 255, 255]),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(varint(&mut [0; 9], value), expected, "{value}");
-        }
-    }
-}
+mod tests;

@@ -68,7 +68,8 @@ impl Current {
         if let Some(statements) = self.usable(table) {
             return Ok(statements);
         }
-        if let Some((at, reason)) = failures.get(&table.name)
+        let name = described_name(table);
+        if let Some((at, reason)) = failures.get(&name)
             && at.elapsed() < RENEW_INTERVAL
         {
             return Err(WriteError::Table(reason.clone()));
@@ -76,12 +77,12 @@ impl Current {
         let outcome = self.prepare_locked(session, settings, std::slice::from_ref(table)).await;
         match (outcome, self.usable(table)) {
             (Ok(()), Some(statements)) => {
-                failures.remove(&table.name);
+                failures.remove(&name);
                 Ok(statements)
             }
             (outcome, _) => {
                 let reason = outcome.err().map_or_else(|| "the table is changing".to_owned(), |e| e.to_string());
-                failures.insert(table.name.clone(), (Instant::now(), reason.clone()));
+                failures.insert(name, (Instant::now(), reason.clone()));
                 Err(WriteError::Table(reason))
             }
         }
@@ -93,11 +94,10 @@ impl Current {
         settings: &CassandraSettings,
         tables: &[Arc<Table>],
     ) -> Result<(), StoreError> {
-        let keyspace = &settings.keyspace;
-        schema::check(session, keyspace, tables).await?;
+        schema::check(session, settings, tables).await?;
         let mut statements = Statements::clone(&self.statements.load());
         for table in tables {
-            statements.add(statements::prepare(session, keyspace, table, settings.batch_rows).await?);
+            statements.add(statements::prepare(session, settings, table).await?);
         }
         self.statements.store(Arc::new(statements));
         Ok(())
@@ -121,6 +121,12 @@ impl Current {
             statements.is_doubtful.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Under which failures of a table are kept: several routes may write to one table, each with columns of its own.
+fn described_name(table: &Table) -> String {
+    let route = table.routed.as_ref().map(|routed| routed.route.as_str()).unwrap_or_default();
+    format!("{} {route}", table.full_name())
 }
 
 /// Follows the version of the cluster's schema for as long as the store lives.

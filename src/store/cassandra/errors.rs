@@ -38,9 +38,9 @@ pub(super) fn write_error(error: &ExecutionError) -> WriteError {
 fn answered(code: &DbError, cause: String) -> WriteError {
     match code {
         DbError::Invalid => WriteError::Invalid(cause),
-        DbError::Overloaded | DbError::RateLimitReached { .. } => {
-            WriteError::Transient(TransientKind::Overloaded, cause)
-        }
+        DbError::Overloaded => WriteError::Transient(TransientKind::Overloaded, cause),
+        // ScyllaDB's `per_partition_rate_limit`, an option of the table.
+        DbError::RateLimitReached { .. } => WriteError::Transient(TransientKind::RowLimited, cause),
         DbError::Unavailable { .. } | DbError::IsBootstrapping => {
             WriteError::Transient(TransientKind::Unavailable, cause)
         }
@@ -74,6 +74,8 @@ fn short(mut cause: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use scylla::errors::OperationType;
+
     use super::*;
 
     fn answer(error: DbError, message: &str) -> WriteError {
@@ -109,6 +111,14 @@ mod tests {
                 assert!(matches!(answer(code, text), WriteError::Table(_)), "{what}");
             }
         }
+    }
+
+    #[test]
+    fn test_a_limit_of_one_partition_is_no_overload() {
+        let limit = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
+        let error = answer(limit, "per-partition rate limit reached");
+        assert!(matches!(error, WriteError::Transient(TransientKind::RowLimited, _)), "{error:?}");
+        assert_eq!(error.retry_reason(), "row_limited");
     }
 
     #[test]

@@ -6,17 +6,20 @@
 mod bind;
 mod clock;
 mod cluster;
+mod columns;
 mod current;
 mod errors;
 mod inspect;
 mod keys;
 mod pressure;
 mod question;
+mod routed;
 mod schema;
 mod session;
 mod settings;
 mod statements;
 mod types;
+mod values;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -157,7 +160,7 @@ impl Cluster {
         let outcome = take_apart(suspects, known_good, write).await;
         let Err(WriteError::Table(refusal)) = outcome else { return outcome };
         // What is wrong with the table says more than the refusal, if it is the table's shape.
-        let shape = schema::check(&self.session, &self.settings.keyspace, &[Arc::clone(&suspects.table)]).await;
+        let shape = schema::check(&self.session, &self.settings, &[Arc::clone(&suspects.table)]).await;
         Err(WriteError::Table(shape.err().map_or(refusal, |error| error.to_string())))
     }
 
@@ -204,8 +207,11 @@ impl Store for CassandraStore {
         }))
     }
 
-    fn describe(&self, _table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn describe(&self, table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
+        let table = table.clone();
+        Box::pin(self.run("describing a table", |cluster| async move {
+            schema::describe(&cluster.session, &cluster.settings, &table).await
+        }))
     }
 
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -237,7 +243,9 @@ impl Store for CassandraStore {
     fn cluster(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<Option<StoreCluster>, StoreError>> {
         let tables = tables.to_vec();
         Box::pin(self.run("asking the nodes about themselves", |cluster| async move {
-            let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+            let own = &cluster.settings.keyspace;
+            let in_own = tables.iter().filter(|table| cluster.settings.keyspace_of(table) == own);
+            let names: Vec<&str> = in_own.map(|table| table.name.as_str()).collect();
             Ok(Some(cluster.asker.ask(&cluster.session, &cluster.settings, &names).await))
         }))
     }

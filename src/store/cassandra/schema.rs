@@ -1,16 +1,17 @@
-//! Keyspace and tables: what they look like, how they come to be, how they are checked.
+//! Keyspace and tables: what they look like, how they come to be, how they are checked. Tables of routes are checked by
+//! [`routed`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
 
-use super::failed;
+use super::columns::{self, Columns};
 use super::settings::CassandraSettings;
-use crate::schema::identity::{NUM_KEY_COLUMNS, PARTITION_KEY};
-use crate::schema::row::{Column, ColumnKind, Items, ScalarKind, Table};
+use super::{failed, routed};
+use crate::schema::cql::type_text;
+use crate::schema::row::{Column, Routed, Table, TableDescription, TableName};
 use crate::store::StoreError;
 
 /// Changes of the schema go through the whole cluster, so they get longer than a write.
@@ -22,34 +23,65 @@ const MAX_TTL_SECONDS: u64 = 20 * 365 * 24 * 3600;
 /// With a time to live, files hold a window each and are dropped whole; that many windows are a good number of files.
 const NUM_COMPACTION_WINDOWS: u64 = 30;
 
-/// A column as the cluster describes it.
-#[derive(Debug)]
-struct ExistingColumn {
-    cql_type: String,
-    /// Place in the primary key, if it has one: `partition_key` before `clustering`, then the position.
-    key_place: Option<(bool, i32)>,
-}
-
 /// A name in double quotes, as CQL wants it if it could be a keyword.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The statement that writes one row, with its timestamp as the last value.
+/// The statement that writes one row, with its timestamp as the last value; of a route, with what [`Routed`] says.
 ///
 /// Each marker says the type of its value. The driver prepares a statement again by itself when a server has forgotten it,
 /// as it does when its table was dropped or altered, and then sends bytes that were made for the types of before
 /// (scylla-rust-driver#575). With the types in its text, preparing is what fails then, on the server, whoever asks for it.
 pub(super) fn insert_cql(keyspace: &str, table: &Table) -> String {
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
-    let markers: Vec<String> = table.columns.iter().map(|column| format!("({})?", cql_type(column.kind))).collect();
+    let markers: Vec<String> = table.columns.iter().map(|column| format!("({})?", type_text(column.kind))).collect();
+    let has_timestamp = table.routed.is_none() || table.timestamp_cell().is_some();
+    let using: Vec<&str> =
+        has_timestamp.then_some("TIMESTAMP ?").into_iter().chain(table.ttl_cell().map(|_| "TTL ?")).collect();
     format!(
-        "INSERT INTO {}.{} ({}) VALUES ({}) USING TIMESTAMP ?",
+        "INSERT INTO {}.{} ({}) VALUES ({}){}{}",
         quoted(keyspace),
         quoted(&table.name),
         names.join(", "),
         markers.join(", "),
+        if using.is_empty() { "" } else { " USING " },
+        using.join(" AND "),
     )
+}
+
+/// The statement that deletes one row of a route's table: its timestamp, then its key.
+pub(super) fn delete_cql(keyspace: &str, table: &Table) -> String {
+    let key = table.columns.iter().take(table.key.len());
+    let key: Vec<String> =
+        key.map(|column| format!("{} = ({})?", quoted(&column.name), type_text(column.kind))).collect();
+    format!(
+        "DELETE FROM {}.{}{} WHERE {}",
+        quoted(keyspace),
+        quoted(&table.name),
+        if table.timestamp_cell().is_some() { " USING TIMESTAMP ?" } else { "" },
+        key.join(" AND "),
+    )
+}
+
+/// What the cluster says of a table; `None` if there is no such table.
+pub(super) async fn describe(
+    session: &Session,
+    settings: &CassandraSettings,
+    table: &TableName,
+) -> Result<Option<TableDescription>, StoreError> {
+    let (keyspace, name) = (table.keyspace.as_deref().unwrap_or(&settings.keyspace), &table.name);
+    let columns = columns::ask(session, keyspace, name).await?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    if !columns::is_table(session, keyspace, name).await? {
+        let table = format!("{keyspace}.{name}");
+        let reason =
+            format!("{table} is a view, to which nothing can be written: let the route fill the table below it");
+        return Err(StoreError::RouteTable { table, code: "table_differs", reason });
+    }
+    Ok(Some(TableDescription { columns: columns.into_described() }))
 }
 
 /// Creates what is missing and says so, one line each. The driver waits for schema agreement after every change.
@@ -59,72 +91,128 @@ pub(super) async fn apply(
     tables: &[Arc<Table>],
 ) -> Result<Vec<String>, StoreError> {
     let mut changes = Vec::new();
-    let keyspace = &settings.keyspace;
-    if !keyspace_exists(session, keyspace).await? {
-        let (name, replication) = (quoted(keyspace), &settings.replication);
+    let own = &settings.keyspace;
+    // What is in keyspaces of others needs none of ours.
+    let is_own_needed = tables.is_empty() || tables.iter().any(|table| settings.keyspace_of(table) == own);
+    if is_own_needed && !keyspace_exists(session, own).await? {
+        let (name, replication) = (quoted(own), &settings.replication);
         change(session, format!("CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = {replication}")).await?;
-        changes.push(format!("created keyspace {keyspace}"));
+        changes.push(format!("created keyspace {own}"));
     }
     for table in tables {
-        let existing = existing_columns(session, keyspace, table).await?;
-        if existing.is_empty() {
-            change(session, create_cql(settings, table)).await?;
-            changes.push(format!("created table {keyspace}.{}", table.name));
-            continue;
-        }
-        check_key(keyspace, table, &existing)?;
-        for column in &table.columns {
-            if let Some(found) = existing.get(&column.name) {
-                check_type(keyspace, table, column, found)?;
-            } else if add_column(session, keyspace, table, column).await? {
-                let cql_type = cql_type(column.kind);
-                changes.push(format!("added column {keyspace}.{}.{} {cql_type}", table.name, column.name));
-            }
+        match &table.routed {
+            None => changes.extend(apply_own(session, settings, table).await?),
+            Some(routed) => changes.extend(apply_routed(session, settings, table, routed).await?),
         }
     }
     Ok(changes)
 }
 
+async fn apply_own(session: &Session, settings: &CassandraSettings, table: &Table) -> Result<Vec<String>, StoreError> {
+    let keyspace = settings.keyspace_of(table);
+    let existing = columns::ask(session, keyspace, &table.name).await?;
+    if existing.is_empty() {
+        change(session, create_cql(settings, table)).await?;
+        return Ok(vec![format!("created table {keyspace}.{}", table.name)]);
+    }
+    check_key(keyspace, table, &existing)?;
+    let mut changes = Vec::new();
+    for column in &table.columns {
+        if let Some(found) = existing.get(&column.name) {
+            check_type(keyspace, table, column, &found.type_text)?;
+        } else if add_column(session, keyspace, table, column).await? {
+            let type_text = type_text(column.kind);
+            changes.push(format!("added column {keyspace}.{}.{} {type_text}", table.name, column.name));
+        }
+    }
+    Ok(changes)
+}
+
+/// The table of a route is created if that is declared, and is otherwise left as it is.
+async fn apply_routed(
+    session: &Session,
+    settings: &CassandraSettings,
+    table: &Table,
+    routed: &Routed,
+) -> Result<Option<String>, StoreError> {
+    match check_routed(session, settings, table, routed).await {
+        Err(StoreError::Missing { .. }) => {
+            let keyspace = settings.keyspace_of(table);
+            change(session, routed::create_cql(keyspace, table)).await?;
+            check_routed(session, settings, table, routed).await?;
+            Ok(Some(format!("created table {keyspace}.{} of route {}", table.name, routed.route)))
+        }
+        outcome => outcome.map(|()| None),
+    }
+}
+
 /// Checks that the keyspace and every table are there, with all columns, each of the right type.
-pub(super) async fn check(session: &Session, keyspace: &str, tables: &[Arc<Table>]) -> Result<(), StoreError> {
-    if !keyspace_exists(session, keyspace).await? {
-        return Err(StoreError::Missing { what: format!("keyspace {keyspace}") });
+pub(super) async fn check(
+    session: &Session,
+    settings: &CassandraSettings,
+    tables: &[Arc<Table>],
+) -> Result<(), StoreError> {
+    let is_own = |table: &Arc<Table>| table.routed.is_none();
+    if (tables.is_empty() || tables.iter().any(is_own)) && !keyspace_exists(session, &settings.keyspace).await? {
+        return Err(StoreError::Missing { what: format!("keyspace {}", settings.keyspace) });
     }
     for table in tables {
-        let existing = existing_columns(session, keyspace, table).await?;
-        if existing.is_empty() {
-            return Err(StoreError::Missing { what: format!("table {keyspace}.{}", table.name) });
+        match &table.routed {
+            None => check_own(session, settings.keyspace_of(table), table).await?,
+            Some(routed) => check_routed(session, settings, table, routed).await?,
         }
-        for column in &table.columns {
-            match existing.get(&column.name) {
-                Some(found) => check_type(keyspace, table, column, found)?,
-                None => {
-                    let what = format!("column {keyspace}.{}.{}", table.name, column.name);
-                    return Err(StoreError::Missing { what });
-                }
-            }
-        }
-        check_key(keyspace, table, &existing)?;
     }
     Ok(())
 }
 
+async fn check_own(session: &Session, keyspace: &str, table: &Table) -> Result<(), StoreError> {
+    let existing = columns::ask(session, keyspace, &table.name).await?;
+    if existing.is_empty() {
+        return Err(StoreError::Missing { what: format!("table {keyspace}.{}", table.name) });
+    }
+    for column in &table.columns {
+        match existing.get(&column.name) {
+            Some(found) => check_type(keyspace, table, column, &found.type_text)?,
+            None => {
+                let what = format!("column {keyspace}.{}.{}", table.name, column.name);
+                return Err(StoreError::Missing { what });
+            }
+        }
+    }
+    check_key(keyspace, table, &existing)
+}
+
+async fn check_routed(
+    session: &Session,
+    settings: &CassandraSettings,
+    table: &Table,
+    routed: &Routed,
+) -> Result<(), StoreError> {
+    let keyspace = settings.keyspace_of(table);
+    let existing = columns::ask(session, keyspace, &table.name).await?;
+    if existing.is_empty() {
+        let has_keyspace = keyspace_exists(session, keyspace).await?;
+        return Err(routed::missing(keyspace, keyspace == settings.keyspace, has_keyspace, table, routed));
+    }
+    routed::check(keyspace, table, routed, &existing)
+}
+
 /// Adds a column; false if somebody else has added it meanwhile. `ADD IF NOT EXISTS` is not known to every server.
 async fn add_column(session: &Session, keyspace: &str, table: &Table, column: &Column) -> Result<bool, StoreError> {
-    let (name, cql_type) = (quoted(&column.name), cql_type(column.kind));
+    let (name, cql_type) = (quoted(&column.name), type_text(column.kind));
     let cql = format!("ALTER TABLE {}.{} ADD {name} {cql_type}", quoted(keyspace), quoted(&table.name));
     let Err(error) = change(session, cql).await else { return Ok(true) };
-    match existing_columns(session, keyspace, table).await?.get(&column.name) {
-        Some(found) => check_type(keyspace, table, column, found).map(|()| false),
+    match columns::ask(session, keyspace, &table.name).await?.get(&column.name) {
+        Some(found) => check_type(keyspace, table, column, &found.type_text).map(|()| false),
         None => Err(error),
     }
 }
 
 fn create_cql(settings: &CassandraSettings, table: &Table) -> String {
     let columns: Vec<String> =
-        table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), cql_type(column.kind))).collect();
-    let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
-    let (partition, clustering) = keys.split_at(PARTITION_KEY.len());
+        table.columns.iter().map(|column| format!("{} {}", quoted(&column.name), type_text(column.kind))).collect();
+    let keys: Vec<String> = table.columns.iter().take(table.key.len()).map(|column| quoted(&column.name)).collect();
+    let (partition, clustering) = keys.split_at(table.key.num_partition);
     // Newest first: the usual question is for a device's latest rows, and then it is the head of the partition.
     let order: Vec<String> = clustering.iter().map(|name| format!("{name} DESC")).collect();
     format!(
@@ -155,69 +243,23 @@ fn ttl_options(ttl: Duration) -> String {
     )
 }
 
-fn scalar_type(kind: ScalarKind) -> &'static str {
-    match kind {
-        ScalarKind::Bool => "boolean",
-        ScalarKind::Int => "int",
-        ScalarKind::Long => "bigint",
-        // The only integer that holds all 64 bits without a sign.
-        ScalarKind::Unsigned => "varint",
-        ScalarKind::Float => "float",
-        ScalarKind::Double => "double",
-        ScalarKind::Text => "text",
-        ScalarKind::Bytes => "blob",
-        ScalarKind::Timestamp => "timestamp",
-        ScalarKind::Ascii => "ascii",
-        ScalarKind::TinyInt => "tinyint",
-        ScalarKind::SmallInt => "smallint",
-        ScalarKind::Varint => "varint",
-        ScalarKind::Decimal => "decimal",
-        ScalarKind::Uuid => "uuid",
-        ScalarKind::TimeUuid => "timeuuid",
-        ScalarKind::Inet => "inet",
-        ScalarKind::Date => "date",
-        ScalarKind::Time => "time",
-        ScalarKind::Duration => "duration",
-    }
-}
-
-/// The type of a column, spelt as the server spells it.
-pub(super) fn cql_type(kind: ColumnKind) -> String {
-    match kind {
-        ColumnKind::Scalar(kind) => scalar_type(kind).to_string(),
-        // Frozen: a list is written whole, as one value, and writing it again leaves no tombstone.
-        ColumnKind::List(kind) => format!("frozen<list<{}>>", scalar_type(kind)),
-        ColumnKind::Json => "text".to_string(),
-        ColumnKind::Collection(collection) => {
-            let text = match collection.items {
-                Items::List(kind) => format!("list<{}>", scalar_type(kind)),
-                Items::Set(kind) => format!("set<{}>", scalar_type(kind)),
-                Items::Map(key, kind) => format!("map<{}, {}>", scalar_type(key), scalar_type(kind)),
-            };
-            if collection.is_frozen { format!("frozen<{text}>") } else { text }
-        }
-    }
-}
-
-fn check_type(keyspace: &str, table: &Table, column: &Column, found: &ExistingColumn) -> Result<(), StoreError> {
-    let expected = cql_type(column.kind);
-    if found.cql_type == expected {
+fn check_type(keyspace: &str, table: &Table, column: &Column, found: &str) -> Result<(), StoreError> {
+    let expected = type_text(column.kind);
+    if found == expected {
         return Ok(());
     }
     let what = format!("column {keyspace}.{}.{}", table.name, column.name);
-    Err(StoreError::Conflict { what, actual: found.cql_type.clone(), expected })
+    Err(StoreError::Conflict { what, actual: found.to_owned(), expected })
 }
 
-fn check_key(keyspace: &str, table: &Table, existing: &HashMap<String, ExistingColumn>) -> Result<(), StoreError> {
-    let mut found: Vec<(bool, i32, &str)> = existing
-        .iter()
-        .filter_map(|(name, column)| column.key_place.map(|(is_late, position)| (is_late, position, name.as_str())))
-        .collect();
-    found.sort_unstable();
-    let needed = table.columns.iter().take(NUM_KEY_COLUMNS).enumerate();
-    let needed: Vec<(bool, &str)> =
-        needed.map(|(position, column)| (position >= PARTITION_KEY.len(), column.name.as_str())).collect();
-    let found: Vec<(bool, &str)> = found.into_iter().map(|(is_late, _, name)| (is_late, name)).collect();
+/// The key that rows are made for, each column with whether it is of the clustering key.
+pub(super) fn needed_key(table: &Table) -> Vec<(bool, &str)> {
+    let needed = table.columns.iter().take(table.key.len()).enumerate();
+    needed.map(|(position, column)| (position >= table.key.num_partition, column.name.as_str())).collect()
+}
+
+fn check_key(keyspace: &str, table: &Table, existing: &Columns) -> Result<(), StoreError> {
+    let (found, needed) = (existing.key(), needed_key(table));
     if found == needed {
         return Ok(());
     }
@@ -228,9 +270,11 @@ fn check_key(keyspace: &str, table: &Table, existing: &HashMap<String, ExistingC
     })
 }
 
-fn key_text(key: &[(bool, &str)]) -> String {
+/// A key as CQL has it.
+pub(super) fn key_text(key: &[(bool, &str)]) -> String {
     let names = |is_late| key.iter().filter(move |(late, _)| *late == is_late).map(|(_, name)| *name);
-    format!("(({}), {})", names(false).collect::<Vec<_>>().join(", "), names(true).collect::<Vec<_>>().join(", "))
+    let clustering = names(true).map(|name| format!(", {name}")).collect::<String>();
+    format!("(({}){clustering})", names(false).collect::<Vec<_>>().join(", "))
 }
 
 async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, StoreError> {
@@ -242,36 +286,6 @@ async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Stor
         .into_rows_result()
         .map(|rows| rows.rows_num() > 0)
         .map_err(|error| failed(context(), error))
-}
-
-/// The columns that a table has; none if there is no such table.
-async fn existing_columns(
-    session: &Session,
-    keyspace: &str,
-    table: &Table,
-) -> Result<HashMap<String, ExistingColumn>, StoreError> {
-    let context = || format!("reading the columns of table {keyspace}.{}", table.name);
-    let rows = session
-        .query_unpaged(
-            "SELECT column_name, type, kind, position FROM system_schema.columns \
-             WHERE keyspace_name = ? AND table_name = ?",
-            (keyspace, &table.name),
-        )
-        .await
-        .map_err(|error| failed(context(), error))?
-        .into_rows_result()
-        .map_err(|error| failed(context(), error))?;
-    let mut columns = HashMap::new();
-    for row in rows.rows::<(String, String, String, i32)>().map_err(|error| failed(context(), error))? {
-        let (name, cql_type, kind, position) = row.map_err(|error| failed(context(), error))?;
-        let key_place = match kind.as_str() {
-            "partition_key" => Some((false, position)),
-            "clustering" => Some((true, position)),
-            _ => None,
-        };
-        columns.insert(name, ExistingColumn { cql_type, key_place });
-    }
-    Ok(columns)
 }
 
 async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
@@ -287,6 +301,7 @@ async fn change(session: &Session, cql: String) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::schema::documented;
+    use crate::schema::row::{ColumnKind, ScalarKind};
 
     #[test]
     fn test_each_marker_says_the_type_of_its_value() {
@@ -306,7 +321,7 @@ mod tests {
         for kind in documented::kinds() {
             // The item's type is the reader's to fill in; here it is a single.
             let cql = kind.cql.replace('…', "float");
-            assert!(cql.split([',', ' ']).next() == Some(&cql_type(kind.column)), "{cql}: {:?}", kind.column);
+            assert!(cql.split([',', ' ']).next() == Some(&type_text(kind.column)), "{cql}: {:?}", kind.column);
         }
     }
 }

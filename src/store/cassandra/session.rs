@@ -44,7 +44,7 @@ pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, Sto
         .pool_size(PoolSize::PerHost(connections))
         .default_execution_profile_handle(profile.into_handle())
         // Replicas are computed from the keyspace's replication; other keyspaces are none of ours.
-        .keyspaces_to_fetch([&settings.keyspace])
+        .keyspaces_to_fetch([&settings.keyspace].into_iter().chain(&settings.route_keyspaces))
         .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT);
     if let Some((role, password)) = &settings.credentials {
         builder = builder.user(role, password);
@@ -104,7 +104,8 @@ fn load_balancing(settings: &CassandraSettings) -> Arc<dyn scylla::policies::loa
     }
 }
 
-fn driver_consistency(consistency: Consistency) -> statement::Consistency {
+/// A level as the driver calls it.
+pub(super) fn driver_consistency(consistency: Consistency) -> statement::Consistency {
     match consistency {
         Consistency::One => statement::Consistency::One,
         Consistency::Two => statement::Consistency::Two,

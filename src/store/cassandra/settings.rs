@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use crate::schema::row::Consistency;
+use crate::schema::row::Table;
 use crate::tls::ServerTrust;
 
 /// How to reach the cluster and how to write to it.
@@ -15,8 +16,10 @@ pub struct CassandraSettings {
     pub datacenter: Option<String>,
     /// The rack in that data centre whose nodes are asked first. `None`: all racks alike.
     pub rack: Option<String>,
-    /// The keyspace.
+    /// The keyspace of the tables of message types, and of routes that name none.
     pub keyspace: String,
+    /// Other keyspaces that routes write to. Without them here their rows are written, too, but not straight to a replica.
+    pub route_keyspaces: Vec<String>,
     /// The `replication` map in CQL, used when the keyspace is created.
     pub replication: String,
     /// How many replicas confirm a write.
@@ -39,6 +42,13 @@ pub struct CassandraSettings {
 }
 
 // === impl CassandraSettings ===
+
+impl CassandraSettings {
+    /// The keyspace that a table is in.
+    pub(super) fn keyspace_of<'a>(&'a self, table: &'a Table) -> &'a str {
+        table.keyspace.as_deref().unwrap_or(&self.keyspace)
+    }
+}
 
 impl fmt::Debug for CassandraSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,12 @@
 //! Cells as SQLite values.
 //!
-//! Text and bytes are borrowed from the group's buffer; only lists allocate, because they become JSON text.
+//! Text and bytes are borrowed from the group's buffer; only what SQLite has no type for allocates, because it becomes text
+//! ([`CellText`]).
 
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
+use crate::schema::cell_text::CellText;
 use crate::schema::row::Cell;
 
 /// A cell with the data that its spans point into.
@@ -36,45 +38,20 @@ impl ToSql for BoundCell<'_> {
             Cell::Json(text) => ValueRef::Text(text.as_bytes()),
             Cell::OwnText(text) => ValueRef::Text(text.as_bytes()),
             Cell::OwnBytes(bytes) => ValueRef::Blob(bytes),
-            Cell::List(items) => return Ok(ToSqlOutput::Owned(Value::Text(list_json(items, self.data)))),
-            other => unreachable!("{other:?} is only in rows of routes"),
+            // What SQLite has no type for is text.
+            Cell::List(_)
+            | Cell::Map(_)
+            | Cell::Varint(_)
+            | Cell::Decimal(_)
+            | Cell::Uuid(_)
+            | Cell::Inet(_)
+            | Cell::Date(_)
+            | Cell::Time(_)
+            | Cell::Duration { .. } => {
+                let text = CellText { cell: self.cell, data: self.data }.to_string();
+                return Ok(ToSqlOutput::Owned(Value::Text(text)));
+            }
         };
         Ok(ToSqlOutput::Borrowed(value))
     }
-}
-
-/// A list as a JSON array; bytes become hexadecimal text, floats that JSON cannot hold become null.
-fn list_json(items: &[Cell], data: &[u8]) -> String {
-    serde_json::Value::Array(items.iter().map(|item| json_of(item, data)).collect()).to_string()
-}
-
-fn json_of(cell: &Cell, data: &[u8]) -> serde_json::Value {
-    match cell {
-        Cell::Null | Cell::Clear => serde_json::Value::Null,
-        Cell::Bool(value) => (*value).into(),
-        Cell::Int(value) => (*value).into(),
-        Cell::Long(value) | Cell::Timestamp(value) => (*value).into(),
-        Cell::Unsigned(value) => (*value).into(),
-        Cell::Float(value) => (*value).into(),
-        Cell::Double(value) => (*value).into(),
-        Cell::Text(span) => span.text_of(data).into(),
-        Cell::Symbol(symbol) => symbol.as_ref().into(),
-        Cell::Bytes(span) => hex(span.of(data)).into(),
-        Cell::Json(text) => text.as_str().into(),
-        Cell::List(items) => items.iter().map(|item| json_of(item, data)).collect(),
-        Cell::OwnText(text) => text.as_ref().into(),
-        Cell::OwnBytes(bytes) => hex(bytes).into(),
-        other => unreachable!("{other:?} is only in rows of routes"),
-    }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::schema::quoted;
+use super::statements::{WRITTEN_AT, quoted};
 use super::sweep_time::{Hold, SweepTime};
 use super::writer::Shared;
-use crate::schema::identity::{BUCKET, DEVICE_ID, EVENT_TIME, PARTITION_KEY};
+use crate::schema::identity::{BUCKET, DEVICE_ID, EVENT_TIME};
 
 /// Partitions that one step looks at.
 const NUM_PARTITIONS_PER_STEP: usize = 128;
@@ -214,14 +214,15 @@ fn newest_event_ms(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     Ok(newest_ms.map(|newest_ms| u64::try_from(newest_ms).unwrap_or(0)))
 }
 
-/// All tables of ours, also of message types that are no longer declared: their rows grow old, too.
+/// All tables of ours, also of message types that are no longer declared: their rows grow old, too. Those of routes are not
+/// among them, whatever their keys are called.
 fn tables_with_time(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached(
-        "SELECT tables.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns \
-         WHERE tables.type = 'table' AND columns.name = ?1 AND columns.pk = ?2",
+        "SELECT tables.name FROM sqlite_schema AS tables WHERE tables.type = 'table' AND 3 = ( \
+             SELECT sum(iif(columns.name = ?4, -3, (columns.name, columns.pk) IN (VALUES (?1, 1), (?2, 2), (?3, 3)))) \
+             FROM pragma_table_info(tables.name) AS columns)",
     )?;
-    // The first column that orders the rows of a partition; places in a key count from 1.
-    statement.query_map(params![EVENT_TIME, PARTITION_KEY.len() + 1], |row| row.get(0))?.collect()
+    statement.query_map(params![DEVICE_ID, BUCKET, EVENT_TIME, WRITTEN_AT], |row| row.get(0))?.collect()
 }
 
 /// The first partition after `last`, with the event time of its oldest row: one look into the key tree.

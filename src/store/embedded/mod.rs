@@ -5,14 +5,19 @@
 
 mod bind;
 mod database;
+mod declared;
+mod deleted;
 mod expiry;
+mod key_order;
 mod place;
 mod query;
 mod readers;
+mod routed;
 mod rows;
 mod schema;
 mod sentry;
 mod state;
+mod statements;
 mod sweep_time;
 mod transaction;
 mod visitor;
@@ -208,8 +213,15 @@ impl Store for EmbeddedStore {
         Box::pin(async move { self.ask(|reply| Job::Apply(tables, reply)).await? })
     }
 
-    fn describe(&self, _table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn describe(&self, table: &TableName) -> BoxFuture<'_, Result<Option<TableDescription>, StoreError>> {
+        let (path, table) = (self.path.clone(), table.clone());
+        let context = format!("describing a table of {}", path.display());
+        let description = tokio::task::spawn_blocking(move || {
+            let connection =
+                database::open_reader(&path).map_err(|error| failed(format!("opening {}", path.display()), error))?;
+            routed::describe(&connection, &table)
+        });
+        Box::pin(async move { description.await.unwrap_or_else(|error| Err(failed(context, error))) })
     }
 
     fn prepare(&self, tables: &[Arc<Table>]) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -269,7 +281,7 @@ impl Store for EmbeddedStore {
 
 /// Reads all keys of a table and sends them in chunks, until `send` says that nobody listens.
 fn send_keys(connection: &Connection, table: &str, mut send: impl FnMut(Vec<RowKey>) -> bool) -> rusqlite::Result<()> {
-    let sql = format!("SELECT {DEVICE_ID}, {EVENT_TIME}, {SEQUENCE} FROM {}", schema::quoted(table));
+    let sql = format!("SELECT {DEVICE_ID}, {EVENT_TIME}, {SEQUENCE} FROM {}", statements::quoted(table));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut chunk = Vec::with_capacity(NUM_KEYS_PER_CHUNK);

@@ -8,8 +8,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Batch, Connection, Row};
 use serde_json::Value;
 
-use super::bind::hex;
 use super::visitor::Visitor;
+use crate::schema::cell_text::hex;
 
 /// What a query finds, piece by piece: the names of the columns first, then each row, one value per column. Bytes are
 /// hexadecimal text.

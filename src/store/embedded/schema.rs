@@ -1,4 +1,5 @@
-//! Tables of the embedded store: what they look like, how they come to be, how they are checked.
+//! Tables of the embedded store: what they look like, how they come to be, how they are checked. Those of routes are
+//! `routed`'s.
 //!
 //! Tables are `STRICT`, so that a value of the wrong type is refused instead of stored as something else, and `WITHOUT
 //! ROWID`, so that the primary key is the only tree that a row goes into.
@@ -8,9 +9,9 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::failed;
+use super::statements::quoted;
+use super::{failed, routed};
 use crate::flow::health::{Condition, Part};
-use crate::schema::identity::NUM_KEY_COLUMNS;
 use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
 use crate::store::StoreError;
 
@@ -22,68 +23,20 @@ struct ExistingColumn {
     key_position: usize,
 }
 
-/// A name in double quotes, as SQL wants it if it could be a keyword.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The statement that writes one row. On a row that is there already it sets the same values again; columns that
-/// this engine does not know, because a newer one added them, keep theirs.
-///
-/// It overrules conflict clauses of the table's constraints, which would pass over the row or delete another one for it;
-/// but not where there are triggers, since it would overrule the clauses of statements in these as well.
-pub(super) fn upsert_sql(table: &Table, num_rows: usize, has_triggers: bool) -> String {
-    let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
-    let row = format!("({})", vec!["?"; names.len()].join(","));
-    let keys = names.iter().take(NUM_KEY_COLUMNS).map(String::as_str).collect::<Vec<_>>().join(",");
-    let updates: Vec<String> =
-        names.iter().skip(NUM_KEY_COLUMNS).map(|name| format!("{name}=excluded.{name}")).collect();
-    let action = if updates.is_empty() { "NOTHING".to_string() } else { format!("UPDATE SET {}", updates.join(",")) };
-    let clause = if has_triggers { "" } else { "OR ABORT " };
-    format!(
-        "INSERT {clause}INTO {}({}) VALUES {} ON CONFLICT({keys}) DO {action}",
-        quoted(&table.name),
-        names.join(","),
-        vec![row; num_rows].join(","),
-    )
-}
-
-/// The statement that finds one row if it is there with all its values.
-pub(super) fn is_there_sql(table: &Table) -> String {
-    let conditions = table.columns.iter().enumerate().map(|(position, column)| {
-        let is = if position < NUM_KEY_COLUMNS { "=" } else { "IS" };
-        format!("{} {is} ?", quoted(&column.name))
-    });
-    format!("SELECT 1 FROM {} WHERE {}", quoted(&table.name), conditions.collect::<Vec<_>>().join(" AND "))
-}
-
-/// The statement that deletes one row by its key.
-pub(super) fn delete_sql(table: &Table) -> String {
-    format!("DELETE FROM {} WHERE {}", quoted(&table.name), key_sql(table))
-}
-
-/// The statement that changes one row to what it is, by its key.
-pub(super) fn touch_sql(table: &Table) -> String {
-    let names = table.columns.iter().skip(NUM_KEY_COLUMNS).map(|column| quoted(&column.name));
-    let same = names.map(|name| format!("{name} = {name}")).collect::<Vec<_>>().join(", ");
-    format!("UPDATE {} SET {same} WHERE {}", quoted(&table.name), key_sql(table))
-}
-
-fn key_sql(table: &Table) -> String {
-    let keys = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| format!("{} = ?", quoted(&column.name)));
-    keys.collect::<Vec<_>>().join(" AND ")
-}
-
 /// Whether another program has put triggers on a table.
 pub(super) fn has_triggers(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)";
-    connection.prepare_cached(sql)?.query_row([&table.name], |row| row.get(0))
+    connection.prepare_cached(sql)?.query_row([table.full_name()], |row| row.get(0))
 }
 
 /// Creates missing tables and adds missing columns, and says so, one line each.
 pub(super) fn apply(connection: &Connection, tables: &[Arc<Table>]) -> Result<Vec<String>, StoreError> {
     let mut changes = Vec::new();
     for table in tables {
+        if let Some(route) = &table.routed {
+            changes.extend(routed::apply(connection, table, route)?);
+            continue;
+        }
         let existing = existing_columns(connection, table)?;
         if existing.is_empty() {
             run(connection, &create_sql(table))?;
@@ -112,6 +65,10 @@ pub(super) fn apply(connection: &Connection, tables: &[Arc<Table>]) -> Result<Ve
 /// Checks that every table is there with all its columns, each of the right type.
 pub(super) fn check(connection: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
     for table in tables {
+        if let Some(route) = &table.routed {
+            routed::check(connection, table, route)?;
+            continue;
+        }
         let existing = existing_columns(connection, table)?;
         if existing.is_empty() {
             return Err(StoreError::Missing { what: format!("table {}", table.name) });
@@ -130,6 +87,9 @@ pub(super) fn check(connection: &Connection, tables: &[Arc<Table>]) -> Result<()
 
 /// What is wrong with a table, if another program has changed it; an error if it cannot be looked at.
 pub(super) fn condition(connection: &Connection, table: &Arc<Table>) -> Result<Option<Condition>, StoreError> {
+    if let Some(route) = &table.routed {
+        return routed::condition(connection, table, route);
+    }
     match check(connection, std::slice::from_ref(table)) {
         Ok(()) => Ok(None),
         Err(StoreError::Missing { what }) => {
@@ -151,11 +111,11 @@ fn create_sql(table: &Table) -> String {
         .iter()
         .enumerate()
         .map(|(position, column)| {
-            let not_null = if position < NUM_KEY_COLUMNS { " NOT NULL" } else { "" };
+            let not_null = if position < table.key.len() { " NOT NULL" } else { "" };
             format!("{} {}{not_null}", quoted(&column.name), declared_type(column.kind))
         })
         .collect();
-    let keys: Vec<String> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| quoted(&column.name)).collect();
+    let keys: Vec<String> = table.columns.iter().take(table.key.len()).map(|column| quoted(&column.name)).collect();
     format!(
         "CREATE TABLE {}({}, PRIMARY KEY({})) STRICT, WITHOUT ROWID",
         quoted(&table.name),
@@ -165,7 +125,7 @@ fn create_sql(table: &Table) -> String {
 }
 
 /// The type that a column is declared with, one of those that strict tables know.
-fn declared_type(kind: ColumnKind) -> &'static str {
+pub(super) fn declared_type(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Scalar(
             ScalarKind::Bool
@@ -236,7 +196,7 @@ fn check_strict(connection: &Connection, table: &Table) -> Result<(), StoreError
 }
 
 fn check_key(table: &Table, existing: &HashMap<String, ExistingColumn>) -> Result<(), StoreError> {
-    let needed: Vec<&str> = table.columns.iter().take(NUM_KEY_COLUMNS).map(|column| column.name.as_str()).collect();
+    let needed: Vec<&str> = table.columns.iter().take(table.key.len()).map(|column| column.name.as_str()).collect();
     let mut found: Vec<(usize, &str)> = existing
         .iter()
         .filter(|(_, column)| column.key_position > 0)

@@ -8,16 +8,17 @@
 //! Another process may alter the tables. So each transaction, which alone keeps others from doing that, looks at the
 //! number that SQLite counts up with every such change, and checks the tables again when it is another one.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::rows::{Refusal, Rows};
-use super::schema;
-use crate::schema::identity::NUM_KEY_COLUMNS;
-use crate::schema::row::{Cell, RowGroup, Table};
+use super::deleted::Deleted;
+use super::rows::{Refusal, RowRef, Rows};
+use super::statements::Found;
+use super::{key_order, routed, schema};
+use crate::schema::row::{RowGroup, RowOp, Table};
 use crate::store::{RefusedRow, TransientKind, WriteError};
+use crate::telemetry::now_us;
 
 /// A row's place: which group, which row of it.
 #[derive(Debug, Clone, Copy)]
@@ -31,14 +32,14 @@ struct RowAt {
 pub(super) struct GroupWriter {
     order: Vec<RowAt>,
     checked: Checked,
+    deleted: Deleted,
 }
 
 /// Tables that are as described, as of one version of the database's schema.
 #[derive(Debug, Default)]
 struct Checked {
     schema_version: i64,
-    /// Each with whether there are triggers on it.
-    tables: Vec<(Arc<Table>, bool)>,
+    tables: Vec<(Arc<Table>, Found)>,
 }
 
 /// A group that is to be written.
@@ -93,8 +94,9 @@ impl GroupWriter {
             let table = &asked[first.group as usize].group.table;
             let num_same = rest.partition_point(|at| same_table(&asked[at.group as usize].group.table, table));
             let (run, others) = rest.split_at(num_same.max(1));
-            let outcome = self.checked.check(connection, table).and_then(|has_triggers| {
-                let rows = Rows::new(connection, table, has_triggers)?;
+            let outcome = self.checked.check(connection, table).and_then(|found| {
+                let now_us = i64::try_from(now_us()).unwrap_or(i64::MAX);
+                let rows = Rows::new(connection, table, found, &mut self.deleted, now_us)?;
                 write_run(connection, asked, rows, run)
             });
             match outcome {
@@ -123,19 +125,23 @@ impl GroupWriter {
             // A transaction holds far fewer groups, and a group far fewer rows, than 2^32.
             self.order.extend((0..one.group.num_rows() as u32).map(|row| RowAt { group: index as u32, row }));
         }
+        // Descriptions of one table may differ: of two routes, or after a reload. Each is written by itself.
+        let tables: Vec<usize> = asked
+            .iter()
+            .map(|one| asked.iter().take_while(|other| !same_table(&other.group.table, &one.group.table)).count())
+            .collect();
         self.order.sort_by(|left, right| {
-            let (left_group, right_group) = (&asked[left.group as usize].group, &asked[right.group as usize].group);
-            if !same_table(&left_group.table, &right_group.table) {
-                return left_group.table.name.cmp(&right_group.table.name);
+            let (left_at, right_at) = (left.group as usize, right.group as usize);
+            let (left_group, right_group) = (&*asked[left_at].group, &*asked[right_at].group);
+            if tables[left_at] != tables[right_at] {
+                let (left, right) = (&left_group.table, &right_group.table);
+                let names = left.name.cmp(&right.name).then_with(|| left.keyspace.cmp(&right.keyspace));
+                return names.then(tables[left_at].cmp(&tables[right_at]));
             }
-            let left_key = cells(left_group, left.row).iter().take(NUM_KEY_COLUMNS);
-            let right_key = cells(right_group, right.row).iter();
-            left_key
-                .zip(right_key)
-                .map(|(a, b)| compare(a, &left_group.data, b, &right_group.data))
-                .find(|order| order.is_ne())
-                // Two rows of one key; the order that they came in is kept.
-                .unwrap_or(Ordering::Equal)
+            let num_keys = left_group.table.key.len();
+            let (left, right) = (row_ref(left_group, left.row).cells, row_ref(right_group, right.row).cells);
+            // Two rows of one key keep the order that they came in.
+            key_order::compare((left, left_group), (right, right_group), num_keys)
         });
     }
 }
@@ -147,11 +153,12 @@ fn write_run(
     mut rows: Rows<'_>,
     run: &[RowAt],
 ) -> Result<Vec<(RowAt, String)>, Fault> {
-    let (mut refused, mut taken) = (Vec::new(), None);
+    let (mut refused, mut taken, mut deleted) = (Vec::new(), None, None);
     for at in run {
-        let group = &*asked[at.group as usize].group;
-        match rows.write(cells(group, at.row), &group.data) {
-            Ok(()) => taken = Some((group, at.row)),
+        let row = row_at(asked, *at);
+        match rows.write(row) {
+            Ok(()) if row.op == RowOp::Delete => deleted = Some(row),
+            Ok(()) => taken = Some(row),
             Err(error) => refused.push((*at, refusal(connection, error)?)),
         }
     }
@@ -160,17 +167,21 @@ fn write_run(
     let mut there = None;
     let mut at_fault = Vec::with_capacity(refused.len());
     for (at, reason) in refused {
-        let group = &*asked[at.group as usize].group;
-        match rows.is_there(cells(group, at.row), &group.data)? {
-            true => there = Some((group, at.row)),
+        let row = row_at(asked, at);
+        match rows.is_done(row)? {
+            true => there = Some(row),
             false => at_fault.push((at, reason)),
         }
     }
+    // That rows are deleted says nothing of whether others are taken.
+    if at_fault.iter().all(|(at, _)| row_at(asked, *at).op == RowOp::Delete) {
+        taken = deleted.or(taken);
+    }
     let known_good = || run.iter().find_map(|at| asked[at.group as usize].known_good.as_deref());
     // Behind the last refusal, as the table may have begun to refuse rows after it took some.
-    let witness = taken.or_else(|| known_good().map(|group| (group, 0))).or(there);
-    let Some((group, row)) = witness else { return Err(Fault::Rows(reason)) };
-    match rows.would_take(cells(group, row), &group.data) {
+    let witness = taken.or_else(|| known_good().map(|group| row_ref(group, 0))).or(there);
+    let Some(witness) = witness else { return Err(Fault::Rows(reason)) };
+    match rows.would_take(witness) {
         Ok(()) if connection.is_autocommit() => Err(Fault::Ended(reason)),
         Ok(()) => Ok(at_fault),
         Err(error) => Err(Fault::Table(refusal(connection, error)?)),
@@ -195,27 +206,19 @@ fn refusal(connection: &Connection, refusal: Refusal) -> Result<String, Fault> {
     }
 }
 
-fn cells(group: &RowGroup, row: u32) -> &[Cell] {
-    let num_columns = group.table.columns.len();
-    let start = row as usize * num_columns;
-    &group.cells[start..start + num_columns]
+fn row_at(asked: &[Asked], at: RowAt) -> RowRef<'_> {
+    row_ref(&asked[at.group as usize].group, at.row)
+}
+
+fn row_ref(group: &RowGroup, row: u32) -> RowRef<'_> {
+    let row_len = group.table.row_len();
+    let start = row as usize * row_len;
+    RowRef { op: group.op, cells: &group.cells[start..start + row_len], data: &group.data }
 }
 
 /// Groups of one table mostly share its description; two descriptions of one name may differ after a reload.
 fn same_table(left: &Arc<Table>, right: &Arc<Table>) -> bool {
     Arc::ptr_eq(left, right) || left == right
-}
-
-/// Key cells in SQLite's order. It decides speed only, so kinds that no key has count as equal.
-fn compare(left: &Cell, left_data: &[u8], right: &Cell, right_data: &[u8]) -> Ordering {
-    match (left, right) {
-        (Cell::Text(a), Cell::Text(b)) => a.of(left_data).cmp(b.of(right_data)),
-        (Cell::Symbol(a), Cell::Symbol(b)) => a.cmp(b),
-        (Cell::Timestamp(a), Cell::Timestamp(b)) | (Cell::Long(a), Cell::Long(b)) => a.cmp(b),
-        (Cell::Int(a), Cell::Int(b)) => a.cmp(b),
-        (Cell::Unsigned(a), Cell::Unsigned(b)) => a.cmp(b),
-        _ => Ordering::Equal,
-    }
 }
 
 // === impl Checked ===
@@ -230,15 +233,18 @@ impl Checked {
         Ok(())
     }
 
-    /// Tells whether there are triggers on the table, if that is as described.
-    fn check(&mut self, connection: &Connection, table: &Arc<Table>) -> Result<bool, Fault> {
-        if let Some((_, has_triggers)) = self.tables.iter().find(|(known, _)| same_table(known, table)) {
-            return Ok(*has_triggers);
+    /// Tells what there is beside what is described, if the table is as described.
+    fn check(&mut self, connection: &Connection, table: &Arc<Table>) -> Result<Found, Fault> {
+        if let Some((_, found)) = self.tables.iter().find(|(known, _)| same_table(known, table)) {
+            return Ok(*found);
         }
         schema::check(connection, std::slice::from_ref(table)).map_err(|error| Fault::Table(error.to_string()))?;
-        let has_triggers = schema::has_triggers(connection, table)?;
-        self.tables.push((Arc::clone(table), has_triggers));
-        Ok(has_triggers)
+        let found = Found {
+            has_triggers: schema::has_triggers(connection, table)?,
+            has_written_at: table.routed.is_some() && routed::has_written_at(connection, table)?,
+        };
+        self.tables.push((Arc::clone(table), found));
+        Ok(found)
     }
 }
 

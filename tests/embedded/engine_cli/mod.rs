@@ -39,6 +39,28 @@ fn check_says_fine_or_names_file_line_and_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_asks_the_engine_of_a_config_or_of_an_address() {
+    let site = Site::new(&[]);
+    let running = site.launch().await;
+    let url = format!("http://{}", running.engine.http_addr);
+    for (check, says) in [("live", "\"live\":true"), ("started", "\"started\":true"), ("all", "\"verdict\"")] {
+        let (code, stdout, stderr) = told(&run(&["health", check, "--url", &url]));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.contains(says), "{stdout}");
+    }
+    until_true("ready", async || told(&run(&["health", "--url", &url])).0 == 0).await;
+    site.configure(&[("http.listen", &format!("\"{}\"", running.engine.http_addr))]);
+    let (code, _, stderr) = told(&run(&["health", "live", "--config", arg(&site.config_path())]));
+    assert_eq!(code, 0, "{stderr}");
+    running.stop().await;
+
+    let (code, stdout, stderr) = told(&run(&["health", "--url", &url]));
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("/health/ready: "), "{stderr}");
+    assert_eq!(told(&run(&["health"])).0, 2, "whose health?");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_online_asks_the_log_and_the_store_and_changes_nothing() {
     let site = Site::new(&[]);
     let path = site.config_path();

@@ -3,14 +3,15 @@
 
 use std::borrow::Cow;
 
-use super::{DeadLetter, PartOf};
+use super::carried::Carried;
+use super::{DeadLetter, PartOf, Source};
 
 /// Less than this of a payload is not worth a part of its own.
 const LEAST_PART_BYTES: usize = 64;
 
 // === impl DeadLetter ===
 
-impl DeadLetter<'_> {
+impl<'a> DeadLetter<'a> {
     /// Appends the letter as one record, or, where that would have more than `max_bytes`, as several that do not; the end
     /// of each goes to `ends`. `whole` names the letter: no other that is written at the same time has that name. Where
     /// there is no room for parts, the payload is cut, and texts are shortened; both say what the full size was.
@@ -37,20 +38,29 @@ impl DeadLetter<'_> {
             letter.encode_part(most, &mut bytes);
             bytes.len() + 4
         };
-        let bare: DeadLetter<'_> = DeadLetter { payload: &[], ..*self };
+        // Key and headers are in the first part only.
+        let place = self.source.map(|source| Source { key: None, headers: &[], ..source });
+        let bare: DeadLetter<'_> = DeadLetter { payload: &[], source: place, ..*self };
         let detail = shortened(self.detail, (max_bytes / 2).saturating_sub(len_of(DeadLetter { detail: "", ..bare })));
+        let room = max_bytes.saturating_sub(len_of(DeadLetter { detail: &detail, ..bare }));
+        let budget = room.min(max_bytes / 2);
+        let note = self.source.and_then(|source| Carried::of(&source, budget).note(&source));
+        let detail = match note {
+            Some(note) if note.len() + LEAST_PART_BYTES <= room => Cow::Owned(format!("{detail}{note}")),
+            _ => detail,
+        };
         let bare = DeadLetter { detail: &detail, ..bare };
         let room = max_bytes.saturating_sub(len_of(bare));
-        let parts: Vec<&[u8]> = match room {
-            LEAST_PART_BYTES.. => self.payload.chunks(room).collect(),
-            _ => vec![&self.payload[..room.min(payload_bytes)]],
-        };
-        // A letter whose texts alone were too long is one part that may be empty.
-        let parts = if parts.is_empty() { vec![self.payload] } else { parts };
-        let num_parts = parts.len();
-        for (index, payload) in parts.into_iter().enumerate() {
+        let cut = |source: &Source<'a>| Carried::of(source, room.min(budget)).cut(source);
+        let first = DeadLetter { source: self.source.as_ref().map(cut), ..bare };
+        let first_room = max_bytes.saturating_sub(len_of(first));
+        let (head, rest) = self.payload.split_at(first_room.min(payload_bytes));
+        let rest: Vec<&[u8]> = if room >= LEAST_PART_BYTES { rest.chunks(room).collect() } else { Vec::new() };
+        let num_parts = 1 + rest.len();
+        for (index, payload) in std::iter::once(head).chain(rest).enumerate() {
             let of = PartOf { part: index + 1, num_parts, payload_bytes, whole: &whole };
-            DeadLetter { payload, ..bare }.encode_part(of, out);
+            let letter = if index == 0 { first } else { bare };
+            DeadLetter { payload, ..letter }.encode_part(of, out);
             ends.push(out.len() as u32);
         }
     }
@@ -71,9 +81,12 @@ fn shortened(text: &str, max_len: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OwnedDeadLetter;
-    use super::super::tests::LETTER;
+    use proptest::prelude::*;
+
+    use super::super::tests::{LETTER, SOURCE};
+    use super::super::{Header, OwnedDeadLetter};
     use super::*;
+    use crate::codec::avro::{Joined, LetterParts};
 
     fn letters_of(letter: DeadLetter<'_>, max_bytes: usize) -> Vec<OwnedDeadLetter> {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
@@ -118,6 +131,71 @@ mod tests {
         let letters = letters_of(DeadLetter { payload: &[7; 5000], detail: "", ..LETTER }, 130);
         assert_eq!((letters.len(), letters[0].num_parts, letters[0].payload_bytes), (1, 1, 5000));
         assert!(letters[0].payload.len() < LEAST_PART_BYTES);
+    }
+
+    #[test]
+    fn test_key_and_headers_come_with_the_first_part() {
+        let headers: Vec<Header<'_>> = (0..20).map(|_| (&b"name"[..], Some(&[5u8; 40][..]))).collect();
+        let source = Source { key: Some(&[9; 100]), headers: &headers, ..SOURCE };
+        let letter = DeadLetter { payload: &[7; 5000], trace: Some("00-1"), source: Some(source), ..LETTER };
+        for max_bytes in [2500, 3000, 5000] {
+            let letters = letters_of(letter, max_bytes);
+            assert!(letters.len() > 1);
+            assert_eq!(letters.concat_payloads(), letter.payload);
+            for (index, read) in letters.iter().enumerate() {
+                let source = read.source.as_ref().unwrap();
+                assert_eq!((source.offset, read.trace.as_deref(), &*read.detail), (1234, Some("00-1"), LETTER.detail));
+                let (key_bytes, num_headers) = if index == 0 { (Some(100), 20) } else { (None, 0) };
+                assert_eq!((source.key.as_ref().map(Vec::len), source.headers.len()), (key_bytes, num_headers));
+            }
+        }
+    }
+
+    #[test]
+    fn test_key_and_headers_that_have_no_room_are_cut_and_say_so() {
+        let headers: Vec<Header<'_>> = (0..20).map(|_| (&b"name"[..], Some(&[5u8; 400][..]))).collect();
+        let source = Source { key: Some(&[9; 100]), headers: &headers, ..SOURCE };
+        let letter = DeadLetter { payload: &[7; 5000], source: Some(source), ..LETTER };
+        let letters = letters_of(letter, 2500);
+        let first = letters[0].source.as_ref().unwrap();
+        assert_eq!((first.key.as_ref().map(Vec::len), first.headers.len()), (Some(100), 2));
+        let note = "(its key of 100 bytes and its 20 headers had no room, and are cut)";
+        assert!(letters.iter().all(|letter| letter.detail == format!("{} {note}", LETTER.detail)));
+        assert_eq!(letters.concat_payloads(), letter.payload);
+        let letters =
+            letters_of(DeadLetter { source: Some(Source { key: Some(&[9; 9000]), ..source }), ..letter }, 2500);
+        let first = letters[0].source.as_ref().unwrap();
+        assert!((1000..1250).contains(&first.key.as_ref().unwrap().len()) && first.headers.is_empty());
+        assert!(letters[0].detail.contains("key of 9000 bytes"));
+        assert_eq!(letters.concat_payloads(), letter.payload);
+    }
+
+    proptest! {
+        #[test]
+        fn test_no_part_is_larger_than_allowed_and_all_make_the_whole(
+            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..600)),
+            headers in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..20), prop::option::of(prop::collection::vec(any::<u8>(), 0..300))),
+                0..9,
+            ),
+            payload in prop::collection::vec(any::<u8>(), 0..3000),
+            detail in ".{0,400}",
+            max_bytes in 400usize..4000,
+        ) {
+            let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
+            let source = Source { key: key.as_deref(), headers: &headers, ..SOURCE };
+            let letter = DeadLetter { detail: &detail, payload: &payload, source: Some(source), ..LETTER };
+            let letters = letters_of(letter, max_bytes);
+            prop_assert_eq!(letters.concat_payloads(), payload);
+            let mut parts = LetterParts::new(usize::MAX);
+            let mut joined: Vec<Joined> = letters.into_iter().flat_map(|part| parts.add(part)).collect();
+            let (whole, read) = (joined.len(), joined.remove(0).letter);
+            let source = read.source.unwrap();
+            let is_cut = source.key.as_deref() != key.as_deref() || source.headers.len() < headers.len();
+            prop_assert_eq!((whole, is_cut), (1, read.detail.contains("are cut")));
+            let values = headers.iter().map(|(_, value)| value.map(<[u8]>::to_vec));
+            prop_assert!(source.headers.iter().map(|(_, value)| value.clone()).eq(values.take(source.headers.len())));
+        }
     }
 
     trait Payloads {

@@ -35,13 +35,14 @@ pub(super) const GROUP: Group = Group {
         histogram(
             "surgetank_receive_to_row_seconds",
             &[],
-            "For each row: from reading its message off the socket until the store has confirmed it.",
+            "For each row: from reading its message off the socket until the store has confirmed it; of a topic of others, from its \
+             record's timestamp in Kafka.",
             |scrape, out| out.times(&scrape.view.telemetry.receive_to_row),
         ),
         histogram(
             "surgetank_device_to_row_seconds",
             &[],
-            "For each row: from the event time by the device's clock until the store has confirmed it.",
+            "For each row of a message type's table: from the event time by the device's clock until the store has confirmed it.",
             |scrape, out| out.times(&scrape.view.telemetry.device_to_row),
         ),
         histogram("surgetank_read_records", &[], "Records in one batch of a partition.", |scrape, out| {

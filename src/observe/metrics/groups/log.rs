@@ -115,6 +115,16 @@ pub(super) const GROUP: Group = Group {
         )
         .only("with the embedded log, while it is open"),
         counter(
+            "surgetank_registry_requests_total",
+            &["outcome"],
+            "Requests to the schema registry: found, not_avro, missing, refused (the login), unavailable.",
+            |scrape, out| {
+                let requests = scrape.view.telemetry.counters.registry_requests.read();
+                requests.iter().for_each(|(outcome, count)| out.put(&[outcome], *count));
+            },
+        )
+        .only("with a schema registry"),
+        counter(
             "surgetank_schemas_restored_total",
             &[],
             "Schemas that were missing in the log and are there again.",

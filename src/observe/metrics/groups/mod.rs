@@ -6,6 +6,7 @@ mod gate;
 mod latencies;
 mod log;
 mod process;
+mod routes;
 mod sources;
 mod state;
 mod store;
@@ -20,6 +21,7 @@ pub const GROUPS: &[Group] = &[
     log::GROUP,
     gate::GROUP,
     store::GROUP,
+    routes::GROUP,
     cluster::GROUP,
     actors::GROUP,
     process::GROUP,

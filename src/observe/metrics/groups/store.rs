@@ -29,7 +29,8 @@ pub(super) const GROUP: Group = Group {
             "surgetank_store_write_retries_total",
             &["reason"],
             "Writes that were tried again because the store did not confirm them: timeout, overloaded, unavailable (too few \
-             replicas), connection, or table (it takes nothing as it is).",
+             replicas), connection, row_limited (a database partition takes no more for now), or table (it takes nothing as it \
+             is).",
             |scrape, out| {
                 let retries = scrape.view.telemetry.counters.write_retries.read();
                 retries.iter().for_each(|(reason, count)| out.put(&[reason], *count));

@@ -3,6 +3,7 @@
 //! tables is [`schema`]'s.
 
 mod keyspace;
+mod places;
 mod replicas;
 mod rights;
 mod server;
@@ -21,6 +22,7 @@ use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
 
 use self::keyspace::Keyspace;
+use self::places::{Place, places};
 pub(super) use self::replicas::needed;
 use self::replicas::{Member, Placement, Wish};
 use self::rights::Rights;
@@ -47,6 +49,13 @@ pub(super) struct Inspector {
     known: Mutex<Known>,
 }
 
+/// What is asked, and by which settings.
+struct Cluster<'a> {
+    session: &'a Session,
+    settings: &'a CassandraSettings,
+    members: Vec<Member>,
+}
+
 // === impl Inspector ===
 
 impl Inspector {
@@ -57,13 +66,7 @@ impl Inspector {
         settings: &CassandraSettings,
         tables: &[Arc<Table>],
     ) -> Result<Vec<Condition>, StoreError> {
-        let members = members(session);
-        let wish = Wish {
-            keyspace: &settings.keyspace,
-            consistency: settings.consistency,
-            datacenter: settings.datacenter.as_deref(),
-            rack: settings.rack.as_deref(),
-        };
+        let cluster = Cluster { session, settings, members: members(session) };
         // Without a node to ask, every question would fail for that reason alone.
         if let Some(unknown) = unknown_datacenter(session, settings) {
             return Ok(vec![Condition::failing(Part::Store, "unknown_local_dc", "", unknown).refusing_start()]);
@@ -74,35 +77,12 @@ impl Inspector {
         let reading = clocks.as_ref().ok().and_then(clock::NodeClocks::reading);
         let now_s = reading.map_or_else(|| now_us() / 1000, |reading| reading.unix_ms) / 1000;
         found.extend(clocks.iter().flat_map(clock::NodeClocks::conditions));
-        match keyspace::ask(session, &settings.keyspace).await? {
-            None => {
-                let missing = StoreError::Missing { what: format!("keyspace {}", settings.keyspace) };
-                found.push(Condition::failing(
-                    Part::Store,
-                    "keyspace_missing",
-                    &*settings.keyspace,
-                    missing.to_string(),
-                ));
-                let lifetimes = tables
-                    .iter()
-                    .filter_map(|table| server::lifetime(&qualified(settings, table), settings.ttl?, &servers, now_s));
-                found.extend(lifetimes);
-            }
-            Some(Keyspace { replication, has_commit_log }) => {
-                found.extend(keyspace::durability(&settings.keyspace, has_commit_log));
-                found.extend(replicas::findings(wish, &Placement::of(&replication), &members));
-                let lifetimes = lifetimes(session, &settings.keyspace).await?;
-                let rights_opt = Rights::ask(session, settings).await;
-                for table in tables {
-                    found.extend(rights_opt.as_ref().and_then(|rights| rights.condition(&settings.keyspace, table)));
-                    let shape = schema::check(session, &settings.keyspace, std::slice::from_ref(table)).await;
-                    let lives_s = lifetimes.get(&table.name).copied();
-                    found.extend(misshapen(&qualified(settings, table), shape)?);
-                    found.extend(lifetime(settings, table, lives_s, &servers, now_s));
-                }
-            }
+        let rights_opt = Rights::ask(session, settings).await;
+        for place in places(settings, tables) {
+            found.extend(self::levels(&place, &servers));
+            found.extend(cluster.place(&place, rights_opt.as_ref(), &servers, now_s).await?);
         }
-        Ok(found)
+        Ok(places::distinct(found))
     }
 
     async fn servers(&self, session: &Session) -> Vec<Server> {
@@ -164,6 +144,91 @@ impl Inspector {
     }
 }
 
+// === impl Cluster ===
+
+impl Cluster<'_> {
+    /// What is wrong with a keyspace and its tables.
+    async fn place(
+        &self,
+        place: &Place<'_>,
+        rights_opt: Option<&Rights>,
+        servers: &[Server],
+        now_s: u64,
+    ) -> Result<Vec<Condition>, StoreError> {
+        let Self { session, settings, members } = self;
+        let keyspace = place.keyspace;
+        let mut found = Vec::new();
+        let Some(Keyspace { replication, has_commit_log }) = keyspace::ask(session, keyspace).await? else {
+            if place.is_own {
+                let missing = StoreError::Missing { what: format!("keyspace {keyspace}") };
+                found.push(Condition::failing(Part::Store, "keyspace_missing", keyspace, missing.to_string()));
+            }
+            for table in &place.tables {
+                found.extend(match table.routed {
+                    Some(_) => misshapen(&qualified(settings, table), self.shape(table).await)?,
+                    None => {
+                        settings.ttl.and_then(|ttl| server::lifetime(&qualified(settings, table), ttl, servers, now_s))
+                    }
+                });
+            }
+            return Ok(found);
+        };
+        found.extend(keyspace::durability(keyspace, has_commit_log));
+        found.extend(self.replicas(place, &Placement::of(&replication), members));
+        let lifetimes = lifetimes(session, keyspace).await?;
+        for table in &place.tables {
+            found.extend(rights_opt.and_then(|rights| rights.condition(keyspace, table)));
+            let lives_s = lifetimes.get(&table.name).copied();
+            found.extend(misshapen(&qualified(settings, table), self.shape(table).await)?);
+            // How long rows live in a table of others is not ours to say.
+            if table.routed.is_none() {
+                found.extend(lifetime(settings, table, lives_s, servers, now_s));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn shape(&self, table: &Arc<Table>) -> Result<(), StoreError> {
+        schema::check(self.session, self.settings, std::slice::from_ref(table)).await
+    }
+
+    fn replicas(&self, place: &Place<'_>, placement: &Placement, members: &[Member]) -> Vec<Condition> {
+        let mut found = Vec::new();
+        for level in &place.levels {
+            let setting = level.setting();
+            let wish = Wish {
+                keyspace: place.keyspace,
+                consistency: level.consistency,
+                setting: &setting,
+                datacenter: self.settings.datacenter.as_deref(),
+                rack: self.settings.rack.as_deref(),
+            };
+            let of_keyspace = replicas::of_keyspace(wish, placement, members);
+            if place.is_own && level.route.is_none() {
+                found.extend(replicas::of_cluster(wish, members));
+                found.extend(of_keyspace);
+            } else {
+                // That nodes are down is told once.
+                let of_routes = of_keyspace.into_iter().filter(|condition| condition.code != "nodes_down");
+                found.extend(of_routes.map(|condition| places::of_routes(condition, place.keyspace)));
+            }
+        }
+        found
+    }
+}
+
+/// Guardrails against the levels of routes.
+fn levels(place: &Place<'_>, servers: &[Server]) -> Vec<Condition> {
+    let of_routes = place.levels.iter().filter_map(|level| Some((level.consistency, level.route?)));
+    of_routes
+        .flat_map(|(consistency, route)| {
+            let found = server::disallowed(servers, consistency, &format!("routes.{route}.consistency"));
+            found
+                .map(|condition| Condition { subject: format!("{} for route {route}", condition.subject), ..condition })
+        })
+        .collect()
+}
+
 /// Why `store.cassandra.local_dc` cannot be used, if it cannot.
 pub(super) fn unknown_datacenter(session: &Session, settings: &CassandraSettings) -> Option<String> {
     let local = settings.datacenter.as_deref()?;
@@ -184,7 +249,7 @@ fn members(session: &Session) -> Vec<Member> {
 }
 
 fn qualified(settings: &CassandraSettings, table: &Table) -> String {
-    format!("{}.{}", settings.keyspace, table.name)
+    format!("{}.{}", settings.keyspace_of(table), table.name)
 }
 
 /// What is wrong with a table's shape; an error if it cannot be asked.
@@ -202,6 +267,9 @@ fn misshapen(table: &str, shape: Result<(), StoreError>) -> Result<Option<Condit
                  layouts"
             );
             Ok(Some(Condition::failing(Part::Store, "table_differs", table, detail).refusing_start()))
+        }
+        Err(StoreError::RouteTable { table, code, reason }) => {
+            Ok(Some(Condition::failing(Part::Store, code, table, reason)))
         }
         Err(other) => Err(other),
     }

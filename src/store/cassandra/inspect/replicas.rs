@@ -30,6 +30,8 @@ pub(super) enum Placement {
 pub(super) struct Wish<'a> {
     pub(super) keyspace: &'a str,
     pub(super) consistency: Consistency,
+    /// The key in the config that asks for it.
+    pub(super) setting: &'a str,
     /// `store.cassandra.local_dc` and `rack`.
     pub(super) datacenter: Option<&'a str>,
     pub(super) rack: Option<&'a str>,
@@ -54,12 +56,16 @@ impl Placement {
     }
 }
 
-/// Everything that is wrong with replicas.
-pub(super) fn findings(wish: Wish<'_>, placement: &Placement, members: &[Member]) -> Vec<Condition> {
+/// Everything that is wrong with where the nodes are.
+pub(super) fn of_cluster(wish: Wish<'_>, members: &[Member]) -> Vec<Condition> {
+    let (datacenters, names) = datacenters(members);
+    location(wish, members, &datacenters, &names).into_iter().collect()
+}
+
+/// Everything that is wrong with the replicas of a keyspace.
+pub(super) fn of_keyspace(wish: Wish<'_>, placement: &Placement, members: &[Member]) -> Vec<Condition> {
     let mut found = Vec::new();
-    let datacenters: BTreeSet<&str> = members.iter().map(|member| member.datacenter.as_str()).collect();
-    let names = datacenters.iter().copied().collect::<Vec<_>>().join(", ");
-    found.extend(location(wish, members, &datacenters, &names));
+    let (datacenters, names) = datacenters(members);
     match placement {
         Placement::Simple(factor) => {
             if datacenters.len() > 1 {
@@ -76,6 +82,13 @@ pub(super) fn findings(wish: Wish<'_>, placement: &Placement, members: &[Member]
         Placement::Other(_) => {}
     }
     found
+}
+
+/// The data centres of these nodes, and their names as one text.
+fn datacenters(members: &[Member]) -> (BTreeSet<&str>, String) {
+    let datacenters: BTreeSet<&str> = members.iter().map(|member| member.datacenter.as_str()).collect();
+    let names = datacenters.iter().copied().collect::<Vec<_>>().join(", ");
+    (datacenters, names)
 }
 
 /// Whether the configured place is there, and whether there should be one.
@@ -200,8 +213,8 @@ fn coverage(wish: Wish<'_>, place: &str, factor: usize, members: &[Member], need
 fn unconfirmed(wish: Wish<'_>, place: &str, factor: usize, num_up: usize, needed: usize) -> Condition {
     let detail = format!(
         "no write is confirmed: consistency {:?} with {factor} replicas in keyspace {} needs {needed} nodes of {place}, and \
-         {num_up} can be reached; start nodes, ALTER KEYSPACE to fewer replicas, or change store.cassandra.consistency",
-        wish.consistency, wish.keyspace
+         {num_up} can be reached; start nodes, ALTER KEYSPACE to fewer replicas, or change {}",
+        wish.consistency, wish.keyspace, wish.setting
     );
     Condition::failing(Part::Store, "consistency_unreachable", place, detail)
 }
@@ -231,7 +244,11 @@ mod tests {
     }
 
     fn wish(consistency: Consistency, datacenter: Option<&'static str>) -> Wish<'static> {
-        Wish { keyspace: "ks", consistency, datacenter, rack: None }
+        Wish { keyspace: "ks", consistency, setting: "store.cassandra.consistency", datacenter, rack: None }
+    }
+
+    fn findings(wish: Wish<'_>, placement: &Placement, members: &[Member]) -> Vec<Condition> {
+        [of_cluster(wish, members), of_keyspace(wish, placement, members)].concat()
     }
 
     fn placement(pairs: &[(&str, &str)]) -> Placement {

@@ -158,6 +158,22 @@ pub(super) fn guardrails(servers: &[Server], consistency: Consistency) -> Vec<Co
     told.collect()
 }
 
+/// The guardrail against a consistency level that this key asks for, if a server has it. Only rows that are written with
+/// this level are refused.
+pub(super) fn disallowed(servers: &[Server], consistency: Consistency, setting: &str) -> Option<Condition> {
+    let is_set = |server: &&Server| {
+        let levels = server.settings.as_ref().and_then(|settings| settings.get(LEVELS_DISALLOWED)?.as_deref());
+        levels.is_some_and(|levels| has_level(levels, consistency))
+    };
+    let nodes: Vec<&str> = servers.iter().filter(is_set).map(|server| server.node.as_str()).collect();
+    let detail = format!(
+        "the database's guardrail {LEVELS_DISALLOWED} is set on {}: {setting} is among them, so every write of its rows is refused; \
+         take it back there, or ask for another level",
+        nodes.join(", ")
+    );
+    (!nodes.is_empty()).then(|| Condition::failing(Part::Store, "guardrail", LEVELS_DISALLOWED, detail))
+}
+
 /// Whether a list such as `[ONE, LOCAL_ONE]` holds a level.
 fn has_level(list: &str, consistency: Consistency) -> bool {
     let name = match consistency {
@@ -246,6 +262,10 @@ mod tests {
         assert_eq!(subjects, [USER_TIMESTAMPS, LEVELS_DISALLOWED]);
         assert!(found.iter().all(|condition| condition.refuses_start), "{found:?}");
         assert!(found[0].detail.contains("10.0.0.1, 10.0.0.2"), "{}", found[0].detail);
+        let closed = [server(&[(LEVELS_DISALLOWED, Some("[ONE, LOCAL_QUORUM]"))])];
+        let of_route = disallowed(&closed, Consistency::One, "routes.r.consistency").unwrap();
+        assert!(!of_route.refuses_start && of_route.detail.contains("routes.r.consistency"), "{of_route}");
+        assert_eq!(disallowed(&closed, Consistency::Quorum, "routes.r.consistency"), None);
     }
 
     #[test]

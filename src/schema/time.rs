@@ -1,13 +1,13 @@
-//! Times as RFC 3339 text, with `Z` or an offset from UTC.
+//! Times as text: RFC 3339 with `Z` or an offset from UTC, days, times of day.
 
-use crate::schema::Resolution;
+use super::Resolution;
 
 /// Why a leap second is refused: which time is meant is the client's to decide.
-pub(super) const NO_LEAP_SECONDS: &str = "Unix time has no second 60";
+pub(crate) const NO_LEAP_SECONDS: &str = "Unix time has no second 60";
 
 /// What a text that is a time stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Instant {
+pub(crate) enum Instant {
     /// Since the Unix epoch.
     Nanoseconds(i128),
     /// A second 60, which Unix time does not have.
@@ -16,37 +16,57 @@ pub(super) enum Instant {
 
 /// A time in whole nanoseconds since the Unix epoch; digits behind those are cut, which no rounding up at half notices.
 /// `None` for what is no time: another form, or a day that does not exist.
-pub(super) fn nanoseconds(text: &str) -> Option<Instant> {
+pub(crate) fn nanoseconds(text: &str) -> Option<Instant> {
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't'])?;
     let (time, rest) = rest.split_at_checked(8)?;
-    let [year, month, day] = numbers(date.as_bytes(), b'-', [4, 2, 2])?;
+    let days = day(date)?;
     let [hour, minute, second] = numbers(time.as_bytes(), b':', [2, 2, 2])?;
     let (fraction, zone) = match rest.strip_prefix('.') {
         Some(rest) => rest.split_at_checked(rest.bytes().take_while(u8::is_ascii_digit).count())?,
         None => ("0", rest),
     };
-    let is_valid = (1..=12).contains(&month)
-        && (1..=days_of(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60
-        && !fraction.is_empty();
-    if !is_valid {
+    if hour > 23 || minute > 59 || second > 60 || fraction.is_empty() {
         return None;
     }
     let ahead = offset(zone)?;
     if second == 60 {
         return Some(Instant::LeapSecond);
     }
-    let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - ahead;
+    let seconds = i64::from(days) * 86_400 + hour * 3600 + minute * 60 + second - ahead;
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
     let nanoseconds = digits.fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
     Some(Instant::Nanoseconds(i128::from(seconds) * 1_000_000_000 + nanoseconds))
 }
 
+/// Days since 1970-01-01 of a text such as `2026-11-30`; `None` for what is no day.
+pub(crate) fn day(text: &str) -> Option<i32> {
+    let [year, month, day] = numbers(text.as_bytes(), b'-', [4, 2, 2])?;
+    let is_valid = (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    let days = is_valid.then(|| days_since_epoch(year, month, day))?;
+    i32::try_from(days).ok()
+}
+
+/// Nanoseconds since midnight of a text such as `23:59:59` or `23:59:59.123456789`; `None` for what is no time of day.
+pub(crate) fn time_of_day(text: &str) -> Option<i64> {
+    let (time, rest) = text.split_at_checked(8)?;
+    let [hour, minute, second] = numbers(time.as_bytes(), b':', [2, 2, 2])?;
+    let fraction = match rest.strip_prefix('.') {
+        Some(digits) if !digits.is_empty() => digits,
+        None if rest.is_empty() => "0",
+        _ => return None,
+    };
+    let is_valid = hour < 24 && minute < 60 && second < 60 && fraction.len() <= 9;
+    if !is_valid || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanoseconds = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some((hour * 3600 + minute * 60 + second) * 1_000_000_000 + nanoseconds)
+}
+
 /// A time in Avro's unit, rounded to the resolution, ties up.
-pub(super) fn rounded(nanoseconds: i128, resolution: Resolution) -> i64 {
+pub(crate) fn rounded(nanoseconds: i128, resolution: Resolution) -> i64 {
     let tick = 1_000_000_000 / i128::from(resolution.ticks_per_second());
     let ticks = (nanoseconds + tick / 2).div_euclid(tick);
     let units = i64::try_from(ticks * i128::from(resolution.units_per_tick()));
@@ -98,6 +118,36 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * month + 2) / 5 + day - 1;
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// A time in microseconds since the Unix epoch as RFC 3339 in UTC, with as many digits behind the second as it needs. Years beyond
+/// four digits are written as they are.
+pub(crate) fn rfc3339(time_us: i64) -> String {
+    const DAY: i64 = 86_400_000_000;
+    let day = date(time_us.div_euclid(DAY));
+    format!("{day}T{}Z", clock(time_us.rem_euclid(DAY)))
+}
+
+/// A time of day in microseconds since midnight: `23:59:59.5`.
+pub(crate) fn clock(time_us: i64) -> String {
+    let (seconds, micros) = (time_us / 1_000_000, time_us % 1_000_000);
+    let text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match micros {
+        0 => text,
+        micros => format!("{text}.{micros:06}").trim_end_matches('0').to_owned(),
+    }
+}
+
+/// A day since 1970-01-01 as `2026-11-30`: the inverse of [`day`].
+pub(crate) fn date(days: i64) -> String {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, ahead) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + ahead)
 }
 
 #[cfg(test)]
@@ -181,6 +231,10 @@ mod tests {
             let text = humantime::format_rfc3339_nanos(time).to_string();
             let expected = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
             prop_assert_eq!(nanoseconds(&text), Some(Instant::Nanoseconds(expected)));
+            // And what is written is read again.
+            let micros = i128::from(nanos / 1000) * 1000;
+            let written = rfc3339((seconds * 1_000_000 + u64::from(nanos / 1000)) as i64);
+            prop_assert_eq!(nanoseconds(&written), Some(Instant::Nanoseconds(i128::from(seconds) * 1_000_000_000 + micros)));
         }
     }
 }
