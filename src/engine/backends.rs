@@ -14,7 +14,6 @@ use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, Others, TopicSpec};
 use crate::registry::RegistrySettings;
-use crate::routes::Format;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -39,8 +38,7 @@ pub struct Backends {
 /// Reads and compiles the layouts that the config names. An engine whose records are all of other formats has none: it
 /// takes no messages in, and needs no tables for them.
 pub fn load_codecs(config: &Config) -> Result<Codecs, CodecsError> {
-    let has_types = |others: &config::OthersTopic| others.format == Format::Surgetank;
-    if config.topics.own.is_empty() && !config.topics.others.iter().any(has_types) {
+    if !has_own_tables(config) {
         return Codecs::compile(Arc::new(Catalog::none()));
     }
     match &config.messages.directory {
