@@ -1,6 +1,7 @@
 //! The ceiling of Kafka to Cassandra: a bare loop that reads, groups rows by database partition, and writes. It commits
 //! what is confirmed, and has nothing else that an engine needs: no rows that fail, no limits, no metrics, no restart.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,31 +12,40 @@ use clap::Args;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use scylla::SerializeRow;
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::CqlTimestamp;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::datum::Datum;
-
-const DAY_MS: i64 = 86_400_000;
+use crate::drain_events::UserEvents;
+use crate::drain_readings::Readings;
 
 /// Windows under way: one fills, one waits, these are written.
 const MAX_OPEN_WINDOWS: usize = 2;
+
+/// The shapes that there are.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Shapes {
+    Reading,
+    UserEvents,
+}
 
 #[derive(Debug, Args)]
 pub struct DrainArgs {
     /// Kafka, HOST:PORT
     #[arg(long)]
     broker: String,
-    /// The topic, with readings as Avro
+    /// What is read and written
+    #[arg(long, default_value = "reading")]
+    table: Shapes,
+    /// The topic: readings as Avro, events as JSON
     #[arg(long)]
     topic: String,
     /// The consumer group
@@ -58,53 +68,36 @@ pub struct DrainArgs {
     window: usize,
 }
 
+/// What is read and what is written.
+pub trait Shape: Send + 'static {
+    /// A row without its partition key.
+    type Row: Send + Sync + 'static;
+
+    /// The statement that writes a row.
+    fn insert(keyspace: &str) -> String;
+
+    /// The partition key of a record's row, text and time in milliseconds, and the rest of it.
+    fn read<'a>(&mut self, record: &'a [u8]) -> anyhow::Result<(Cow<'a, str>, i64, Self::Row)>;
+
+    /// What the statement takes, in its order.
+    fn bound<'a>(group: &'a Group<Self::Row>, row: &'a Self::Row) -> impl SerializeRow + Send + Sync + 'a;
+}
+
 /// Rows of one database partition.
 #[derive(Debug)]
-struct Group {
-    device_id: String,
-    bucket: i64,
-    rows: Vec<Row>,
-}
-
-/// A row without its partition key.
-#[derive(Debug)]
-struct Row {
-    event_time: CqlTimestamp,
-    sequence: i64,
-    received_at: CqlTimestamp,
-    version: i32,
-    numbers: [f64; 6],
-    status: &'static str,
-    fw: String,
-    sat: i32,
-}
-
-/// What the statement takes, in the order of its columns.
-#[derive(SerializeRow)]
-#[scylla(flavor = "enforce_order", skip_name_checks)]
-struct Bound<'a> {
-    device_id: &'a str,
-    bucket: CqlTimestamp,
-    event_time: CqlTimestamp,
-    sequence: i64,
-    received_at: CqlTimestamp,
-    version: i32,
-    speed: f64,
-    heading: f64,
-    lat: f64,
-    lon: f64,
-    fuel: f64,
-    odometer: f64,
-    status: &'static str,
-    fw: &'a str,
-    sat: i32,
+pub struct Group<R> {
+    /// Whose rows.
+    pub key: String,
+    /// Of which time.
+    pub bucket: i64,
+    rows: Vec<R>,
 }
 
 /// What was read in one go: groups that are full or not, and where reading goes on for each partition.
-#[derive(Debug, Default)]
-struct Window {
-    full: Vec<Group>,
-    open: HashMap<String, Group>,
+#[derive(Debug)]
+struct Window<R> {
+    full: Vec<Group<R>>,
+    open: HashMap<String, Group<R>>,
     num_rows: usize,
     next_offsets: HashMap<i32, i64>,
 }
@@ -118,9 +111,16 @@ struct Table {
 
 /// Drains the topic until it is killed.
 pub fn drain(args: DrainArgs) -> anyhow::Result<()> {
+    match args.table {
+        Shapes::Reading => drain_into(args, Readings),
+        Shapes::UserEvents => drain_into(args, UserEvents::new()),
+    }
+}
+
+fn drain_into<S: Shape>(args: DrainArgs, shape: S) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let table = Arc::new(Table::open(&args).await?);
+        let table = Arc::new(Table::open(&args, &S::insert(&args.keyspace)).await?);
         let consumer: Arc<BaseConsumer> = Arc::new(
             ClientConfig::new()
                 .set("bootstrap.servers", &args.broker)
@@ -133,23 +133,24 @@ pub fn drain(args: DrainArgs) -> anyhow::Result<()> {
         consumer.subscribe(&[&args.topic])?;
         let (sender, windows) = mpsc::channel(1);
         let (reader, batch_rows, window) = (consumer.clone(), args.batch_rows, args.window);
-        let reading = std::thread::spawn(move || read(&reader, batch_rows, window, &sender));
-        write(windows, &table, &consumer, &args).await?;
+        let reading = std::thread::spawn(move || read(&reader, shape, batch_rows, window, &sender));
+        write::<S>(windows, &table, &consumer, &args).await?;
         reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
     })
 }
 
 /// Fills windows: a window goes on when it is full, or when there is nothing more to read and the writers have room.
-fn read(
+fn read<S: Shape>(
     consumer: &BaseConsumer,
+    mut shape: S,
     batch_rows: usize,
     window_rows: usize,
-    windows: &mpsc::Sender<Window>,
+    windows: &mpsc::Sender<Window<S::Row>>,
 ) -> anyhow::Result<()> {
     let mut window = Window::default();
     loop {
         match consumer.poll(Duration::from_millis(1)) {
-            Some(message) => window.add(&message?, batch_rows)?,
+            Some(message) => window.add(&mut shape, &message?, batch_rows)?,
             None if window.num_rows > 0 => match windows.try_send(std::mem::take(&mut window)) {
                 Ok(()) => {}
                 Err(TrySendError::Full(back)) => window = back,
@@ -164,8 +165,8 @@ fn read(
 }
 
 /// Writes windows side by side and commits them in order.
-async fn write(
-    mut windows: mpsc::Receiver<Window>,
+async fn write<S: Shape>(
+    mut windows: mpsc::Receiver<Window<S::Row>>,
     table: &Arc<Table>,
     consumer: &BaseConsumer,
     args: &DrainArgs,
@@ -190,7 +191,7 @@ async fn write(
             let place = places.clone().acquire_owned().await?;
             let table = table.clone();
             writes.spawn(async move {
-                table.write(&group).await;
+                table.write::<S>(&group).await;
                 drop(place);
             });
         }
@@ -200,76 +201,51 @@ async fn write(
 
 // === impl Window ===
 
-impl Window {
-    fn add(&mut self, message: &BorrowedMessage<'_>, batch_rows: usize) -> anyhow::Result<()> {
-        let datum = Datum::read(message.payload().context("a record without a value")?)?;
+impl<R> Default for Window<R> {
+    fn default() -> Self {
+        Self { full: Vec::new(), open: HashMap::new(), num_rows: 0, next_offsets: HashMap::new() }
+    }
+}
+
+impl<R> Window<R> {
+    fn add(
+        &mut self,
+        shape: &mut impl Shape<Row = R>,
+        message: &BorrowedMessage<'_>,
+        batch_rows: usize,
+    ) -> anyhow::Result<()> {
+        let (key, bucket, row) = shape.read(message.payload().context("a record without a value")?)?;
         self.next_offsets.insert(message.partition(), message.offset() + 1);
         self.num_rows += 1;
-        let bucket = datum.event_time_ms - datum.event_time_ms % DAY_MS;
-        if !self.open.contains_key(datum.device_id) {
-            self.open.insert(datum.device_id.to_owned(), Group::new(datum.device_id, bucket));
+        if !self.open.contains_key(&*key) {
+            self.open.insert(key.clone().into_owned(), Group::new(&key, bucket));
         }
-        let group = self.open.get_mut(datum.device_id).context("it was just put there")?;
+        let group = self.open.get_mut(&*key).context("it was just put there")?;
         if group.rows.len() >= batch_rows || group.bucket != bucket {
-            self.full.push(std::mem::replace(group, Group::new(datum.device_id, bucket)));
+            self.full.push(std::mem::replace(group, Group::new(&key, bucket)));
         }
-        group.rows.push(Row {
-            event_time: CqlTimestamp(datum.event_time_ms),
-            sequence: datum.sequence,
-            received_at: CqlTimestamp(datum.received_at_us / 1000),
-            version: datum.version,
-            numbers: [datum.speed, datum.heading, datum.lat, datum.lon, datum.fuel, datum.odometer],
-            status: datum.status,
-            fw: datum.fw.to_owned(),
-            sat: datum.sat,
-        });
+        group.rows.push(row);
         Ok(())
     }
 }
 
 // === impl Group ===
 
-impl Group {
-    fn new(device_id: &str, bucket: i64) -> Self {
-        Self { device_id: device_id.to_owned(), bucket, rows: Vec::new() }
-    }
-
-    fn bound<'a>(&'a self, row: &'a Row) -> Bound<'a> {
-        let [speed, heading, lat, lon, fuel, odometer] = row.numbers;
-        Bound {
-            device_id: &self.device_id,
-            bucket: CqlTimestamp(self.bucket),
-            event_time: row.event_time,
-            sequence: row.sequence,
-            received_at: row.received_at,
-            version: row.version,
-            speed,
-            heading,
-            lat,
-            lon,
-            fuel,
-            odometer,
-            status: row.status,
-            fw: &row.fw,
-            sat: row.sat,
-        }
+impl<R> Group<R> {
+    fn new(key: &str, bucket: i64) -> Self {
+        Self { key: key.to_owned(), bucket, rows: Vec::new() }
     }
 }
 
 // === impl Table ===
 
 impl Table {
-    async fn open(args: &DrainArgs) -> anyhow::Result<Self> {
+    async fn open(args: &DrainArgs, cql: &str) -> anyhow::Result<Self> {
         let session = SessionBuilder::new()
             .known_node(&args.node)
             .pool_size(PoolSize::PerHost(const { NonZeroUsize::new(2).unwrap() }))
             .build()
             .await?;
-        let cql = format!(
-            "INSERT INTO {}.reading (device_id, bucket, event_time, sequence, received_at, version, speed, heading, lat, lon, \
-             fuel, odometer, status, fw, sat) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            args.keyspace
-        );
         let mut insert = session.prepare(cql).await?;
         insert.set_consistency(Consistency::LocalQuorum);
         insert.set_is_idempotent(true);
@@ -286,8 +262,8 @@ impl Table {
     }
 
     /// Writes a group, again and again until it is written.
-    async fn write(&self, group: &Group) {
-        let rows: Vec<_> = group.rows.iter().map(|row| group.bound(row)).collect();
+    async fn write<S: Shape>(&self, group: &Group<S::Row>) {
+        let rows: Vec<_> = group.rows.iter().map(|row| S::bound(group, row)).collect();
         loop {
             let written = match (rows.as_slice(), self.batches.get(rows.len())) {
                 ([row], _) => self.session.execute_unpaged(&self.insert, row).await.map(drop),

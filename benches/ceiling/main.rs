@@ -6,7 +6,10 @@
 mod append;
 mod datum;
 mod drain;
+mod drain_events;
+mod drain_readings;
 mod draw;
+mod events;
 mod follow;
 mod generate;
 mod kafka;
@@ -29,7 +32,9 @@ struct Args {
 enum Command {
     /// Put the same readings into two topics, as Avro and as JSON
     Generate(generate::GenerateArgs),
-    /// Kafka to Cassandra: read Avro, group rows by database partition, write
+    /// Put events of users into a topic, as nested JSON
+    Events(events::EventsArgs),
+    /// Kafka to Cassandra: read Avro or JSON, group rows by database partition, write
     Drain(drain::DrainArgs),
     /// Make a steady load, and watch how long its records take to be rows
     Follow(follow::FollowArgs),
@@ -44,6 +49,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Some(Command::Generate(args)) => generate::generate(&args),
+        Some(Command::Events(args)) => events::events(&args),
         Some(Command::Drain(args)) => drain::drain(args),
         Some(Command::Follow(args)) => follow::follow(&args),
         Some(Command::Append(args)) => append::append(&args),

@@ -19,7 +19,8 @@ import urllib.request
 from pathlib import Path
 
 import machine
-from measure import PARTITIONS, say
+from forms import Avro
+from measure import say
 from servers import Servers
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +40,7 @@ class Engine:
         self.directory = args.out / name
         self.directory.mkdir(parents=True)
         config = (HERE / "surgetank.toml").read_text()
-        for place, value in {"MESSAGES": HERE / "messages", "TOPIC": name, "PARTITIONS": PARTITIONS, "BROKER": servers.broker,
+        for place, value in {"MESSAGES": HERE / "messages", "TOPIC": name, "PARTITIONS": Avro.PARTITIONS, "BROKER": servers.broker,
                              "GROUP": name, "CASSANDRA": servers.node, "KEYSPACE": name}.items():
             config = config.replace(f"@{place}@", str(value))
         (self.directory / "surgetank.toml").write_text(config)
@@ -149,8 +150,8 @@ def bare_loop(args, servers, log):
     for number in range(2):
         if log == "kafka":
             topic = f"{args.name}_ceiling_{number}"
-            servers.create_topics([topic], PARTITIONS)
-            to = ["--topic", f"{servers.broker}/{topic}", "--partitions", str(PARTITIONS)]
+            servers.create_topics([topic], Avro.PARTITIONS)
+            to = ["--topic", f"{servers.broker}/{topic}", "--partitions", str(Avro.PARTITIONS)]
         else:
             to = ["--file", args.out / "journal"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

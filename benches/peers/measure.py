@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import machine
+from forms import FORMS
 from servers import Servers, Table
 
 HERE = Path(__file__).resolve().parent
-PARTITIONS = 16
 POLL_S = 0.05
 # This many of each partition's newest records must be rows for a backlog to be drained. In the end they are compared with
 # their rows, column by column. Peers write what they have read in one go in any order, so a single one would not do.
@@ -27,8 +27,8 @@ NEWEST = 10
 WARM_UP_RECORDS = 800_000
 STEADY_WARM_UP_S, STEADY_S = 20, 20
 PEERS = ["surgetank", "ceiling", "connect", "node", "spark"]
-READS_AVRO = {"surgetank", "ceiling"}
-# Devices, and consecutive readings of one of them.
+WARMS_UP = ("ceiling", "surgetank")
+# Devices or users, and consecutive readings or events of one of them.
 BACKLOGS = {"2000": (2_000, 1), "40000": (40_000, 1), "40000x10": (40_000, 10)}
 # Readings per second of a steady load; none: half of what the peer reached with the backlog of as many devices.
 STEADY = {"steady": None, "steady-10k": 10_000}
@@ -42,33 +42,33 @@ class Peer:
     """One peer in one run: its keyspace, its consumer group, its process."""
 
     def __init__(self, args, servers, name, topic, number):
-        self.name, self.args, self.servers, self.topic = name, args, servers, topic
+        self.name, self.args, self.servers, self.form = name, args, servers, args.format
+        self.topic = f"{topic}_{self.form.READ_BY.get(name, 'json')}"
         self.keyspace = f"{topic}_{name}_{number}"
         self.directory = args.out / self.keyspace
         self.directory.mkdir(parents=True)
         self.config = self.directory / "surgetank.toml"
-        text = (HERE / "surgetank.toml").read_text()
+        text = self.form.CONFIG.read_text()
         for place, value in {
-            "MESSAGES": HERE / "messages", "TOPIC": f"{topic}_avro", "PARTITIONS": PARTITIONS, "BROKER": servers.broker,
+            "MESSAGES": HERE / "messages", "TOPIC": self.topic, "PARTITIONS": self.form.PARTITIONS, "BROKER": servers.broker,
             "GROUP": self.keyspace, "CASSANDRA": servers.node, "KEYSPACE": self.keyspace,
         }.items():
             text = text.replace(f"@{place}@", str(value))
         self.config.write_text(text)
-        with open(self.directory / "apply.log", "w") as log:
-            subprocess.run([args.binary, "apply", "--config", self.config], check=True, stdout=log, stderr=log)
-        self.table = Table(servers, self.keyspace)
+        self.form.create_table(self, servers)
+        self.table = Table(servers, self.keyspace, self.form)
 
     def command(self):
         if self.name == "surgetank":
             return [self.args.binary, "run", "--config", self.config]
         if self.name == "ceiling":
-            return [self.args.ceiling, "drain", "--broker", self.servers.broker, "--topic", f"{self.topic}_avro",
+            return [self.args.ceiling, "drain", "--table", self.form.TABLE, "--broker", self.servers.broker, "--topic", self.topic,
                     "--group", self.keyspace, "--node", self.servers.node, "--keyspace", self.keyspace]
         return [HERE / self.name / "run"]
 
     def __enter__(self):
-        env = {**os.environ, "BROKER": self.servers.broker, "CASSANDRA": self.servers.node, "JSON_TOPIC": f"{self.topic}_json",
-               "GROUP": self.keyspace, "KEYSPACE": self.keyspace, "RUN_DIR": str(self.directory)}
+        env = {**os.environ, "BROKER": self.servers.broker, "CASSANDRA": self.servers.node, "JSON_TOPIC": self.topic,
+               "TABLE": self.form.TABLE, "GROUP": self.keyspace, "KEYSPACE": self.keyspace, "RUN_DIR": str(self.directory)}
         self.started = time.time()
         with open(self.directory / "log", "w") as log:
             self.process = subprocess.Popen(self.command(), env=env, cwd=self.directory, stdin=subprocess.DEVNULL,
@@ -117,13 +117,12 @@ class Void(Exception):
 
 
 def generate(args, servers, topic, devices, burst, records):
-    servers.create_topics([f"{topic}_avro", f"{topic}_json"], PARTITIONS)
-    made = subprocess.run(
-        [args.ceiling, "generate", "--broker", servers.broker, "--avro-topic", f"{topic}_avro", "--json-topic", f"{topic}_json",
-         "--partitions", str(PARTITIONS), "--messages", HERE / "messages", "--records", str(records),
-         "--devices", str(devices), "--burst", str(burst)],
-        check=True, capture_output=True, text=True)
-    return json.loads(made.stdout)
+    create_topics(args, servers, topic)
+    return args.format.generate(args, servers.broker, topic, devices, burst, records)
+
+
+def create_topics(args, servers, topic):
+    servers.create_topics([f"{topic}_{each}" for each in args.format.TOPICS], args.format.PARTITIONS)
 
 
 def per_100k(before, after, rows):
@@ -155,19 +154,18 @@ def drain(peer, newest, records):
 
 def verify(peer, records, newest):
     """Counts the rows, and compares the newest records with theirs."""
-    rows = peer.servers.count_rows(peer.keyspace)
+    rows = peer.servers.count_rows(peer.keyspace, peer.form)
     if rows != records:
         raise Void(f"{rows} rows of {records}")
     for record in (record for of_one in newest for record in of_one):
         if difference := peer.table.differs(record):
-            raise Void(f"{record['device_id']} {record['sequence']}: {difference}")
+            raise Void(f"{peer.form.key(record)}: {difference}")
 
 
 def keep_up(args, peer, rate):
     """One peer and a steady load: how long a record takes to be a row."""
-    avro = peer.name in READS_AVRO
-    command = [args.ceiling, "follow", "--broker", peer.servers.broker, "--topic", f"{peer.topic}_{'avro' if avro else 'json'}",
-               "--format", "avro" if avro else "json", "--partitions", str(PARTITIONS), "--messages", HERE / "messages",
+    command = [args.ceiling, "follow", "--broker", peer.servers.broker, "--topic", peer.topic,
+               "--format", peer.form.READ_BY.get(peer.name, "json"), "--partitions", str(peer.form.PARTITIONS), "--messages", HERE / "messages",
                "--node", peer.servers.node, "--keyspace", peer.keyspace, "--devices", str(BACKLOGS["2000"][0]),
                "--rate", str(rate), "--warm-up", str(STEADY_WARM_UP_S), "--seconds", str(STEADY_S)]
     with peer, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
@@ -202,7 +200,8 @@ class Run:
         self.facts = {"commit": args.commit, "commitlog_sync": servers.commitlog_sync()}
 
     def report(self, peer, shape, found):
-        line = {"peer": peer, "shape": shape, **found, **self.facts}
+        shape = self.args.format.PREFIX + shape
+        line = {"peer": peer, "shape": shape, "table": self.args.format.TABLE, **found, **self.facts}
         with open(self.args.json, "a") as file:
             file.write(json.dumps(line) + "\n")
         if "missing" in found or "void" in found:
@@ -212,7 +211,7 @@ class Run:
                      f"{found['db_cpu_s_per_100k']:6.2f}  {found['peak_rss_mb']:6,} MB")
             if "p99_ms" in found:
                 shown += f"  to row p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms"
-        print(f"{shape:9} {peer:10} {shown}", flush=True)
+        print(f"{shape:13} {peer:10} {shown}", flush=True)
 
     def measure(self, name, shape, topic, work):
         if name in self.args.missing:
@@ -232,11 +231,11 @@ class Run:
         """Neither server is measured cold: rows in groups and rows alone, thrown away afterwards, with either form of the
         statement, because Surgetank's has a timestamp and what Cassandra has compiled for one does not serve the other."""
         say("warming up")
-        for shape, records in (("2000", WARM_UP_RECORDS), ("40000", WARM_UP_RECORDS // 8)):
+        for shape, records in (("2000", self.args.warm_up), ("40000", self.args.warm_up // 8)):
             topic = f"{self.topic_prefix}_warm_{shape}"
             generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
-            newest = self.servers.last_records(f"{topic}_json", PARTITIONS, NEWEST)
-            for name in sorted(READS_AVRO):
+            newest = self.servers.last_records(f"{topic}_json", self.args.format.PARTITIONS, NEWEST)
+            for name in WARMS_UP:
                 peer = Peer(self.args, self.servers, name, topic, 0)
                 try:
                     drain(peer, newest, records)
@@ -247,8 +246,9 @@ class Run:
     def backlog(self, shape):
         topic, records = f"{self.topic_prefix}_{shape}", self.args.records
         made = generate(self.args, self.servers, topic, *BACKLOGS[shape], records)
-        say(f"{shape}: {records} readings, {made['avro_bytes']} bytes as Avro, {made['json_bytes']} as JSON")
-        newest = self.servers.last_records(f"{topic}_json", PARTITIONS, NEWEST)
+        sizes = ", ".join(f"{made[f'{each}_bytes']} bytes as {each}" for each in self.args.format.TOPICS)
+        say(f"{shape}: {records} records, {sizes}")
+        newest = self.servers.last_records(f"{topic}_json", self.args.format.PARTITIONS, NEWEST)
         for number in range(self.args.repeat):
             # There and back: who comes later finds warmer servers.
             for name in self.args.peers[:: -1 if number % 2 else 1]:
@@ -262,7 +262,7 @@ class Run:
                 self.report(name, shape, {"missing": "what it can do is not known: measure the shape 2000 first"})
                 continue
             topic = f"{self.topic_prefix}_{shape.replace('-', '_')}_{name}"
-            self.servers.create_topics([f"{topic}_avro", f"{topic}_json"], PARTITIONS)
+            create_topics(self.args, self.servers, topic)
             self.measure(name, shape, topic, lambda peer: keep_up(self.args, peer, rate))
             self.servers.delete_topics(f"{topic}_")
 
@@ -278,9 +278,11 @@ def parse():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     shapes = [*BACKLOGS, *STEADY]
-    parser.add_argument("--shapes", type=lambda text: text.split(","), default=shapes, help=f"of {','.join(shapes)}")
+    parser.add_argument("--format", choices=FORMS, default="avro", help="what is moved: the engine's own records, or JSON of others")
+    parser.add_argument("--shapes", type=lambda text: text.split(","), help=f"of {','.join(shapes)}; --format json has the backlogs only")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=PEERS, help=f"of {','.join(PEERS)}")
     parser.add_argument("--records", type=int, default=1_000_000, help="in each backlog")
+    parser.add_argument("--warm-up", type=int, default=WARM_UP_RECORDS, help="records with which the servers are warmed up; 0: none")
     parser.add_argument("--repeat", type=int, default=1, help="how often each backlog is drained by everybody")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for one backlog")
     parser.add_argument("--json", type=Path, help="append a line for each run to this file, not to one in --out")
@@ -289,6 +291,9 @@ def parse():
     parser.add_argument("--ceiling", type=Path, required=True, help="the bench target ceiling, built")
     parser.add_argument("--missing", action="append", default=[], metavar="PEER=REASON")
     args = parser.parse_args()
+    args.format = FORMS[args.format]
+    shapes = shapes if args.format is FORMS["avro"] else list(BACKLOGS)
+    args.shapes = args.shapes or shapes
     args.missing = dict(one.split("=", 1) for one in args.missing)
     args.json = args.json or args.out / "runs.jsonl"
     for asked, known in ((args.shapes, shapes), (args.peers, PEERS)):
@@ -306,7 +311,8 @@ def main():
     servers = Servers()
     run = Run(args, servers)
     say(f"surgetank {args.commit}; Cassandra with commitlog_sync {run.facts['commitlog_sync']}; logs are in {args.out}")
-    run.warm_up()
+    if args.warm_up:
+        run.warm_up()
     for shape in args.shapes:
         if shape in STEADY:
             run.steady(shape)

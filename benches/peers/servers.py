@@ -2,7 +2,6 @@
 
 import json
 import os
-from datetime import timezone
 from pathlib import Path
 
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
@@ -10,9 +9,7 @@ from cassandra.concurrent import execute_concurrent_with_args
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-DAY_MS = 86_400_000
 NUM_RANGES = 64
-PARTITION_KEY = "token(device_id, bucket)"
 
 
 class Servers:
@@ -69,49 +66,37 @@ class Servers:
     def drop_keyspace(self, keyspace):
         self.cql.execute(f"DROP KEYSPACE IF EXISTS {keyspace}")
 
-    def count_rows(self, keyspace):
+    def count_rows(self, keyspace, form):
         """Rows of the table, counted range by range of tokens."""
         low, step = -(2**63), 2**64 // NUM_RANGES
         ranges = [(low + i * step, min(low + (i + 1) * step, 2**63 - 1)) for i in range(NUM_RANGES)]
-        query = self.cql.prepare(
-            f"SELECT count(*) FROM {keyspace}.reading WHERE {PARTITION_KEY} > ? AND {PARTITION_KEY} <= ?"
-        )
+        token = f"token({', '.join(form.PARTITION_KEY)})"
+        query = self.cql.prepare(f"SELECT count(*) FROM {keyspace}.{form.TABLE} WHERE {token} > ? AND {token} <= ?")
         counts = execute_concurrent_with_args(self.cql, query, ranges, concurrency=4)
         return sum(result.one()[0] for _, result in counts)
 
 
 class Table:
-    """The table of one run, seen from outside."""
+    """The table of one run, seen from outside. form: see forms.py."""
 
-    def __init__(self, servers, keyspace):
-        self.servers, self.keyspace = servers, keyspace
-        key = "device_id = ? AND bucket = ? AND event_time = ? AND sequence = ?"
-        self.any = servers.cql.prepare(f"SELECT sequence FROM {keyspace}.reading LIMIT 1")
-        self.point = servers.cql.prepare(f"SELECT sequence FROM {keyspace}.reading WHERE {key}")
-        self.whole = servers.cql.prepare(f"SELECT * FROM {keyspace}.reading WHERE {key}")
+    def __init__(self, servers, keyspace, form):
+        self.servers, self.form = servers, form
+        table, key = f"{keyspace}.{form.TABLE}", [*form.PARTITION_KEY, *form.CLUSTERING]
+        where = " AND ".join(f"{column} = ?" for column in key)
+        self.any = servers.cql.prepare(f"SELECT {key[0]} FROM {table} LIMIT 1")
+        self.point = servers.cql.prepare(f"SELECT {key[0]} FROM {table} WHERE {where}")
+        self.whole = servers.cql.prepare(f"SELECT * FROM {table} WHERE {where}")
 
     def is_empty(self):
         return self.servers.cql.execute(self.any).one() is None
 
     def missing(self, records):
         """Those of the records that are no rows yet."""
-        found = execute_concurrent_with_args(self.servers.cql, self.point, [_key(record) for record in records], concurrency=32)
+        keys = [self.form.key(record) for record in records]
+        found = execute_concurrent_with_args(self.servers.cql, self.point, keys, concurrency=32)
         return [record for record, (_, result) in zip(records, found) if result.one() is None]
 
     def differs(self, record):
         """What of a record's row is not as its JSON says."""
-        row = self.servers.cql.execute(self.whole, _key(record)).one()
-        if row is None:
-            return "no row"
-        for name, value in record.items():
-            found = getattr(row, name)
-            if name in ("event_time", "received_at"):
-                found = round(found.replace(tzinfo=timezone.utc).timestamp() * 1000)
-            if found != value:
-                return f"{name} is {found}, not {value}"
-        return None
-
-
-def _key(record):
-    event_time = record["event_time"]
-    return record["device_id"], event_time - event_time % DAY_MS, event_time, record["sequence"]
+        row = self.servers.cql.execute(self.whole, self.form.key(record)).one()
+        return "no row" if row is None else self.form.differs(record, row)

@@ -15,6 +15,7 @@ from engine import REAL, Engine, get  # noqa: E402
 from prometheus import DEPLOY, Prometheus  # noqa: E402
 from promql import MAKES_A_VALUE, selectors, without_thresholds, wrong_use  # noqa: E402
 from scenario import FAILPOINTS, Scenario  # noqa: E402
+from taps import CassandraTap, DeviceTap  # noqa: E402
 from servers import Kafka, cql_session  # noqa: E402
 
 RATE_INTERVAL = "15s"  # what Grafana makes of $__rate_interval: four scrapes or more
@@ -151,6 +152,26 @@ def check_counts(prometheus, scenario, address):
     return faults
 
 
+def check_writes(prometheus, scenario, address):
+    """Every write that Cassandra was sent is counted as confirmed or as tried again, and those that it did not answer in time
+    as timeouts."""
+    def at_the_end(series):
+        return prometheus.number(series, scenario.marks["counted"]) or 0
+
+    confirmed = at_the_end(f'surgetank_store_writes_total{{instance="{address}"}}')
+    retries = at_the_end(f'surgetank_store_write_retries_total{{instance="{address}"}}')
+    timeouts = at_the_end(f'surgetank_store_write_retries_total{{instance="{address}", reason="timeout"}}')
+    least, most = scenario.timeouts
+    print(f"  writes sent to Cassandra: {scenario.num_writes}; confirmed: {confirmed:.0f}, tried again: {retries:.0f}, of "
+          f"these timeouts: {timeouts:.0f}, by their answers {least} to {most}")
+    faults = []
+    if scenario.num_writes != confirmed + retries:
+        faults.append(f"{scenario.num_writes} writes were sent, {confirmed} are counted as confirmed and {retries} as tried again")
+    if not 0 < least <= timeouts <= most:
+        faults.append(f"{timeouts} timeouts are counted, {least} to {most} writes had no answer in time")
+    return faults
+
+
 def check_frozen(prometheus, scenario, address):
     """While the database is frozen no row is counted. What it had confirmed before may still be on its way."""
     start, end = scenario.marks["Cassandra is frozen"] + 2.5, scenario.marks["Cassandra goes on"] - 1
@@ -186,7 +207,10 @@ def main():
     exporters = {name: f"127.0.0.1:{os.environ[f'{name.upper()}_METRICS_PORT']}" for name in ("kafka", "cassandra")}
 
     faults = check_files()
-    real = REAL.format(name=given.name, keyspace=given.name.replace("-", "_"), kafka=kafka_address, cassandra=cassandra_address)
+    names = {"name": given.name, "keyspace": given.name.replace("-", "_"), "kafka": kafka_address}
+    devices_tap = DeviceTap(f"127.0.0.1:{given.ports[0]}")
+    cassandra_tap = CassandraTap(cassandra_address, f'"{names["keyspace"]}"."reading"')
+    real = REAL.format(**names, cassandra=cassandra_tap.address)
     processes = []
     try:
         engine = Engine(given.binary, given.work / "real", given.ports[:3], real, FAILPOINTS)
@@ -199,10 +223,12 @@ def main():
         prometheus.wait_for("both engines", lambda: engine.is_ready() and embedded.is_ready(), 60)
         prometheus.wait_for("a scrape of all", lambda: prometheus.number("up") == 4, 60)
         session = cql_session(cassandra_address, given.name.replace("-", "_"))
-        scenario = Scenario(prometheus, engine, embedded, session, Kafka(kafka_address), given.name, given.size)
+        taps = devices_tap, cassandra_tap
+        scenario = Scenario(prometheus, engine, embedded, taps, session, Kafka(kafka_address), given.name, given.size)
         scenario.run()
-        if given.picture:
-            scenario.kill_a_pod(lambda: Engine(given.binary, given.work / "second", given.ports[7:], real))
+        # Directly at the database: its writes are not those that are counted.
+        second = REAL.format(**names, cassandra=cassandra_address)
+        scenario.kill_a_pod(lambda: Engine(given.binary, given.work / "second", given.ports[7:], second))
 
         start, end = scenario.marks["start"], scenario.marks["end"]
         seconds, types = int(end - start), prometheus.types()
@@ -221,6 +247,7 @@ def main():
             faults += check_exporter(name, address)
         print("  series, counted outside, in Prometheus:")
         faults += check_counts(prometheus, scenario, engine.address)
+        faults += check_writes(prometheus, scenario, engine.address)
         faults += check_frozen(prometheus, scenario, engine.address)
         faults += check_firing(prometheus, start, end)
         if given.picture:

@@ -46,6 +46,7 @@ brokers = ["{kafka}"]
 group = "{name}"
 schema_topic = "{name}-schemas"
 control_topic = "{name}-control"
+session_timeout = "6 s"
 [store]
 kind = "cassandra"
 [store.cassandra]

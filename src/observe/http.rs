@@ -7,7 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::View;
-use super::metrics::{Exposition, Format};
+use super::metrics::Format;
+use super::scrapes::Scrapes;
 use crate::flow::health::Verdict;
 use crate::http::refusal::{no_such_path, refuse};
 use crate::observe::Phase;
@@ -60,11 +61,10 @@ pub(super) async fn reload(view: web::Data<View>) -> HttpResponse {
 }
 
 /// All metrics, in the format that is asked for: for Prometheus.
-pub(super) async fn metrics(request: HttpRequest, exposition: web::Data<Exposition>) -> HttpResponse {
+pub(super) async fn metrics(request: HttpRequest, scrapes: web::Data<Scrapes>) -> HttpResponse {
     let format = Format::asked_by(&request);
-    let mut body = String::new();
-    match exposition.write(format, &mut body) {
-        Ok(()) => HttpResponse::Ok().content_type(format.content_type()).insert_header((VARY, "accept")).body(body),
+    match scrapes.answer(format).await {
+        Ok(body) => HttpResponse::Ok().content_type(format.content_type()).insert_header((VARY, "accept")).body(body),
         // A text takes what is written into it.
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }

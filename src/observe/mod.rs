@@ -8,6 +8,7 @@ pub mod metrics;
 mod process;
 mod reloads;
 mod retained;
+mod scrapes;
 mod status;
 
 pub use bottleneck::BottleneckWatch;
@@ -27,6 +28,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use metrics::Exposition;
+use scrapes::Scrapes;
 
 use crate::actors::gate::GateControl;
 use crate::actors::group::Lags;
@@ -93,12 +95,12 @@ pub fn serve(
         // What is asked here is answered at once.
         drain_timeout: Duration::from_secs(1),
     };
-    let exposition = web::Data::new(Exposition::new(view.clone()));
+    let scrapes = web::Data::new(Scrapes::new(Exposition::new(view.clone())));
     server::serve(listener, tls, serving, move || {
         App::new()
             .app_data(web::Data::from(Arc::clone(&view.guard)))
             .app_data(web::Data::new(view.clone()))
-            .app_data(exposition.clone())
+            .app_data(scrapes.clone())
             .wrap(from_fn(guard::guard))
             .service(readable("/health/live", http::live))
             .service(readable("/health", http::health))

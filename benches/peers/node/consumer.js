@@ -4,11 +4,12 @@
 const { Kafka, logLevel } = require('kafkajs');
 const cassandra = require('cassandra-driver');
 
-const { BROKER, CASSANDRA, JSON_TOPIC, GROUP, KEYSPACE } = process.env;
+const { BROKER, CASSANDRA, JSON_TOPIC, GROUP, KEYSPACE, TABLE } = process.env;
 const MAX_IN_FLIGHT = 500;
 const MAX_RETRIES = 5;
-const DAY_MS = 86400000;
-const { Long, consistencies, distance } = cassandra.types;
+const { consistencies, distance } = cassandra.types;
+const { insert, values } = require(`./${TABLE}`);
+const INSERT = insert(KEYSPACE);
 
 const client = new cassandra.Client({
   contactPoints: [CASSANDRA],
@@ -21,20 +22,15 @@ const consumer = kafka.consumer({
   groupId: GROUP, sessionTimeout: 10000, maxBytesPerPartition: 1048576, minBytes: 1, maxWaitTimeInMs: 100,
 });
 
-const INSERT = `INSERT INTO ${KEYSPACE}.reading (device_id, bucket, event_time, sequence, received_at, version, speed,
-  heading, lat, lon, fuel, odometer, status, fw, sat) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-
 const waiting = [];
 const partitions = new Map(); // partition -> { next: first offset not confirmed, seen, confirmed: offsets above it, sent }
 let inFlight = 0;
 
 async function write(m) {
-  const values = [m.device_id, new Date(m.event_time - (m.event_time % DAY_MS)), new Date(m.event_time),
-    Long.fromNumber(m.sequence), new Date(m.received_at), m.version, m.speed, m.heading, m.lat, m.lon, m.fuel,
-    m.odometer, m.status, m.fw, m.sat];
+  const row = values(m);
   for (let tried = 0; ; tried++) {
     try {
-      return await client.execute(INSERT, values);
+      return await client.execute(INSERT, row);
     } catch (error) {
       if (tried >= MAX_RETRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(100 * 2 ** tried, 5000)));
