@@ -19,7 +19,8 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use surgetank::actors::gate::{Admission, WritePermits};
 use surgetank::codec::Codecs;
 use surgetank::codec::avro::{RowPlan, split_single_object};
-use surgetank::codec::json::{EventReader, Framing, Split, Splitter};
+use surgetank::codec::json::{EventReader, Framing, JsonExtract, Split, Splitter};
+use surgetank::codec::value::{Extract, Path, PathStep};
 use surgetank::flow::clock::Trust;
 use surgetank::intake::routes::RecordLimits;
 use surgetank::intake::rules::IntakeRules;
@@ -43,14 +44,22 @@ const LIMITS: PackageLimits = PackageLimits { max_bytes: 1 << 20, max_messages: 
 struct Baseline {
     unpack: u64,
     events: u64,
+    values: u64,
     rows: u64,
     permits: u64,
     frame: u64,
     receipt: u64,
 }
 
-const BASELINE: Baseline =
-    Baseline { unpack: 137_053, events: 498_052, rows: 152_690, permits: 25_375, frame: 251, receipt: 1_836 };
+const BASELINE: Baseline = Baseline {
+    unpack: 137_053,
+    events: 498_052,
+    values: 443_700,
+    rows: 152_690,
+    permits: 25_375,
+    frame: 251,
+    receipt: 1_836,
+};
 
 fn at_most(baseline: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
@@ -206,6 +215,44 @@ fn read_lines(mut events: Events) -> Events {
     events
 }
 
+struct Foreign {
+    extract: JsonExtract,
+    records: Vec<String>,
+}
+
+/// Events of 290 bytes as others write them, of which a route takes six values.
+fn foreign() -> Foreign {
+    let path = |text: &str| Path { steps: text.split('.').map(|name| PathStep::Member(name.into())).collect() };
+    let paths = ["id", "type", "user.id", "payload", "ts", "amount"].map(path);
+    let record = |number| {
+        let time = EVENT_TIME_MS + u64::from(number);
+        format!(
+            r#"{{"id":"0f8fad5b-d9cb-469f-a165-{number:012}","type":"Purchase","user":{{"id":"user-{number:06}","country":"DE","#
+        ) + &format!(r#""plan":"pro"}},"ts":{time},"session":"c8a1f2e09b","amount":129.95,"currency":"EUR","#)
+            + r#""payload":{"sku":"A-4711","qty":2,"tags":["summer","sale"],"ref":{"campaign":"n1"}},"app":"web"}"#
+    };
+    let mut foreign = Foreign { extract: JsonExtract::new(&paths), records: (0..NUM).map(record).collect() };
+    // The order of members is kept from one record to the next.
+    read_values(&mut foreign);
+    foreign
+}
+
+fn read_values(Foreign { extract, records }: &mut Foreign) {
+    let mut values = Vec::with_capacity(6);
+    for record in records.iter() {
+        extract.extract(black_box(record.as_bytes()), &mut values).expect("JSON");
+        black_box(&values);
+    }
+}
+
+// Records of others to the values of a route.
+#[library_benchmark(config = at_most(BASELINE.values))]
+#[bench::records_50(foreign())]
+fn values_at_paths(mut foreign: Foreign) -> Foreign {
+    read_values(&mut foreign);
+    foreign
+}
+
 struct Records {
     plan: RowPlan,
     records: Vec<Vec<u8>>,
@@ -278,5 +325,5 @@ fn receipt(mut builder: ReceiptBuilder) -> BytesMut {
     out
 }
 
-library_benchmark_group!(name = hot_paths; benchmarks = unpack, read_lines, rows, permits, frame_of, receipt);
+library_benchmark_group!(name = hot_paths; benchmarks = unpack, read_lines, values_at_paths, rows, permits, frame_of, receipt);
 main!(library_benchmark_groups = hot_paths);

@@ -3,6 +3,8 @@ import java.io.PrintStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HexFormat;
@@ -22,8 +24,9 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
  * Prints the records of a topic as lines of field=value, decoded by Avro's BinaryMessageDecoder:
- * {@code java Records.java BROKERS SCHEMA_TOPIC TOPIC NUM_RECORDS}. The decoder finds a schema by the fingerprint that Avro
- * itself computes; the keys of the schema topic are not looked at. records.py prints the same lines.
+ * {@code java Records.java BROKERS SCHEMA_TOPIC TOPIC NUM_RECORDS [SCHEMA_FILE]}. The decoder finds a schema by the fingerprint
+ * that Avro itself computes; the keys of the schema topic are not looked at. The file has the schema of dead letters, which is
+ * not in that topic. records.py prints the same lines.
  */
 public final class Records {
     /** In which the records have to be there. */
@@ -40,7 +43,11 @@ public final class Records {
         }
         SchemaStore.Cache store = new SchemaStore.Cache();
         List<Schema> schemas = new ArrayList<>();
-        for (byte[] text : read(brokers, schemaTopic)) {
+        List<byte[]> texts = read(brokers, schemaTopic);
+        if (arguments.length > 4) {
+            texts.add(Files.readAllBytes(Path.of(arguments[4])));
+        }
+        for (byte[] text : texts) {
             Schema schema = new Schema.Parser().parse(new String(text, StandardCharsets.UTF_8));
             store.addSchema(schema);
             schemas.add(schema);

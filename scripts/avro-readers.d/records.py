@@ -1,7 +1,9 @@
-"""Prints the records of a topic as lines of field=value, decoded by fastavro: records.py BROKERS SCHEMA_TOPIC TOPIC NUM_RECORDS
+"""Prints the records of a topic as lines of field=value, decoded by fastavro:
+records.py BROKERS SCHEMA_TOPIC TOPIC NUM_RECORDS [SCHEMA_FILE]
 
 A schema is found by the fingerprint that fastavro computes from it, as an ordinary single-object decoder does; the keys of the
-schema topic have to say the same. Records.java prints the same lines.
+schema topic have to say the same. The file has the schema of dead letters, which is not in that topic. Records.java prints the
+same lines.
 """
 
 import datetime
@@ -99,11 +101,16 @@ def decode(value, schemas):
 
 
 def main():
-    brokers, schema_topic, topic, num_records = sys.argv[1:]
+    brokers, schema_topic, topic, num_records, *schema_files = sys.argv[1:]
     deadline = time.monotonic() + DEADLINE
     while len(messages := read(brokers, topic)) < int(num_records) and time.monotonic() < deadline:
         time.sleep(0.2)
     schemas = load_schemas(brokers, schema_topic)
+    for path in schema_files:
+        with open(path, encoding="utf-8") as file:
+            schema = json.load(file)
+        computed = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
+        schemas[bytes.fromhex(computed)] = parse_schema(schema)
     for _, value in messages:
         print(decode(value, schemas))
 

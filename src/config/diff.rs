@@ -297,6 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn changed_routes_wait_for_a_restart() {
+        let route = |table: &str| {
+            format!("[routes.r]\ntypes = [\"position\"]\ntable = \"{table}\"\ncolumns.id = \"$.device_id\"")
+        };
+        let Renewal { loaded: in_force, taken, needs_restart } = renewed(&route("a"), &route("b"));
+        assert_eq!((taken, needs_restart), (vec![], vec!["routes".to_owned()]));
+        assert_eq!(in_force.config.routes, loaded(&route("a")).config.routes);
+        assert_eq!(renewed(&route("a"), &route("a")).needs_restart, [""; 0]);
+    }
+
+    #[test]
     fn types_move_between_topics_but_topics_stay() {
         let topics = "[topics.a]\ntypes = [\"gps\"]\n[topics.b]\n";
         let moved = renewed(topics, "[topics.a]\ntypes = [\"gps\", \"door\"]\n[topics.b]");

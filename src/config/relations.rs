@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::checks::Checker;
 use super::sections::Config;
 use super::sections::{LogKind, StoreKind};
+use crate::routes::Source;
 
 /// Checks every rule between keys of the chosen backends.
 pub(super) fn check(check: &mut Checker<'_>, config: &Config) {
@@ -12,6 +13,7 @@ pub(super) fn check(check: &mut Checker<'_>, config: &Config) {
     times(check, config);
     log(check, config);
     names(check, config);
+    routes(check, config);
     exposure(check, config);
 }
 
@@ -124,6 +126,24 @@ fn names(check: &mut Checker<'_>, config: &Config) {
             None => {
                 owners.insert(name, key.to_owned());
             }
+        }
+    }
+}
+
+/// Routes begin at topics of others. Records of ours have message types, which a route names instead.
+fn routes(check: &mut Checker<'_>, config: &Config) {
+    for route in &config.routes {
+        let Source::Topics(topics) = &route.from else { continue };
+        let key = format!("routes.{}.from", route.name);
+        for name in topics {
+            if config.topics.others.iter().any(|others| others.name == *name) {
+                continue;
+            }
+            let what = match config.topics.own.iter().any(|own| own.name == *name) {
+                true => format!("names topics.{name}, which is ours; name its message types in types instead"),
+                false => format!("names {name:?}, which is no topic of others; add [topics.{name}] with owned = false"),
+            };
+            check.fault(&key, &what);
         }
     }
 }

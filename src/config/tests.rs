@@ -10,6 +10,7 @@ use super::schema::Schema;
 use super::*;
 use crate::log::{OnGap, Start};
 use crate::routes::Format;
+use crate::routes::{NullRule, Source, TimestampSpec, TombstoneRule, TtlSpec};
 
 const SHIPPED: &str = include_str!("../../config/surgetank.toml");
 
@@ -326,6 +327,116 @@ fn what_is_said_of_wrong_values_stays_to_the_letter() {
         panic!("said:     {told}\nexpected: {line}");
     }
     assert_eq!(said.lines().count(), expected.lines().count());
+}
+
+const OTHERS: &str = "log.kind = \"kafka\"\n[topics.app]\nowned = false\nformat = \"json\"\n";
+
+#[test]
+fn routes_are_read_as_they_are_written() {
+    let text = format!(
+        r#"{OTHERS}
+        [routes.user_events]
+        from = "app"
+        table = "app.user_events"
+        filter = "value.type != 'ping' && kafka.partition < 10"
+        timestamp = "timestamp($.ts, 'ms')"
+        ttl = {{ until = "timestamp($.expires, 's')" }}
+        consistency = "local_quorum"
+        null = "unset"
+        on_tombstone = "skip"
+        key = {{ partition = ["userId"], clustering = ["event[0]"] }}
+        [routes.user_events.columns]
+        userId = {{ from = "$.user.id", type = "text" }}
+        "event[0]" = {{ from = "uuid($.id)", type = "uuid" }}
+        [routes.latest]
+        types = ["position", "status"]
+        table = "latest"
+        ttl = "30 days"
+        columns.id = "$.device_id""#
+    );
+    let config = load(&text, &[]).unwrap_or_else(|errors| panic!("{errors}"));
+    let [latest, user_events] = &*config.routes else { panic!("{:?}", config.routes) };
+    assert_eq!(user_events.name, "user_events");
+    assert_eq!(user_events.table.to_string(), "app.user_events");
+    assert_eq!(user_events.key, Some((vec!["userId".to_owned()], vec!["event[0]".to_owned()])));
+    assert_eq!(user_events.columns["userId"].from, "$.user.id");
+    assert_eq!(user_events.columns["event[0]"].type_text.as_deref(), Some("uuid"));
+    assert_eq!(user_events.ttl, Some(TtlSpec::Until("timestamp($.expires, 's')".to_owned())));
+    assert_eq!(user_events.on_tombstone, Some(TombstoneRule::Skip));
+    assert_eq!(latest.from, Source::Types(vec!["position".to_owned(), "status".to_owned()]));
+    assert_eq!(latest.ttl, Some(TtlSpec::For(std::time::Duration::from_secs(30 * 86_400))));
+    assert_eq!(
+        (latest.timestamp.clone(), latest.null, latest.on_tombstone),
+        (TimestampSpec::Record, NullRule::Write, None)
+    );
+}
+
+#[test]
+fn a_wrong_route_is_told_by_its_key() {
+    let minimal = "[routes.r]\nfrom = \"app\"\ntable = \"t\"\ncolumns.id = \"key\"\n";
+    for (route, expected) in [
+        (
+            "[routes.r]\n",
+            "x.toml:5: routes.r.columns: the route has no columns; add one, such as id = \"$.id\"\n\
+            x.toml:5: routes.r.from: [] says not where records come from; set from to sections of topics, or types to message types\n\
+            x.toml:5: routes.r.table: \"\" is not valid; change it (allowed: keyspace.table or table, each 1 to 48 of a-z, A-Z, 0-9 and '_')",
+        ),
+        ("ttl = \"1 ms\"", "x.toml:9: routes.r.ttl: \"1 ms\" is too small; raise it (allowed: 1 s to 7300 days)"),
+        ("ttl = \"1500 ms\"", "x.toml:9: routes.r.ttl: \"1500 ms\" is not a whole number of seconds, such as 1 s"),
+        (
+            "ttl = { hours = \"1\" }",
+            "x.toml:9: routes.r.ttl: { hours = \"1\" } does not say how long rows live; change it (allowed: a duration, { seconds = \"…\" } or { until = \"…\" })",
+        ),
+        (
+            "consistency = \"most\"",
+            "x.toml:9: routes.r.consistency: \"most\" is not a choice; take another (allowed: , one, two, three, quorum, all, local_one, local_quorum, each_quorum)",
+        ),
+        ("filter = \"value.a ==\"", "x.toml:9: routes.r.filter: \"value.a ==\" is not valid: at column "),
+        (
+            "filter = \"val == 1\"",
+            "x.toml:9: routes.r.filter: \"val == 1\" is not valid: there is no val (there are value, key, headers, kafka); write value.val for what the record has",
+        ),
+        (
+            "columns.b = \"$.x y\"",
+            "x.toml:9: routes.r.columns.b: \"$.x y\" is not valid: at column 5: found 'y'; expected the end",
+        ),
+        (
+            "columns.b = 5",
+            "x.toml:9: routes.r.columns.b: 5 does not say what the column is made of; change it (allowed: an expression as text, or { from = \"…\", type = \"…\" })",
+        ),
+        ("columns.b = { form = \"$.b\" }", "x.toml:9: routes.r.columns.b: { form = \"$.b\" } does not say what"),
+        (
+            "timestamp = \"$.\"",
+            "x.toml:9: routes.r.timestamp: \"$.\" is not valid: at column 3: found the end; expected a name",
+        ),
+        ("types = \"position\"", "x.toml:9: routes.r.types: \"position\" is set, and from too; leave one of them out"),
+        (
+            "key = { partition = [\"a\"] }",
+            "x.toml:8: routes.r.columns.id: \"key\" is not valid: its route may create the table, which needs its type; write { from = …, type = … }\n\
+            x.toml:9: routes.r.key: { partition = [\"a\"] } is not valid: column a is not among the route's columns; add it there",
+        ),
+        (
+            "key = [\"id\"]",
+            "x.toml:9: routes.r.key: [\"id\"] is not the key of a table; change it (allowed: { partition = [\"…\"], clustering = [\"…\"] } with names of columns)",
+        ),
+        ("colums.id = \"key\"", "x.toml:9: routes.r.colums: unknown key; did you mean \"columns\"?"),
+    ] {
+        let head = if route.starts_with('[') { "" } else { minimal };
+        let error = load(&format!("{OTHERS}{head}{route}"), &[]).unwrap_err();
+        assert!(error.starts_with(expected), "{error}\n{expected}");
+    }
+    let of =
+        |from: &str| load(&format!("{OTHERS}[topics.own]\n{}", minimal.replace("\"app\"", from)), &[]).unwrap_err();
+    assert_eq!(
+        of("\"own\""),
+        "x.toml:7: routes.r.from: \"own\" names topics.own, which is ours; name its message types in types instead"
+    );
+    assert_eq!(
+        of("[\"app\", \"x\"]"),
+        "x.toml:7: routes.r.from: [\"app\", \"x\"] names \"x\", which is no topic of others; add [topics.x] with owned = false"
+    );
+    let error = load(&format!("{OTHERS}{minimal}"), &[("SURGETANK__ROUTES__R__TABLE", "t")]).unwrap_err();
+    assert_eq!(error, "environment variable SURGETANK__ROUTES__R__TABLE: routes are set in the file alone");
 }
 
 #[test]

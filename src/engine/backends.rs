@@ -13,6 +13,7 @@ use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, Others, TopicSpec};
 use crate::registry::RegistrySettings;
+use crate::routes::Format;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -34,8 +35,13 @@ pub struct Backends {
     pub store: Arc<dyn Store>,
 }
 
-/// Reads and compiles the layouts that the config names.
+/// Reads and compiles the layouts that the config names. An engine whose records are all of other formats has none: it
+/// takes no messages in, and needs no tables for them.
 pub fn load_codecs(config: &Config) -> Result<Codecs, CodecsError> {
+    let has_types = |others: &config::OthersTopic| others.format == Format::Surgetank;
+    if config.topics.own.is_empty() && !config.topics.others.iter().any(has_types) {
+        return Codecs::compile(Arc::new(Catalog::none()));
+    }
     match &config.messages.directory {
         Some(directory) => Codecs::load(directory),
         None => Codecs::builtin(),
@@ -54,7 +60,7 @@ pub fn check_topics(config: &Config, catalog: &Catalog) -> Result<(), String> {
         }
     }
     for message_type in catalog.types() {
-        // Without a topic of ours nothing is taken in.
+        // Without a topic of ours nothing is taken in, though there may be records of these types.
         if !config.topics.own.is_empty() && config.topic_of(&message_type.name).is_none() {
             let name = &message_type.name;
             return Err(format!(

@@ -94,9 +94,9 @@ pub struct RecordBatch {
     /// When the first record was written, by the log's own time ([`Log::now_ms`](super::Log::now_ms)), in milliseconds since
     /// the Unix epoch; `None` if that is not known.
     pub first_written_ms: Option<u64>,
-    /// What the records say beside key and value: one for each, or none at all. Records of others' topics have it, with all
-    /// headers; those of our own only if one of the batch has a trace, or lacks key or value: then with the headers of the
-    /// trace alone.
+    /// What the records say beside key and value: one for each, or none at all. Records of others' topics have it, and all
+    /// that are read as a range of Kafka, with all headers. Those of our own topics otherwise have it only if one of the
+    /// batch has a trace, or lacks key or value: then with the headers of the trace alone.
     pub meta: Vec<RecordMeta>,
 }
 

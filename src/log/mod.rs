@@ -348,8 +348,8 @@ pub trait Log: Ranges {
         unavailable(self.health())
     }
 
-    /// How many acknowledged records were removed from the log before they were read, as far as this process saw, since it
-    /// began. Always 0 for a log that never removes what is not read.
+    /// How many acknowledged records, and records of topics of others, were removed from the log before they were read, as far
+    /// as this process saw, since it began. Always 0 for a log that never removes what is not read.
     fn lost_records(&self) -> u64 {
         0
     }

@@ -147,10 +147,17 @@ fn read(registry: &Registry, record: &[u8]) -> Result<String, String> {
     }
 }
 
+/// What is said to be there soon.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn learn(registry: &Registry, records: &[&[u8]]) {
+    tokio::time::timeout(SOON, registry.learn(records.iter().copied())).await.expect("it never came");
+}
+
 async fn until(mut holds: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it never came");
+        assert!(start.elapsed() < SOON, "it never came");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -165,11 +172,8 @@ async fn test_a_schema_is_asked_for_once_and_known_to_the_next_pod_without_the_r
     let record = record(7, b"\x04hi");
     assert!(!registry.knows([&record[..]]));
     // Others ask at the same time.
-    tokio::join!(
-        registry.learn([&record[..], &record]),
-        registry.learn([&record[..]]),
-        registry.learn([&b"no frame"[..]])
-    );
+    let batches: [&[&[u8]]; 3] = [&[&record, &record], &[&record], &[b"no frame"]];
+    tokio::join!(learn(&registry, batches[0]), learn(&registry, batches[1]), learn(&registry, batches[2]));
     assert!(registry.knows([&record[..]]));
     assert_eq!(read(&registry, &record), Ok("hi".to_owned()));
     assert_eq!(stand_in.num_asked("/schemas/ids/7"), 1);
@@ -205,7 +209,7 @@ async fn test_records_wait_for_a_registry_that_is_away_and_go_on_when_it_is_ther
     stand_in.say("/schemas/ids/7", 200, "<html>");
     stand_in.say("/schemas/ids/7", 404, "<html>");
     stand_in.has(7, r#""string""#);
-    waiting.await.unwrap();
+    tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
     assert_eq!(read(&registry, &record), Ok("hi".to_owned()));
     assert_eq!(registry.conditions(), []);
 }
@@ -219,7 +223,7 @@ async fn test_what_another_pod_has_learnt_is_found_in_the_log_while_the_registry
     let kept = KeptSchema { registry: url.to_owned(), id: 9, schema: r#""string""#.to_owned(), references: Vec::new() };
     log.put_schema(KeptSchema::key(url, 9), kept.to_json()).await.unwrap();
     let record = record(9, b"\x02x");
-    registry.learn([&record[..]]).await;
+    learn(&registry, &[&record[..]]).await;
     assert_eq!(read(&registry, &record), Ok("x".to_owned()));
 }
 
@@ -253,7 +257,7 @@ async fn test_a_login_is_sent_and_a_refused_one_is_a_condition() {
     let known = RegistrySettings { login: Some(("me".to_owned(), "secret".to_owned())), ..settings(&stand_in.url) };
     assert!(!format!("{known:?}").contains("secret"));
     let known = open(known, &log).await;
-    known.learn([&record[..]]).await;
+    learn(&known, &[&record[..]]).await;
     assert_eq!(read(&known, &record), Ok("hi".to_owned()));
 }
 
@@ -276,7 +280,7 @@ async fn test_references_come_before_who_refers_to_them() {
     stand_in.say("/subjects/point/versions/1?deleted=true", 200, &with(&field("Point", "int"), &[]));
     let registry = open(settings(&stand_in.url), &log).await;
     let record = record(7, &[6]);
-    registry.learn([&record[..]]).await;
+    learn(&registry, &[&record[..]]).await;
     let expected = Ok(r#"{"x":{"x":{"x":3}}}"#.to_owned());
     assert_eq!(read(&registry, &record), expected);
     assert_eq!(stand_in.num_asked("/subjects/point/versions/1?deleted=true"), 1);
@@ -293,7 +297,7 @@ async fn test_records_that_can_never_be_read_say_why() {
     stand_in.has(2, r#"{"type": "record"}"#);
     let registry = open(settings(&stand_in.url), &log).await;
     let (protobuf, broken) = (record(1, &[]), record(2, &[]));
-    registry.learn([&protobuf[..], &broken]).await;
+    learn(&registry, &[&protobuf[..], &broken]).await;
     assert_eq!(read(&registry, &protobuf), Err("schema 1 of the registry is PROTOBUF, not Avro".to_owned()));
     assert_eq!(read(&registry, &broken), Err("schema 2 cannot be used: a named type has no fields".to_owned()));
     assert_eq!(registry.conditions(), []);
@@ -312,14 +316,14 @@ async fn test_a_schema_that_a_registry_does_not_have_is_believed_after_a_while()
     let registry = open(settings(&stand_in.url), &log).await;
     let (late, never) = (record(3, b"\x02x"), record(4, b""));
     let start = std::time::Instant::now();
-    registry.learn([&late[..]]).await;
+    learn(&registry, &[&late[..]]).await;
     assert_eq!(read(&registry, &late), Ok("x".to_owned()));
-    registry.learn([&never[..]]).await;
+    learn(&registry, &[&never[..]]).await;
     assert!(start.elapsed() >= Duration::from_secs(2));
     assert!(read(&registry, &never).unwrap_err().ends_with("has no schema 4"));
     let asked = stand_in.num_asked("/schemas/ids/4");
     assert!(registry.knows([&never[..]]));
-    registry.learn([&never[..]]).await;
+    learn(&registry, &[&never[..]]).await;
     assert_eq!(stand_in.num_asked("/schemas/ids/4"), asked);
 }
 
@@ -341,7 +345,7 @@ async fn test_a_registry_by_tls_is_trusted_by_its_authority_alone() {
     assert!(tokio::time::timeout(Duration::from_millis(500), distrustful.learn([&record[..]])).await.is_err());
     assert_eq!(stand_in.num_asked("/schemas/ids/7"), 0);
     let registry = open(trusting(certified.cert.pem(), "ca.pem"), &log).await;
-    registry.learn([&record[..]]).await;
+    learn(&registry, &[&record[..]]).await;
     assert_eq!(read(&registry, &record), Ok("hi".to_owned()));
     let unreadable = RegistrySettings {
         tls: Some(ServerTrust { ca: directory.path().join("none.pem"), identity: None }),

@@ -1,15 +1,14 @@
-//! What tests of routes share: records, routes, descriptions, and a simple reader of JSON.
+//! What tests of routes share: records, routes, descriptions.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use serde_json::value::RawValue;
-
 use super::*;
-use crate::codec::value::{Extract, Malformed, Path, PathStep, Value};
+use crate::codec::json::JsonExtract;
+use crate::codec::value::{Extract, Path};
 use crate::log::{Headers, write_header};
 use crate::schema::cql;
 use crate::schema::row::{Cell, ColumnPlace, DescribedColumn, Span, TableDescription, TableName};
+use bytes::Bytes;
 
 /// A record.
 #[derive(Debug, Clone, Default)]
@@ -100,36 +99,7 @@ pub(super) fn described(columns: &[(&str, &str, ColumnPlace)]) -> TableDescripti
     TableDescription { columns: columns.iter().map(column).collect() }
 }
 
-/// Reads paths one by one, each from the top.
-pub(super) struct JsonExtract(Vec<Path>);
-
-impl JsonExtract {
-    pub fn boxed(paths: &[Path]) -> Box<dyn Extract> {
-        Box::new(Self(paths.to_vec()))
-    }
-}
-
-impl Extract for JsonExtract {
-    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Malformed> {
-        values.clear();
-        let malformed = |error: serde_json::Error| Malformed(error.to_string());
-        let whole: &RawValue = serde_json::from_slice(record).map_err(malformed)?;
-        for path in &self.0 {
-            values.push(at(whole, &path.steps).map_or(Value::Absent, |raw| super::convert::testing_item(raw.get())));
-        }
-        Ok(())
-    }
-}
-
-fn at<'a>(mut raw: &'a RawValue, steps: &[PathStep]) -> Option<&'a RawValue> {
-    for step in steps {
-        raw = match step {
-            PathStep::Member(name) => {
-                let members: BTreeMap<String, &'a RawValue> = serde_json::from_str(raw.get()).ok()?;
-                members.get(&**name).copied()?
-            }
-            PathStep::Item(index) => serde_json::from_str::<Vec<&'a RawValue>>(raw.get()).ok()?.get(*index).copied()?,
-        };
-    }
-    Some(raw)
+/// What reads JSON records.
+pub(super) fn json(paths: &[Path]) -> Box<dyn Extract> {
+    Box::new(JsonExtract::new(paths))
 }

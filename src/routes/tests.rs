@@ -6,9 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::testing::{JsonExtract, Record, columns, described, route, rows};
+use super::testing::{Record, columns, described, json, route, rows};
 use super::*;
-use crate::codec::value::Path;
 use crate::schema::row::{Cell, ColumnPlace, RowOp, Span, TableDescription, TableName};
 
 fn user_events() -> (RouteSpec, TableDescription) {
@@ -74,12 +73,7 @@ fn test_the_example_of_the_documents_makes_its_row() {
 }
 
 fn compile(spec: &RouteSpec, described: &TableDescription) -> Result<TopicRoutes, Vec<String>> {
-    let compiled = TopicRoutes::compile(
-        Format::Json,
-        std::slice::from_ref(spec),
-        |_| Some(described.clone()),
-        |paths| JsonExtract::boxed(paths),
-    );
+    let compiled = TopicRoutes::compile(Format::Json, std::slice::from_ref(spec), |_| Some(described.clone()), json);
     compiled.map_err(|problems| problems.into_iter().map(|problem| problem.to_string()).collect())
 }
 
@@ -270,8 +264,7 @@ fn test_key_headers_and_what_kafka_says_are_values() {
 fn test_a_record_that_is_not_of_its_format_is_rejected_by_every_route() {
     let (spec, described) = user_events();
     let specs = [spec.clone(), RouteSpec { name: "other".to_owned(), ..spec }];
-    let extractor = |paths: &[Path]| JsonExtract::boxed(paths);
-    let mut routes = TopicRoutes::compile(Format::Json, &specs, |_| Some(described.clone()), extractor).unwrap();
+    let mut routes = TopicRoutes::compile(Format::Json, &specs, |_| Some(described.clone()), json).unwrap();
     let made = rows(&mut routes, &Record::of("{\"id\":"));
     assert_eq!(made.len(), 2);
     for (made, cells) in made {
@@ -342,7 +335,7 @@ fn test_each_problem_names_the_column_its_type_and_what_to_do() {
         assert_eq!(problems, [format!("route r: {expected}")]);
     }
     let specs = [route(&[("id", "$.id")])];
-    let missing = TopicRoutes::compile(Format::Json, &specs, |_| None, |paths| JsonExtract::boxed(paths));
+    let missing = TopicRoutes::compile(Format::Json, &specs, |_| None, json);
     let expected = "route r: table app.t does not exist; create it, or let the route create it: give it a key, and each column a type";
     assert_eq!(missing.err().unwrap()[0].to_string(), expected);
 }
@@ -361,8 +354,7 @@ fn test_a_route_with_a_key_describes_the_table_that_it_creates() {
         table: TableName { keyspace: None, name: "t".to_owned() },
         ..route(&[])
     };
-    let extractor = |paths: &[Path]| JsonExtract::boxed(paths);
-    let routes = TopicRoutes::compile(Format::Json, std::slice::from_ref(&spec), |_| None, extractor).unwrap();
+    let routes = TopicRoutes::compile(Format::Json, std::slice::from_ref(&spec), |_| None, json).unwrap();
     let table = &routes.routes()[0].table;
     let names: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
     assert_eq!((names, table.key.num_partition, table.key.num_clustering), (vec!["id", "at", "a"], 1, 1));
@@ -381,7 +373,7 @@ fn test_a_route_with_a_key_describes_the_table_that_it_creates() {
     );
     assert!(problems.iter().any(|problem| problem.contains("column id is uuid in the database and text in the route")));
     let untyped = RouteSpec { columns: columns(&[("id", "$.id"), ("at", "$.at")]), ..spec };
-    let problems = TopicRoutes::compile(Format::Json, &[untyped], |_| None, extractor).err().unwrap();
+    let problems = TopicRoutes::compile(Format::Json, &[untyped], |_| None, json).err().unwrap();
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
 
@@ -454,4 +446,130 @@ fn any_json() -> impl Strategy<Value = String> {
             }),
         ]
     })
+}
+
+mod of_types {
+    use super::*;
+    use crate::schema::row::{Column, ColumnKind, ScalarKind, Table};
+
+    /// The table of a message type, and a row of it.
+    fn own() -> (Table, Vec<Cell>) {
+        let scalar = |name: &str, kind| Column { name: name.to_owned(), kind: ColumnKind::Scalar(kind) };
+        let columns = vec![
+            scalar("device_id", ScalarKind::Text),
+            scalar("bucket", ScalarKind::Timestamp),
+            scalar("event_time", ScalarKind::Timestamp),
+            scalar("sequence", ScalarKind::Long),
+            scalar("received_at", ScalarKind::Timestamp),
+            scalar("version", ScalarKind::Int),
+            scalar("speed", ScalarKind::Float),
+            scalar("kind", ScalarKind::Text),
+            Column { name: "axles".to_owned(), kind: ColumnKind::List(ScalarKind::Int) },
+            scalar("note", ScalarKind::Text),
+        ];
+        let cells = vec![
+            Cell::Text(Span { start: 0, end: 3 }),
+            Cell::Timestamp(0),
+            Cell::Timestamp(3_600_001),
+            Cell::Long(7),
+            Cell::Timestamp(3_600_500),
+            Cell::Int(1),
+            Cell::Float(1.5),
+            Cell::Symbol("three_d".into()),
+            Cell::List(vec![Cell::Int(1), Cell::Int(2)]),
+            Cell::Null,
+        ];
+        (Table::of_type("position", columns), cells)
+    }
+
+    fn latest() -> (RouteSpec, TableDescription) {
+        let spec = RouteSpec {
+            from: Source::Types(vec!["position".to_owned()]),
+            filter: Some("value.kind == 'three_d' && value.speed > 1.0 && !has(value.note)".to_owned()),
+            ..route(&[
+                ("device", "$.device_id"),
+                ("at", "$.event_time"),
+                ("hour", "bucket('hour', at)"),
+                ("kind", "$.kind"),
+                ("axles", "$.axles"),
+                ("axles_text", "json($.axles)"),
+                ("speed", "$.speed"),
+                ("note", "$.note"),
+            ])
+        };
+        let described = described(&[
+            ("device", "text", ColumnPlace::Partition(0)),
+            ("at", "timestamp", ColumnPlace::Regular),
+            ("hour", "timestamp", ColumnPlace::Regular),
+            ("kind", "text", ColumnPlace::Regular),
+            ("axles", "set<bigint>", ColumnPlace::Regular),
+            ("axles_text", "text", ColumnPlace::Regular),
+            ("speed", "double", ColumnPlace::Regular),
+            ("note", "text", ColumnPlace::Regular),
+        ]);
+        (spec, described)
+    }
+
+    fn apply(routes: &mut TopicRoutes, cells: &[Cell]) -> Vec<(Made, Vec<Cell>)> {
+        let data = Bytes::from_static(b"d-1");
+        let mut made = Vec::new();
+        let record = RecordView { topic: "telemetry", ..RecordView::empty(&data) };
+        routes.apply_row(&record, cells, |_, what, cells| made.push((what, std::mem::take(cells))));
+        made
+    }
+
+    #[test]
+    fn test_a_row_of_a_type_becomes_a_row_of_another_table() {
+        let (own, cells) = own();
+        let (spec, described) = latest();
+        let mut routes = TopicRoutes::compile_type(&own, &[spec], |_| Some(described.clone())).unwrap();
+        let expected = vec![
+            Cell::Text(Span { start: 0, end: 3 }),
+            Cell::Timestamp(3_600_001),
+            Cell::Timestamp(3_600_000),
+            Cell::Symbol("three_d".into()),
+            Cell::List(vec![Cell::Long(1), Cell::Long(2)]),
+            Cell::OwnText("[1,2]".into()),
+            Cell::Double(1.5),
+            Cell::Null,
+            // The event time decides which row is the newer one.
+            Cell::Long(3_600_001_000),
+        ];
+        assert_eq!(apply(&mut routes, &cells), [(Made::Row(RowOp::Upsert), expected)]);
+        let slow: Vec<Cell> = [&cells[..6], &[Cell::Float(0.5)], &cells[7..]].concat();
+        assert_eq!(apply(&mut routes, &slow), [(Made::Nothing(Because::Filter), vec![])]);
+    }
+
+    #[test]
+    fn test_kinds_of_fields_are_compared_with_those_of_columns() {
+        let (own, _) = own();
+        for (column, type_text, from, expected) in [
+            ("c", "int", "$.kind", "column c is int and gets text ($.kind); number(…) reads digits"),
+            (
+                "c",
+                "date",
+                "$.event_time",
+                "column c is date and gets timestamp ($.event_time); bucket('day', …) makes a day of it",
+            ),
+            ("c", "text", "$.axles", "column c is text and gets frozen<list<int>> ($.axles); write json(…)"),
+            (
+                "c",
+                "list<text>",
+                "$.axles",
+                "column c is list<text> and gets frozen<list<int>> ($.axles); take another expression or another column",
+            ),
+            (
+                "c",
+                "text",
+                "$.none",
+                "column c: message type position has no $.none (there are device_id, bucket, event_time, sequence, received_at, version, speed, kind, axles, note)",
+            ),
+        ] {
+            let spec = route(&[("id", "$.device_id"), (column, from)]);
+            let described =
+                described(&[("id", "text", ColumnPlace::Partition(0)), (column, type_text, ColumnPlace::Regular)]);
+            let problems = TopicRoutes::compile_type(&own, &[spec], |_| Some(described.clone())).err().unwrap();
+            assert_eq!(problems[0].reason, expected);
+        }
+    }
 }

@@ -104,6 +104,11 @@ impl Positions {
 // === impl Catalog ===
 
 impl Catalog {
+    /// No types at all: of an engine that only reads topics of others.
+    pub fn none() -> Catalog {
+        Catalog { types: Vec::new(), positions: Positions::new([].into_iter()) }
+    }
+
     /// The layouts that the engine ships with.
     pub fn builtin() -> Result<Catalog, CatalogError> {
         Catalog::from_sources(BUILTIN)

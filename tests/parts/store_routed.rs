@@ -70,6 +70,12 @@ async fn every_kind_of_a_routes_value_comes_back() -> TestResult {
         ..(*created).clone()
     });
     store.apply(std::slice::from_ref(&table)).await?;
+    // The route finds the types that it has declared.
+    let name = TableName { keyspace: table.keyspace.clone(), name: table.name.clone() };
+    let described = store.describe(&name).await?.expect("is there");
+    let kinds: Vec<_> = described.columns.iter().map(|column| column.kind).collect();
+    assert_eq!(kinds, table.columns.iter().map(|column| Some(column.kind)).collect::<Vec<_>>());
+    assert_eq!((&*described.columns[0].type_text, &*described.columns[14].type_text), ("uuid", "timestamp"));
     let cells = cases.iter().map(|(_, cell, _)| cell.clone()).chain([Cell::Long(7)]);
     let empty = [Cell::Uuid([0; 16])].into_iter().chain(vec![Cell::Null; cases.len() - 1]).chain([Cell::Long(8)]);
     let data = Bytes::from_static("zwölf".as_bytes());
@@ -91,6 +97,43 @@ fn change(path: &Path, sql: &str) {
     let connection = rusqlite::Connection::open(path).expect("open");
     connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
     connection.execute_batch(sql).expect("change");
+}
+
+#[tokio::test]
+async fn a_table_keeps_the_key_that_its_route_has_declared() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rows.db");
+    let store = open(&path, None)?;
+    let mut table = (*routed_table("made")).clone();
+    table.columns.swap(1, 3);
+    table.key = Key { num_partition: 2, num_clustering: 1 };
+    let table = Arc::new(table);
+    let places = async || -> Result<Vec<_>, Box<dyn std::error::Error>> {
+        let described =
+            store.describe(&TableName { keyspace: None, name: "made".to_owned() }).await?.expect("is there");
+        Ok(described.columns.into_iter().map(|column| (column.name, column.type_text, column.place)).collect())
+    };
+    let column = |name: &str, type_text: &str, place| (name.to_owned(), type_text.to_owned(), place);
+    store.apply(std::slice::from_ref(&table)).await?;
+    let (first, second, then) = (ColumnPlace::Partition(0), ColumnPlace::Partition(1), ColumnPlace::Clustering(0));
+    let expected = [
+        column("user_id", "text", first),
+        column("amount", "bigint", second),
+        column("payload", "text", then),
+        column("event_id", "uuid", ColumnPlace::Regular),
+    ];
+    assert_eq!(places().await?, expected);
+    // What others make in its place is theirs, and the route may make it anew.
+    change(
+        &path,
+        "DROP TABLE made; CREATE TABLE made(event_id TEXT, user_id TEXT, PRIMARY KEY(event_id, user_id)) STRICT",
+    );
+    let expected_theirs = [column("event_id", "TEXT", first), column("user_id", "TEXT", then)];
+    assert_eq!(places().await?, expected_theirs);
+    change(&path, "DROP TABLE made");
+    store.apply(std::slice::from_ref(&table)).await?;
+    assert_eq!(places().await?, expected);
+    Ok(())
 }
 
 #[tokio::test]

@@ -93,8 +93,10 @@ fn varint(digits: &str) -> Result<BigInt, Box<dyn std::error::Error>> {
     Ok(digits.parse()?)
 }
 
-/// What columns of each type are written with and what the driver reads then.
-fn values() -> Result<Vec<(&'static str, Vec<(Cell, CqlValue)>)>, Box<dyn std::error::Error>> {
+/// A type, and what columns of it are written with and what the driver reads then.
+type Values = (&'static str, Vec<(Cell, CqlValue)>);
+
+fn values() -> Result<Vec<Values>, Box<dyn std::error::Error>> {
     let uuids = ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff"];
     let timeuuids = ["50554d6e-29bb-11e5-b345-feff819cdc9f", "ffffffff-ffff-1fff-bfff-ffffffffffff"];
     let huge = format!("-{}", "9".repeat(120));

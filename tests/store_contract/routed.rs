@@ -148,6 +148,9 @@ async fn rows_are_deleted(room: &Room) {
     assert_eq!((room.read)(&table.name).len(), 2);
     write(room, &table, RowOp::Delete, [gone(1, 11), gone(2, 10), gone(3, 12)]).await;
     assert_eq!((room.read)(&table.name), Vec::<String>::new());
+    // A row that was written before it was deleted, and comes after that.
+    write(room, &table, RowOp::Upsert, [row(1, 10), row(2, 9), row(9, 10)]).await;
+    assert_eq!((room.read)(&table.name), Vec::<String>::new());
     write(room, &table, RowOp::Upsert, [row(1, 20)]).await;
     assert_eq!((room.read)(&table.name).len(), 1);
 }

@@ -34,7 +34,7 @@ pub enum Standing {
 // === impl Member ===
 
 impl Member {
-    /// A pod of a fleet in which there are `num_partitions` record partitions.
+    /// A pod of a fleet in which there are `num_partitions` record partitions, as far as the config says.
     pub fn new(pod: String, num_partitions: u32, now: Duration) -> Self {
         Self { pod, num_partitions, joined: now, heard: None }
     }
@@ -59,7 +59,9 @@ impl Member {
     pub fn cap(&self, now: Duration, partitions_held: u32) -> Option<u32> {
         let (_, budget) = self.heard.as_ref()?;
         (self.standing(now) == Standing::CutOff).then(|| {
-            let all = u64::from(self.num_partitions.max(partitions_held).max(1));
+            // How many partitions topics of others have is known only by who holds them.
+            let told = budget.shares.values().map(|pod| pod.partitions).fold(0, u32::saturating_add);
+            let all = u64::from(self.num_partitions.max(told).max(partitions_held).max(1));
             ((u64::from(budget.budget) * u64::from(partitions_held) / all) as u32).max(1)
         })
     }

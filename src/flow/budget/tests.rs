@@ -186,6 +186,14 @@ fn test_member_falls_back_within_its_fair_part_and_comes_back() {
     assert_eq!((member.standing(at(10)), member.limit(at(10), 4, 70)), (Standing::Sharing, 1));
 }
 
+#[test]
+fn test_a_pod_that_is_cut_off_learns_from_the_last_word_how_many_partitions_others_have() {
+    let mut member = Member::new("a".to_owned(), 0, Duration::ZERO);
+    member.on_budget(Duration::from_secs(1), told(100, &[("a", 4), ("b", 12)]));
+    let now = Duration::from_secs(5);
+    assert_eq!((member.standing(now), member.limit(now, 4, 700)), (Standing::CutOff, 25));
+}
+
 proptest! {
     #[test]
     fn test_limits_of_all_pods_keep_to_the_budget_whoever_is_cut_off(

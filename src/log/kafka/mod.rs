@@ -282,7 +282,7 @@ impl Ranges for KafkaLog {
         let (settings, id) = (self.settings.clone(), partition.clone());
         async move {
             let opened_id = id.clone();
-            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to, false));
+            let opening = tokio::task::spawn_blocking(move || KafkaRange::open(&settings, opened_id, from, to));
             let opened = opening.await.map_err(|error| RangeError::unavailable(&id, error))?;
             Ok(Box::new(opened?) as Box<dyn RangeReader>)
         }

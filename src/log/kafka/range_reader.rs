@@ -34,7 +34,6 @@ type RangeConsumer = BaseConsumer<Quiet>;
 pub(super) struct KafkaRange {
     id: TopicPartition,
     offsets: Range<u64>,
-    has_meta: bool,
     /// The offset after the last record that was handed out.
     next_offset: u64,
     /// Everything up to the end was read, or passed over.
@@ -58,14 +57,12 @@ enum Drained {
 // === impl KafkaRange ===
 
 impl KafkaRange {
-    /// Looks up where the range lies, and starts to fetch it. With `has_meta`, everything that records say beside key and
-    /// value is kept. Blocks for up to three times the timeout.
+    /// Looks up where the range lies, and starts to fetch it. Blocks for up to three times the timeout.
     pub(super) fn open(
         settings: &KafkaLogSettings,
         id: TopicPartition,
         from: RangeStart,
         to: RangeEnd,
-        has_meta: bool,
     ) -> Result<Self, RangeError> {
         let failed = |error: KafkaError| RangeError::unavailable(&id, error);
         let consumer = RangeConsumer::from_config_and_context(&settings.range_reader(), Quiet).map_err(failed)?;
@@ -84,7 +81,7 @@ impl KafkaRange {
             assignment.add_partition_offset(&id.topic, id.partition as i32, start).map_err(failed)?;
             consumer.assign(&assignment).map_err(failed)?;
         }
-        Ok(Self { next_offset: offsets.start, id, offsets, has_meta, is_done, wake, queue, consumer })
+        Ok(Self { next_offset: offsets.start, id, offsets, is_done, wake, queue, consumer })
     }
 
     async fn read_next(&mut self, limit: ReadLimit) -> Result<Option<RecordBatch>, RangeError> {
@@ -120,7 +117,8 @@ impl KafkaRange {
 
     /// Takes what is at hand. Never waits, so that no record is between two owners when the caller's future is dropped.
     fn drain(&mut self, limit: ReadLimit) -> (RecordBatch, Drained) {
-        let mut taken = Taken::new(self.has_meta);
+        // Whose topic it is, is not known here. This is on nobody's hot path.
+        let mut taken = Taken::new(true);
         let mut drained = Drained::Nothing;
         let has_room = |Taken { batch, .. }: &Taken<'_>, num_bytes: usize| {
             batch.records.is_empty() || (batch.records.len() < limit.max_records && num_bytes < limit.max_bytes)

@@ -50,7 +50,7 @@ fn map(value: &Value<'_>, keys: ScalarKind, values: ScalarKind, data: &[u8]) -> 
 }
 
 /// A name of JSON is always text: for a map by numbers it is the number that it spells.
-fn key_cell(name: &Cow<'_, str>, kind: ScalarKind, data: &[u8]) -> Result<Cell, Fault> {
+fn key_cell(name: &str, kind: ScalarKind, data: &[u8]) -> Result<Cell, Fault> {
     let is_number = matches!(
         kind,
         ScalarKind::Int
@@ -63,11 +63,11 @@ fn key_cell(name: &Cow<'_, str>, kind: ScalarKind, data: &[u8]) -> Result<Cell, 
             | ScalarKind::Varint
             | ScalarKind::Decimal
     );
-    match (kind, &**name) {
+    match (kind, name) {
         (ScalarKind::Bool, "true") => Ok(Cell::Bool(true)),
         (ScalarKind::Bool, "false") => Ok(Cell::Bool(false)),
         _ if is_number && is_json_number(name) => scalar(&Value::Number(name), kind, data),
-        _ => scalar(&Value::Text(name.clone()), kind, data),
+        _ => scalar(&Value::Text(Cow::Borrowed(name)), kind, data),
     }
 }
 

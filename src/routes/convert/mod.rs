@@ -183,6 +183,6 @@ fn span_in(part: &[u8], data: &[u8]) -> Option<Span> {
 
 /// The value of a JSON text, for a test's reader of JSON.
 #[cfg(test)]
-pub(super) fn testing_item(text: &str) -> Value<'_> {
+fn testing_item(text: &str) -> Value<'_> {
     collection::item(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))
 }

@@ -5,6 +5,8 @@
 
 mod bind;
 mod database;
+mod declared;
+mod deleted;
 mod expiry;
 mod key_order;
 mod place;

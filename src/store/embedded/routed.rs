@@ -3,10 +3,11 @@
 //! A table is made by its route, or by somebody with the `sqlite3` program. It has to be `STRICT`, as our own are, and to
 //! have a primary key. SQLite knows no keyspaces: `app.user_events` is the name of the table, as a whole.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
+use super::declared::Declared;
 use super::failed;
-use super::schema::{declared_type, run};
+use super::schema::declared_type;
 use super::statements::{WRITTEN_AT, name_of, names, quoted};
 use crate::flow::health::{Condition, Part};
 use crate::schema::row::{
@@ -28,15 +29,6 @@ struct ExistingColumn {
     key_position: usize,
 }
 
-/// What keeps rows of a route from being written into a table.
-#[derive(Debug, PartialEq, Eq)]
-struct Flaw {
-    /// For `/health`.
-    code: &'static str,
-    /// For people, with the remedy.
-    text: String,
-}
-
 /// What there is of a table; `None` if there is no such table.
 pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Option<TableDescription>, StoreError> {
     let name = match &table.keyspace {
@@ -44,22 +36,34 @@ pub(super) fn describe(connection: &Connection, table: &TableName) -> Result<Opt
         None => table.name.clone(),
     };
     let Some(Existing { is_strict, mut columns }) = existing(connection, &name)? else { return Ok(None) };
+    // One that somebody else has made in the place of a route's has only the name of that.
+    let is_made_by_route = columns.iter().any(|column| column.name == WRITTEN_AT);
+    let declared = if is_made_by_route { Declared::of(connection, &name) } else { Ok(Declared::default()) };
+    let declared = declared.map_err(|error| failed(format!("reading what was declared of table {name}"), error))?;
     columns.retain(|column| column.name != WRITTEN_AT);
     columns.sort_by_key(|column| if column.key_position == 0 { usize::MAX } else { column.key_position });
-    let unfit = match columns.iter().any(|column| column.key_position > 0) {
+    let keys = columns.iter().take_while(|column| column.key_position > 0);
+    let num_keys = keys.clone().count();
+    let num_partition = keys.take_while(|column| declared.is_in_partition_key(&column.name)).count().max(1);
+    let unfit = match num_keys {
         _ if !is_strict => Some("of a table that is not STRICT"),
-        false => Some("of a table without a primary key"),
-        true => None,
+        0 => Some("of a table without a primary key"),
+        _ => None,
     };
-    let describe = |column: ExistingColumn| DescribedColumn {
-        kind: if unfit.is_none() { kind_of(&column.declared) } else { None },
-        type_text: unfit.map_or_else(|| column.declared.clone(), |unfit| format!("{} {unfit}", column.declared)),
-        name: column.name,
-        place: match column.key_position {
+    let describe = |ExistingColumn { name, declared: found, key_position }| {
+        let own = || kind_of(&found).map(|kind| (found.as_str(), kind));
+        let known = declared.kind_of(&name, &found).or_else(own);
+        let (type_text, kind) = match (unfit, known) {
+            (Some(unfit), _) => (format!("{found} {unfit}"), None),
+            (None, Some((type_text, kind))) => (type_text.to_owned(), Some(kind)),
+            (None, None) => (found.clone(), None),
+        };
+        let place = match key_position {
             0 => ColumnPlace::Regular,
-            1 => ColumnPlace::Partition(0),
-            position => ColumnPlace::Clustering(position - 2),
-        },
+            position if position <= num_partition => ColumnPlace::Partition(position - 1),
+            position => ColumnPlace::Clustering(position - 1 - num_partition),
+        };
+        DescribedColumn { name, type_text, kind, place }
     };
     Ok(Some(TableDescription { columns: columns.into_iter().map(describe).collect() }))
 }
@@ -82,7 +86,7 @@ pub(super) fn apply(connection: &Connection, table: &Table, route: &Routed) -> R
         return check(connection, table, route).map(|()| None);
     }
     refuse_unfit(table, route)?;
-    run(connection, &create_sql(table))?;
+    create(connection, table).map_err(|error| failed(create_sql(table), error))?;
     Ok(Some(format!("created table {}", table.full_name())))
 }
 
@@ -91,10 +95,10 @@ pub(super) fn check(connection: &Connection, table: &Table, route: &Routed) -> R
     refuse_unfit(table, route)?;
     match flaw(existing(connection, &table.full_name())?.as_ref(), table, route) {
         None => Ok(()),
-        Some(Flaw { code: "table_missing", .. }) if route.is_created => {
+        Some(("table_missing", _)) if route.is_created => {
             Err(StoreError::Missing { what: format!("table {}", table.full_name()) })
         }
-        Some(flaw) => Err(StoreError::Unfit(flaw.text)),
+        Some((code, reason)) => Err(StoreError::RouteTable { table: table.full_name(), code, reason }),
     }
 }
 
@@ -107,7 +111,7 @@ pub(super) fn condition(
 ) -> Result<Option<Condition>, StoreError> {
     let name = table.full_name();
     let flaw = flaw(existing(connection, &name)?.as_ref(), table, route);
-    Ok(flaw.map(|flaw| Condition::failing(Part::Store, flaw.code, name, flaw.text)))
+    Ok(flaw.map(|(code, reason)| Condition::failing(Part::Store, code, name, reason)))
 }
 
 /// Whether the table keeps the write timestamp of each row.
@@ -119,24 +123,35 @@ pub(super) fn has_written_at(connection: &Connection, table: &Table) -> rusqlite
 /// What no table here can hold.
 fn refuse_unfit(table: &Table, route: &Routed) -> Result<(), StoreError> {
     if route.has_ttl {
-        return Err(StoreError::Unfit(format!(
-            "route {} gives its rows a ttl, and the embedded store keeps rows of routes for ever: remove the route's ttl, or \
+        return Err(unfit(
+            table,
+            format!(
+                "route {} gives its rows a ttl, and the embedded store keeps rows of routes for ever: remove the route's ttl, or \
              use store.kind = \"cassandra\"",
-            route.route,
-        )));
+                route.route,
+            ),
+        ));
     }
     if table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(WRITTEN_AT)) {
-        return Err(StoreError::Unfit(format!(
-            "route {} fills a column {WRITTEN_AT}, in which the embedded store keeps the write timestamp: give it another name",
-            route.route,
-        )));
+        return Err(unfit(
+            table,
+            format!(
+                "route {} fills a column {WRITTEN_AT}, in which the embedded store keeps the write timestamp: give it another name",
+                route.route,
+            ),
+        ));
     }
     Ok(())
 }
 
-fn flaw(existing: Option<&Existing>, table: &Table, route: &Routed) -> Option<Flaw> {
+fn unfit(table: &Table, reason: String) -> StoreError {
+    StoreError::RouteTable { table: table.full_name(), code: "table_differs", reason }
+}
+
+/// What keeps rows of a route from being written into a table: in a word, and for people.
+fn flaw(existing: Option<&Existing>, table: &Table, route: &Routed) -> Option<(&'static str, String)> {
     let (name, route) = (table.full_name(), &route.route);
-    let flaw = |code, what: String| Some(Flaw { code, text: format!("{what}; route {route} writes no row to it") });
+    let flaw = |code, what: String| Some((code, format!("{what}; route {route} writes no row to it")));
     let Some(Existing { is_strict, columns }) = existing else {
         return flaw("table_missing", format!("table {name} is missing"));
     };
@@ -162,6 +177,14 @@ fn flaw(existing: Option<&Existing>, table: &Table, route: &Routed) -> Option<Fl
         return flaw("table_differs", format!("the primary key of table {name} is ({keys}), which it was not"));
     }
     None
+}
+
+/// At once or not at all.
+fn create(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    connection.execute_batch(&create_sql(table))?;
+    Declared::keep(connection, table)?;
+    transaction.commit()
 }
 
 fn create_sql(table: &Table) -> String {

@@ -9,6 +9,7 @@
 use rusqlite::{CachedStatement, Connection};
 
 use super::bind::BoundCell;
+use super::deleted::Deleted;
 use super::statements::{Found, Statements};
 use crate::schema::row::{Cell, RowOp, Table};
 
@@ -20,6 +21,7 @@ const ROLLBACK: &str = "ROLLBACK TO one_row";
 pub(super) struct Rows<'c> {
     connection: &'c Connection,
     statements: Statements<'c>,
+    deleted: &'c mut Deleted,
     /// For rows that have something for every column.
     upsert: CachedStatement<'c>,
     /// With triggers.
@@ -53,13 +55,14 @@ impl<'c> Rows<'c> {
         connection: &'c Connection,
         table: &'c Table,
         found: Found,
+        deleted: &'c mut Deleted,
         now_us: i64,
     ) -> rusqlite::Result<Self> {
         let prepare = |sql| connection.prepare_cached(sql);
         let savepoint_opt = if found.has_triggers { Some([prepare(SAVEPOINT)?, prepare(RELEASE)?]) } else { None };
         let statements = Statements { table, found };
         let upsert = prepare(&statements.upsert(|_| true))?;
-        Ok(Self { connection, statements, upsert, savepoint_opt, now_us: Cell::Long(now_us) })
+        Ok(Self { connection, statements, deleted, upsert, savepoint_opt, now_us: Cell::Long(now_us) })
     }
 
     /// Writes or deletes a row. A refusal has changed nothing, or has ended the transaction.
@@ -125,11 +128,25 @@ impl<'c> Rows<'c> {
     }
 
     fn run(&mut self, row: RowRef<'_>) -> Result<(), Refusal> {
+        let Statements { table, .. } = self.statements;
+        let key = row.cells.get(..table.key.len()).unwrap_or(row.cells);
+        let time_opt = self.statements.is_by_time().then(|| self.time_of(row).clone());
+        if let (RowOp::Upsert, Some(Cell::Long(time))) = (row.op, &time_opt)
+            && self.deleted.is_newer(table, key, row.data, *time)
+        {
+            return Ok(());
+        }
         let num_changed = match row.op {
             RowOp::Upsert => self.upsert(row)?,
             RowOp::Delete => self.delete(row)?,
         };
-        if num_changed == 0 && !self.is_done(row)? { Err(Refusal::Ignored) } else { Ok(()) }
+        if num_changed == 0 && !self.is_done(row)? {
+            return Err(Refusal::Ignored);
+        }
+        if let (RowOp::Delete, Some(Cell::Long(time))) = (row.op, &time_opt) {
+            self.deleted.note(table, key, row.data, *time);
+        }
+        Ok(())
     }
 
     fn upsert(&mut self, row: RowRef<'_>) -> rusqlite::Result<usize> {

@@ -228,7 +228,7 @@ fn existing_columns(connection: &Connection, table: &Table) -> Result<HashMap<St
     Ok(columns)
 }
 
-pub(super) fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     connection.execute_batch(sql).map_err(|error| failed(sql, error))
 }
 

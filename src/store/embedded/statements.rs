@@ -149,3 +149,39 @@ impl<'t> Statements<'t> {
         if self.is_by_time() { format!("{key} AND ({written_at} IS NULL OR {written_at} <= ?)") } else { key }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::row::{Column, ColumnKind, Key, Routed, ScalarKind, WriteTime};
+
+    /// A key of two columns and these others.
+    fn table(others: &[&str], timestamp: WriteTime) -> Table {
+        let column = |name: &&str| Column { name: (*name).to_owned(), kind: ColumnKind::Scalar(ScalarKind::Text) };
+        let columns = ["k", "l"].iter().chain(others).map(column).collect();
+        let (route, key) = ("r".to_owned(), Key { num_partition: 1, num_clustering: 1 });
+        let routed = Routed { route, timestamp, has_ttl: false, consistency: None, is_created: false };
+        Table { keyspace: Some("a".to_owned()), name: "t".to_owned(), columns, key, routed: Some(routed) }
+    }
+
+    #[test]
+    fn test_a_table_may_consist_of_its_key() {
+        let table = table(&[], WriteTime::Server);
+        let statements = Statements { table: &table, found: Found { has_triggers: true, has_written_at: false } };
+        let insert = r#"INSERT INTO "a.t"("k","l") VALUES (?,?) ON CONFLICT("k","l") DO NOTHING"#;
+        assert_eq!(statements.upsert(|_| true), insert);
+        assert_eq!(statements.touch(), r#"UPDATE "a.t" SET "k" = "k", "l" = "l" WHERE "k" = ? AND "l" = ?"#);
+        assert_eq!(statements.is_there(|_| true), r#"SELECT 1 FROM "a.t" WHERE "k" = ? AND "l" = ? AND (TRUE)"#);
+        assert_eq!(statements.delete(), statements.delete_anyhow());
+    }
+
+    #[test]
+    fn test_what_a_row_does_not_set_is_not_named_and_the_databases_time_is_the_newest() {
+        let table = table(&["a", "b"], WriteTime::Server);
+        let statements = Statements { table: &table, found: Found { has_triggers: false, has_written_at: true } };
+        let insert = r#"INSERT OR ABORT INTO "a.t"("k","l","b","_written_at") VALUES (?,?,?,?) ON CONFLICT("k","l") DO UPDATE SET "b"=excluded."b","_written_at"=excluded."_written_at""#;
+        assert_eq!(statements.upsert(|position| position != 2), insert);
+        assert!(!statements.is_by_time());
+        assert_eq!(statements.delete(), r#"DELETE FROM "a.t" WHERE "k" = ? AND "l" = ?"#);
+    }
+}

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use super::deleted::Deleted;
 use super::rows::{Refusal, RowRef, Rows};
 use super::statements::Found;
 use super::{key_order, routed, schema};
@@ -31,6 +32,7 @@ struct RowAt {
 pub(super) struct GroupWriter {
     order: Vec<RowAt>,
     checked: Checked,
+    deleted: Deleted,
 }
 
 /// Tables that are as described, as of one version of the database's schema.
@@ -93,7 +95,8 @@ impl GroupWriter {
             let num_same = rest.partition_point(|at| same_table(&asked[at.group as usize].group.table, table));
             let (run, others) = rest.split_at(num_same.max(1));
             let outcome = self.checked.check(connection, table).and_then(|found| {
-                let rows = Rows::new(connection, table, found, i64::try_from(now_us()).unwrap_or(i64::MAX))?;
+                let now_us = i64::try_from(now_us()).unwrap_or(i64::MAX);
+                let rows = Rows::new(connection, table, found, &mut self.deleted, now_us)?;
                 write_run(connection, asked, rows, run)
             });
             match outcome {

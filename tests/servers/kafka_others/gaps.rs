@@ -151,10 +151,10 @@ async fn a_topic_that_is_deleted_and_made_again() {
     cluster.delete_topic(&topic).await;
     cluster.is_gone(&topic).await;
     cluster.others_make(&cluster.name, 1).await;
-    cluster.others_send(&cluster.name, 0, 0..60, &[]);
+    cluster.others_send(&cluster.name, 0, 0..10, &[]);
     let [(stop, stopped), (earliest, from_first)] = running;
     let again = |follower: &Follower, id: &TopicPartition| read_of(follower, id).len();
-    until("the new topic to be read", || again(&from_first, &id) == 100).await;
+    until("the new topic to be read", || again(&from_first, &id) == 50).await;
     let gap = seen(&*stop, "gap").await;
     assert!(gap.detail.contains(&format!("{id}, whose offsets began anew")), "{}", gap.detail);
     assert_eq!(again(&stopped, &id), 40);

@@ -45,15 +45,26 @@ async fn a_stopped_consumer_is_taken_over_at_its_commits() {
     drop(before);
     send(20..50);
 
-    let log = cluster.open_as("app");
+    // A member like any other leaves the group at once.
+    let settings = KafkaLogSettings { instance_id: String::new(), ..cluster.settings_as("app") };
+    let log = KafkaLog::open(settings).unwrap();
     let topic = named(&cluster.name, Start::Earliest, OnGap::Stop);
     assert_eq!(codes(&log.inspect(std::slice::from_ref(&topic)).await.unwrap()), Vec::<&str>::new());
-    let follower = Follower::start(&*log, &topic);
+    let follower = Follower::start(&log, &topic);
     for id in &ids {
         all_read(&follower, id, 20..50).await;
     }
     until("all to be committed", || ids.iter().all(|id| cluster.committed_by("app", id) == Some(50))).await;
     assert_eq!((codes(&log.conditions()), log.lost_records()), (vec![], 0));
+    follower.close().await;
+
+    // A commit that others make later is no takeover.
+    send(50..60);
+    cluster.others_commit("app", &ids[0], 55);
+    let follower = Follower::start(&log, &topic);
+    all_read(&follower, &ids[0], 55..60).await;
+    all_read(&follower, &ids[1], 50..60).await;
+    assert_eq!((codes(&log.conditions()), log.lost_records()), (vec!["foreign_commits"], 5));
     follower.close().await;
     log.close().await;
 }

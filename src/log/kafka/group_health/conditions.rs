@@ -20,7 +20,7 @@ impl GroupHealth {
         let mut conditions = Vec::new();
         if let Some(lasted) = lasting(self.idle_since).filter(|_| !self.is_spare(now)) {
             let detail = format!(
-                "nothing is consumed since {} s, because {}; acknowledged records wait in the log",
+                "nothing is consumed since {} s, because {}; records wait in the log",
                 lasted.as_secs(),
                 self.reason(now)
             );
@@ -37,7 +37,7 @@ impl GroupHealth {
             && self.num_assigned > 0
         {
             let detail = format!(
-                "no member of the group {} has {}, because {}; acknowledged records wait there",
+                "no member of the group {} has {}, because {}; records wait there",
                 self.group,
                 named(missing),
                 self.reason(now)

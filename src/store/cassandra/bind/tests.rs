@@ -58,7 +58,7 @@ fn unset() -> Option<Vec<u8>> {
 
 #[test]
 fn test_a_row_has_its_columns_then_its_time_then_its_time_to_live() {
-    let cells = vec![Cell::Int(1), Cell::Int(2), Cell::Clear, Cell::Null];
+    let cells = [Cell::Int(1), Cell::Int(2), Cell::Clear, Cell::Null];
     let key = [Some(vec![1]), Some(vec![2]), None, unset()];
     let with = |behind: &[Cell]| [&cells[..], behind].concat();
     let bound = |timestamp, has_ttl, cells: Vec<Cell>| {
