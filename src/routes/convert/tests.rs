@@ -364,11 +364,8 @@ proptest! {
 
     #[test]
     fn test_numbers_are_told_from_other_texts(text in "[-+.eE0-9]{0,8}") {
-        // serde_json's own reader refuses what no double holds, and nothing else.
-        let expected = match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(value) => value.is_number() && text.trim() == text,
-            Err(error) => error.to_string().starts_with("number out of range"),
-        };
+        // A value that is passed over is read by the grammar alone: no double has to hold it.
+        let expected = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
         prop_assert_eq!(number::is_json_number(&text), expected, "{}", text);
     }
 }
