@@ -1,5 +1,6 @@
 //! Opens the log and the store that the config names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use crate::log::embedded::{EmbeddedLog, EmbeddedLogSettings};
 use crate::log::kafka::{KafkaLog, KafkaLogSettings, KafkaLogin};
 use crate::log::{Log, LogError, Others, TopicSpec};
 use crate::registry::RegistrySettings;
-use crate::routes::Format;
 use crate::schema::Catalog;
 use crate::schema::row::Table;
 use crate::store::cassandra::{CassandraSettings, CassandraStore};
@@ -38,8 +38,7 @@ pub struct Backends {
 /// Reads and compiles the layouts that the config names. An engine whose records are all of other formats has none: it
 /// takes no messages in, and needs no tables for them.
 pub fn load_codecs(config: &Config) -> Result<Codecs, CodecsError> {
-    let has_types = |others: &config::OthersTopic| others.format == Format::Surgetank;
-    if config.topics.own.is_empty() && !config.topics.others.iter().any(has_types) {
+    if !has_own_tables(config) {
         return Codecs::compile(Arc::new(Catalog::none()));
     }
     match &config.messages.directory {
@@ -178,6 +177,13 @@ fn owner(config: &Config) -> String {
     }
 }
 
+/// The keyspaces beside the store's own that routes write to, each once.
+fn route_keyspaces(config: &Config, own: &str) -> Vec<String> {
+    let keyspaces = config.routes.iter().filter_map(|route| route.table.keyspace.as_deref());
+    let others: BTreeSet<&str> = keyspaces.filter(|keyspace| *keyspace != own).collect();
+    others.into_iter().map(str::to_owned).collect()
+}
+
 /// Opens the store. The database driver runs on `driver`.
 pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.store.kind {
@@ -196,7 +202,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 datacenter: store.local_dc.clone(),
                 rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
-                route_keyspaces: Vec::new(),
+                route_keyspaces: route_keyspaces(config, &store.keyspace),
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store

@@ -48,7 +48,7 @@ pub struct Counters {
     pub registry_requests: Family<&'static str>,
     /// Writer schemas that were missing in the log and are there again.
     pub schemas_restored: AtomicU64,
-    /// Acknowledged records that the log removed before they were read, as it tells.
+    /// Acknowledged records, and records of topics of others, that were removed before they were read, as it tells.
     pub lost_records: AtomicU64,
     /// Rows that the embedded store has deleted because they were past `store.ttl`.
     pub rows_expired: AtomicU64,

@@ -91,7 +91,7 @@ pub(super) const GROUP: Group = Group {
         counter(
             "surgetank_lost_records_total",
             &[],
-            "Acknowledged records that the log removed before they were read, each counted once.",
+            "Acknowledged records, and records of topics of others, that were removed before they were read, each counted once.",
             |scrape, out| out.put(&[], scrape.counters.lost_records),
         ),
         counter(
