@@ -378,8 +378,8 @@ fn a_wrong_route_is_told_by_its_key() {
         (
             "[routes.r]\n",
             "x.toml:5: routes.r.columns: the route has no columns; add one, such as id = \"$.id\"\n\
-            x.toml:5: routes.r.from: [] says not where records come from; set from to sections of topics, or types to message types\n\
-            x.toml:5: routes.r.table: \"\" is not valid; change it (allowed: keyspace.table or table, each 1 to 48 of a-z, A-Z, 0-9 and '_')",
+            x.toml:5: routes.r.from: (nothing) says not where records come from; set from to sections of topics, or types to message types\n\
+            x.toml:5: routes.r.table: (nothing) is not valid; change it (allowed: keyspace.table or table, each 1 to 48 of a-z, A-Z, 0-9 and '_')",
         ),
         ("ttl = \"1 ms\"", "x.toml:9: routes.r.ttl: \"1 ms\" is too small; raise it (allowed: 1 s to 7300 days)"),
         ("ttl = \"1500 ms\"", "x.toml:9: routes.r.ttl: \"1500 ms\" is not a whole number of seconds, such as 1 s"),

@@ -1,5 +1,6 @@
 //! Opens the log and the store that the config names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +177,13 @@ fn owner(config: &Config) -> String {
     }
 }
 
+/// The keyspaces beside the store's own that routes write to, each once.
+fn route_keyspaces(config: &Config, own: &str) -> Vec<String> {
+    let keyspaces = config.routes.iter().filter_map(|route| route.table.keyspace.as_deref());
+    let others: BTreeSet<&str> = keyspaces.filter(|keyspace| *keyspace != own).collect();
+    others.into_iter().map(str::to_owned).collect()
+}
+
 /// Opens the store. The database driver runs on `driver`.
 pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &config.store.kind {
@@ -194,7 +202,7 @@ pub async fn open_store(config: &Config, driver: Handle) -> Result<Arc<dyn Store
                 datacenter: store.local_dc.clone(),
                 rack: store.rack.clone(),
                 keyspace: store.keyspace.clone(),
-                route_keyspaces: Vec::new(),
+                route_keyspaces: route_keyspaces(config, &store.keyspace),
                 replication: store.replication.clone(),
                 consistency: store.consistency,
                 credentials: store

@@ -284,7 +284,7 @@ impl<'s> Planner<'s, '_, '_> {
         let made_of = match copied {
             Some(index) => MadeOf::Copy(index),
             None => {
-                let node = self.node(expression, name)?;
+                let node = self.node(expression, &format!("column {name}"))?;
                 match expression.is_constant() {
                     true => MadeOf::Constant(self.constant(&node, kind, name, type_text)?),
                     false => MadeOf::Node(node),

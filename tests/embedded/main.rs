@@ -34,3 +34,4 @@ mod http_numbers;
 mod http_request_id;
 mod metrics_counts;
 mod operators_access;
+mod routes;

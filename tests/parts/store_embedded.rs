@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use store_contract::others::{OthersRoom, check_others};
 use store_contract::routed::check_routed;
 use store_contract::{GroupBuilder, Room, check_all, every_kind, group, keys, simple_table};
 use surgetank::schema::row::Cell;
@@ -46,6 +47,20 @@ async fn keeps_the_contract() -> TestResult {
     };
     check_all(&room).await;
     check_routed(&room).await;
+    let change = |sql: fn(&str, &str) -> String| -> Box<dyn Fn(&str, &str)> {
+        let path = path.clone();
+        Box::new(move |table, column| {
+            let connection = rusqlite::Connection::open(&path).expect("open");
+            connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
+            connection.execute_batch(&sql(table, column)).expect("altered");
+        })
+    };
+    let others = OthersRoom {
+        room,
+        drop_column: change(|table, column| format!("ALTER TABLE {table} DROP COLUMN {column}")),
+        add_column: change(|table, column| format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER")),
+    };
+    check_others(&others).await;
     store.close().await;
     Ok(())
 }

@@ -18,6 +18,7 @@ mod engine_fleet;
 mod engine_reload_servers;
 mod engine_secure_servers;
 mod kafka_consume;
+mod kafka_letters;
 mod kafka_limits;
 mod kafka_others;
 mod kafka_topics;

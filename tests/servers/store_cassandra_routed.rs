@@ -11,36 +11,31 @@ use surgetank::schema::row::{
     Cell, Column, ColumnPlace, DecimalValue, DescribedColumn, Key, Routed, RowOp, Table, TableName, WriteTime,
 };
 use surgetank::store::cassandra::{CassandraStore, Consistency};
-use surgetank::store::{Store, WriteError};
+use surgetank::store::{Store, TransientKind, WriteError};
 use uuid::Uuid;
 
 use crate::store_cassandra::{KEYSPACE, TestResult, connect, node, other_session, room, texts, wait};
-use crate::store_contract::routed::{RoutedRoom, check_routed, routed_group};
-use crate::store_contract::simple_table;
+use crate::store_contract::others::{OthersRoom, check_others};
+use crate::store_contract::routed::{check_routed, routed_group};
+use crate::store_contract::{Room, simple_table};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_routes_keep_the_contract() -> TestResult {
     let Some(node) = node() else { return Ok(()) };
     let store = Arc::new(connect(&node, None).await?);
     let (reader, changer) = (other_session(&node).await?, other_session(&node).await?);
-    let change = move |cql: String| {
-        let _ = wait(changer.query_unpaged(cql, ())).expect("change of the schema");
-    };
-    let change = Arc::new(change);
+    let change = Arc::new(move |cql: String| {
+        wait(changer.query_unpaged(cql, ())).expect("change of the schema");
+    });
     let adder = Arc::clone(&change);
-    let room = RoutedRoom {
-        room: room(&node, &store).await?,
-        rows: Box::new(move |table| {
-            let rows = wait(texts(&reader, &format!("SELECT JSON * FROM {KEYSPACE}.{table}")));
-            let mut rows: Vec<serde_json::Value> =
-                rows.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect();
-            rows.sort_by_key(|row| row["at"].as_i64());
-            rows
-        }),
+    let read = move |table: &str| wait(texts(&reader, &format!("SELECT JSON * FROM {KEYSPACE}.{table}")));
+    let room = OthersRoom {
+        room: Room { read: Box::new(read), ..room(&node, &store).await? },
         drop_column: Box::new(move |table, column| change(format!("ALTER TABLE {KEYSPACE}.{table} DROP {column}"))),
-        add_column: Box::new(move |table, column| adder(format!("ALTER TABLE {KEYSPACE}.{table} ADD {column} bigint"))),
+        add_column: Box::new(move |table, column| adder(format!("ALTER TABLE {KEYSPACE}.{table} ADD {column} int"))),
     };
-    check_routed(&room).await;
+    check_routed(&room.room).await;
+    check_others(&room).await;
     Ok(())
 }
 
@@ -371,6 +366,29 @@ async fn what_is_wrong_with_keyspaces_and_tables_of_others_is_found() -> TestRes
     assert_eq!(codes().await?, at_table("keyspace_missing"));
     let error = store.apply(&tables).await.err().ok_or("applied")?;
     assert!(error.to_string().contains(&format!("CREATE KEYSPACE {OTHERS} WITH replication")), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_has_a_consistency_of_its_own() -> TestResult {
+    const OTHERS: &str = "surgetank_levels";
+    let Some(node) = node() else { return Ok(()) };
+    let (session, store) = (other_session(&node).await?, connect(&node, None).await?);
+    keyspace_of_others(&session, OTHERS).await?;
+    session.query_unpaged(format!("CREATE TABLE {OTHERS}.t (k int, c int, PRIMARY KEY (k, c))"), ()).await?;
+    let as_the_stores = route_to(&store, OTHERS, "t", &[], WriteTime::Server, false).await?;
+    let mut table = Table::clone(&as_the_stores);
+    table.routed.as_mut().ok_or("routed")?.consistency = Some(Consistency::Two);
+    let of_two = Arc::new(table);
+    for num_rows in [1, 3] {
+        let rows = || (0..num_rows).map(|number| vec![Cell::Int(1), Cell::Int(number)]);
+        store.write(routed_group(&as_the_stores, RowOp::Upsert, rows())).await?;
+        for op in [RowOp::Upsert, RowOp::Delete] {
+            let outcome = store.write(routed_group(&of_two, op, rows())).await;
+            assert!(matches!(outcome, Err(WriteError::Transient(TransientKind::Unavailable, _))), "{outcome:?}");
+        }
+    }
+    session.query_unpaged(format!("DROP KEYSPACE {OTHERS}"), ()).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test target uses its part")]
 #![allow(clippy::expect_used, clippy::type_complexity, reason = "helpers of tests are tests, too")]
 
+pub mod others;
 pub mod routed;
 
 use std::collections::BTreeSet;

@@ -63,7 +63,7 @@ pub(super) fn check(keyspace: &str, table: &Table, routed: &Routed, columns: &Co
     if found != needed {
         let reason = format!(
             "table {name} has the primary key {}, but route {route} was made for {}: let it fill exactly the columns of the key, \
-             and reload the configuration if the table was made anew",
+             and restart the engine if the table was made anew",
             key_text(&found),
             key_text(&needed),
         );
@@ -82,8 +82,8 @@ pub(super) fn check(keyspace: &str, table: &Table, routed: &Routed, columns: &Co
 pub(super) fn differs(keyspace: &str, table: &Table, routed: &Routed, column: &Column, found: &str) -> StoreError {
     let (expected, route) = (type_text(column.kind), &routed.route);
     let reason = format!(
-        "column {keyspace}.{}.{} is {found}, but route {route} makes {expected}: give it that type again, or reload the \
-         configuration so that the route is made for the table as it is",
+        "column {keyspace}.{}.{} is {found}, but route {route} makes {expected}: give it that type again, or restart the \
+         engine so that the route is made for the table as it is",
         table.name, column.name
     );
     error(keyspace, table, "table_differs", reason)
