@@ -228,7 +228,8 @@ impl Section<'_, '_> {
         let word = entry.text().unwrap_or_default();
         let chosen = choices.iter().find(|(choice, _)| choice.eq_ignore_ascii_case(word));
         if chosen.is_none() {
-            let words = choices.iter().map(|(choice, _)| *choice).collect::<Vec<_>>().join(", ");
+            let shown = |choice: &str| if choice.is_empty() { "\"\"".to_owned() } else { choice.to_owned() };
+            let words = choices.iter().map(|(choice, _)| shown(choice)).collect::<Vec<_>>().join(", ");
             self.fault(name, &format!("is not a choice; take another (allowed: {words})"));
         }
         chosen.map_or(fallback, |(_, value)| *value)

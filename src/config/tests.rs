@@ -389,7 +389,7 @@ fn a_wrong_route_is_told_by_its_key() {
         ),
         (
             "consistency = \"most\"",
-            "x.toml:9: routes.r.consistency: \"most\" is not a choice; take another (allowed: , one, two, three, quorum, all, local_one, local_quorum, each_quorum)",
+            "x.toml:9: routes.r.consistency: \"most\" is not a choice; take another (allowed: \"\", one, two, three, quorum, all, local_one, local_quorum, each_quorum)",
         ),
         ("filter = \"value.a ==\"", "x.toml:9: routes.r.filter: \"value.a ==\" is not valid: at column "),
         (

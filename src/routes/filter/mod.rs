@@ -10,6 +10,7 @@ mod rewrite;
 mod tests;
 mod value;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use cel::common::ast::IdedExpr;
@@ -100,13 +101,16 @@ impl Filter {
         let values = Values { variables: &self.variables, input: *input };
         let mut context = Context::with_env(Arc::clone(env()));
         context.set_variable_resolver(&values);
-        match cel::Value::resolve_val(&self.expression, &context) {
+        // What senders send must not end a writer, whatever the interpreter makes of it.
+        let evaluate = AssertUnwindSafe(|| cel::Value::resolve_val(&self.expression, &context));
+        let Ok(made) = catch_unwind(evaluate) else { return Err(Fault::new(FILTER_FAILED, "filter: CEL panicked")) };
+        match made {
             Ok(made) => match made.downcast_ref::<CelBool>() {
                 Some(is_taken) => Ok((*is_taken).into()),
-                None => Err(Fault::new(
-                    FILTER_FAILED,
-                    format!("filter: it says {:?}, neither true nor false", made.get_type().name()),
-                )),
+                None => {
+                    let kind = made.get_type().name();
+                    Err(Fault::new(FILTER_FAILED, format!("filter: it says {kind:?}, neither true nor false")))
+                }
             },
             Err(error) => Err(Fault::new(FILTER_FAILED, format!("filter: {}", self.describe(&error)))),
         }
