@@ -285,7 +285,7 @@ class Story:
         self.send(1)
         self.send(2)
         self.all_rows_are_there()
-        if self.metric("second", "surgetank_registry_requests_total") != 0 or self.metric("second", "surgetank_rows_total") == 0:
+        if self.metric("second", "surgetank_registry_requests_total") != 0 or self.metric("second", "surgetank_route_rows_total") == 0:
             raise SystemExit("the second pod should have written rows without asking the registry")
         if self.codes("first") or self.codes("second"):
             raise SystemExit("nobody should wait for the registry yet")
