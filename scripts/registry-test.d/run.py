@@ -54,6 +54,8 @@ data_dir = "{work}/{name}"
 listen = "127.0.0.1:{device_port}"
 [http]
 listen = "127.0.0.1:{http_port}"
+[ingest]
+listen = "127.0.0.1:0"
 [log]
 kind = "kafka"
 [log.kafka]
