@@ -77,6 +77,7 @@ url = "{registry}"
 timeout = "2 s"
 [topics.telemetry]
 types = ["*"]
+partitions = 1
 [topics.{topic}]
 owned = false
 format = "avro-registry"
