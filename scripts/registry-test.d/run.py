@@ -54,6 +54,8 @@ data_dir = "{work}/{name}"
 listen = "127.0.0.1:{device_port}"
 [http]
 listen = "127.0.0.1:{http_port}"
+[ingest]
+listen = "127.0.0.1:0"
 [log]
 kind = "kafka"
 [log.kafka]
@@ -75,6 +77,7 @@ url = "{registry}"
 timeout = "2 s"
 [topics.telemetry]
 types = ["*"]
+partitions = 1
 [topics.{topic}]
 owned = false
 format = "avro-registry"
@@ -87,7 +90,7 @@ timestamp = "record"
 id = "$.id"
 name = "$.user.name"
 city = "$.user.address.city"
-user = "$.user"
+user = "json($.user)"
 at = "$.at"
 amount = "$.amount"
 price = "$.price"
@@ -285,7 +288,7 @@ class Story:
         self.send(1)
         self.send(2)
         self.all_rows_are_there()
-        if self.metric("second", "surgetank_registry_requests_total") != 0 or self.metric("second", "surgetank_rows_total") == 0:
+        if self.metric("second", "surgetank_registry_requests_total") != 0 or self.metric("second", "surgetank_route_rows_total") == 0:
             raise SystemExit("the second pod should have written rows without asking the registry")
         if self.codes("first") or self.codes("second"):
             raise SystemExit("nobody should wait for the registry yet")

@@ -1,6 +1,6 @@
 //! Records that are bytes and nothing else: the value as a whole is all there is to read.
 
-use super::value::{Extract, Malformed, Path, Value};
+use super::value::{Extract, Path, Unreadable, Value};
 
 /// Reads the one value of a raw record, `$`; any other path leads to [`Value::Absent`].
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl RawExtract {
 }
 
 impl Extract for RawExtract {
-    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Malformed> {
+    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Unreadable> {
         values.clear();
         values.extend(self.is_whole.iter().map(|is_whole| match is_whole {
             true => Value::Bytes(record),

@@ -63,14 +63,25 @@ pub enum Value<'a> {
 #[error("{0}")]
 pub struct Malformed(pub String);
 
+/// Why the values of a record cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not of its format.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Its schema is unknown for good, or of no use.
+    #[error("{0}")]
+    UnknownSchema(String),
+}
+
 /// Reads the values at some paths out of records of one format. Made once for a set of paths; for one thread at a time.
 pub trait Extract: Send {
     /// Puts one value for each path, in the order of the paths, into `values`, which it empties first. `record` is the
     /// record's value, whole.
     ///
     /// # Errors
-    /// If the record is not of the format; `values` has no meaning then.
-    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Malformed>;
+    /// If the record cannot be read; `values` has no meaning then.
+    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Unreadable>;
 }
 
 // === impl Path ===

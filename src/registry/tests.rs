@@ -140,7 +140,7 @@ fn read(registry: &Registry, record: &[u8]) -> Result<String, String> {
     let mut values = Vec::new();
     let path = crate::codec::value::Path::default();
     let mut extractor = crate::codec::avro::foreign::RegistryExtractor::new(&[path], registry.schemas());
-    extractor.extract(record, &mut values).map_err(|error| error.0)?;
+    extractor.extract(record, &mut values).map_err(|error| error.to_string())?;
     match &values[0] {
         Value::Text(text) | Value::Json(text) => Ok(text.to_string()),
         other => Ok(format!("{other:?}")),

@@ -5,9 +5,9 @@ use super::convert;
 use super::expression::TimeForm;
 use super::functions::{Input, micros};
 use super::plan::{ColumnPlan, MAX_TTL, MadeOf, Plan, TimePlan, TtlPlan};
-use super::reject::{Fault, KEY_MISSING, MALFORMED, NO_TIMESTAMP, OUT_OF_RANGE};
+use super::reject::{Fault, KEY_MISSING, MALFORMED, NO_TIMESTAMP, OUT_OF_RANGE, UNKNOWN_SCHEMA};
 use super::spec::{NullRule, TombstoneRule};
-use crate::codec::value::Value;
+use crate::codec::value::{Unreadable, Value};
 use crate::schema::identity::IdentityColumn;
 use crate::schema::row::{Cell, RowOp};
 
@@ -20,7 +20,8 @@ impl TopicRoutes {
     /// Says of each route what it makes of a record. The cells of a row are in the vector, which is empty otherwise, and is
     /// emptied after each call.
     ///
-    /// If the record is not of its format, all routes reject it for the same reason, with the code `malformed`.
+    /// If the record cannot be read, all routes reject it for the same reason, with the code `malformed` or
+    /// `unknown_schema`.
     pub fn apply(&mut self, record: &RecordView<'_>, mut each: impl FnMut(usize, Made, &mut Vec<Cell>)) {
         let mut values = reused(std::mem::take(&mut self.values));
         let value = record.value.map(|value| value.of(record.data));
@@ -28,8 +29,12 @@ impl TopicRoutes {
             (Some(value), Some(extractor)) => extractor.extract(value, &mut values),
             _ => Ok(()),
         };
-        if let Err(malformed) = read {
-            let reject = RouteReject { code: MALFORMED, detail: malformed.to_string() };
+        if let Err(unreadable) = read {
+            let code = match unreadable {
+                Unreadable::Malformed(_) => MALFORMED,
+                Unreadable::UnknownSchema(_) => UNKNOWN_SCHEMA,
+            };
+            let reject = RouteReject { code, detail: unreadable.to_string() };
             for index in 0..self.plans.len() {
                 each(index, Made::Rejected(reject.clone()), &mut self.cells);
             }

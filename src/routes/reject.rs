@@ -3,8 +3,9 @@
 use crate::codec::value::Value;
 
 /// Every code that a [`RouteReject`](super::RouteReject) may have.
-pub const REJECT_CODES: [&str; 12] = [
+pub const REJECT_CODES: [&str; 13] = [
     MALFORMED,
+    UNKNOWN_SCHEMA,
     KEY_MISSING,
     WRONG_TYPE,
     OUT_OF_RANGE,
@@ -20,6 +21,8 @@ pub const REJECT_CODES: [&str; 12] = [
 
 /// The record is not of its format.
 pub(super) const MALFORMED: &str = "malformed";
+/// The record's schema is unknown for good, or of no use.
+pub(super) const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// A column of the key has no value, or null.
 pub(super) const KEY_MISSING: &str = "key_missing";
 /// The column does not take values of this kind.

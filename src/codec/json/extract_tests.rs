@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::JsonExtract;
-use crate::codec::value::{Extract, Malformed, Path, PathStep, Value};
+use crate::codec::value::{Extract, Malformed, Path, PathStep, Unreadable, Value};
 
 /// `a.b[0]` as a path; the empty text is `$`.
 fn path(text: &str) -> Path {
@@ -22,7 +22,11 @@ fn path(text: &str) -> Path {
 fn extract<'a>(json: &'a [u8], paths: &[&str]) -> Result<Vec<Value<'a>>, Malformed> {
     let paths: Vec<Path> = paths.iter().map(|text| path(text)).collect();
     let mut values = vec![Value::Null];
-    JsonExtract::new(&paths).extract(json, &mut values).map(|()| values)
+    match JsonExtract::new(&paths).extract(json, &mut values) {
+        Ok(()) => Ok(values),
+        Err(Unreadable::Malformed(malformed)) => Err(malformed),
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 fn text(text: &str) -> Value<'_> {

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use thiserror::Error;
 
 use super::{Types, Walker};
-use crate::codec::value::{Extract, Malformed, Path, Value};
+use crate::codec::value::{Extract, Malformed, Path, Unreadable, Value};
 
 /// Bytes that have no such frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -123,23 +123,26 @@ impl RegistryExtractor {
         Self { paths: paths.to_vec(), schemas, walkers: HashMap::new() }
     }
 
-    fn walker(&self, id: u32) -> Result<Walker, Malformed> {
+    fn walker(&self, id: u32) -> Result<Walker, Unreadable> {
+        let unknown = |reason: String| Err(Unreadable::UnknownSchema(reason));
         match self.schemas.get(id) {
-            Some(Known::Types(types)) => Walker::compile(types, &self.paths)
-                .map_err(|reason| Malformed(format!("schema {id} cannot be used: {reason}"))),
-            Some(Known::Unusable(reason) | Known::Missing { reason, .. }) => Err(Malformed(reason.as_ref().to_owned())),
-            None => Err(Malformed(format!("schema {id} was not learnt"))),
+            Some(Known::Types(types)) => match Walker::compile(types, &self.paths) {
+                Ok(walker) => Ok(walker),
+                Err(reason) => unknown(format!("schema {id} cannot be used: {reason}")),
+            },
+            Some(Known::Unusable(reason) | Known::Missing { reason, .. }) => unknown(reason.as_ref().to_owned()),
+            None => unknown(format!("schema {id} was not learnt")),
         }
     }
 }
 
 impl Extract for RegistryExtractor {
-    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Malformed> {
+    fn extract<'a>(&mut self, record: &'a [u8], values: &mut Vec<Value<'a>>) -> Result<(), Unreadable> {
         let (id, datum) = split_framed(record).map_err(|error| Malformed(error.to_string()))?;
         if !self.walkers.contains_key(&id) {
             self.walkers.insert(id, self.walker(id)?);
         }
         let Some(walker) = self.walkers.get(&id) else { unreachable!("it was put there") };
-        walker.read(datum, values)
+        Ok(walker.read(datum, values)?)
     }
 }
