@@ -34,7 +34,11 @@ fn every_command_and_option_is_in_the_documents() {
     assert!(names.contains(&"run") && names.contains(&"token"), "{help}");
     for name in names {
         assert!(document.contains(&format!("surgetank {name}")) || document.contains(&format!("## {name}")), "{name}");
-        let command = if name == "token" { vec![name, "new", "--help"] } else { vec![name, "--help"] };
+        let command = match name {
+            "token" => vec![name, "new", "--help"],
+            "route" => vec![name, "test", "--help"],
+            _ => vec![name, "--help"],
+        };
         let (code, help, _) = told(&run(&command));
         assert_eq!(code, 0, "{name}");
         let options = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
