@@ -245,11 +245,11 @@ impl Printer {
                     self.written = self.results.line(line);
                 }
             }
-            Print::Table => self.to_table(place, &made, cells, batch),
+            Print::Table => self.add_rows(place, &made, cells, batch),
         }
     }
 
-    fn to_table(&mut self, place: &Place, made: &Made, cells: &[Cell], batch: &RecordBatch) {
+    fn add_rows(&mut self, place: &Place, made: &Made, cells: &[Cell], batch: &RecordBatch) {
         let from = format!("{}@{}", place.partition, place.offset);
         // Whether there was room is told with the table.
         let _ = match made {

@@ -26,11 +26,16 @@ impl Servers {
 
     /// A site for a pod of the installation `name`: its topic, group and keyspace are called so. With these keys set, too.
     pub fn site(&self, name: &str, pod: &str, more: &[(&str, &str)]) -> Site {
+        let (partitions, types) = (format!("topics.{name}.partitions"), format!("topics.{name}.types"));
+        let num_partitions = NUM_PARTITIONS.to_string();
+        let topic = [(partitions.as_str(), num_partitions.as_str()), (types.as_str(), "[\"*\"]")];
+        self.consumer_site(name, pod, &[&topic[..], more].concat())
+    }
+
+    /// The same without a topic of ours.
+    pub fn consumer_site(&self, name: &str, pod: &str, more: &[(&str, &str)]) -> Site {
         let quoted = |text: String| format!("{text:?}");
-        let topic = format!("topics.{name}");
         let settings = [
-            (format!("{topic}.partitions"), NUM_PARTITIONS.to_string()),
-            (format!("{topic}.types"), "[\"*\"]".to_owned()),
             ("dead_letter.topic".to_owned(), quoted(format!("{name}_dead"))),
             ("log.kind".to_owned(), "\"kafka\"".to_owned()),
             ("log.kafka.brokers".to_owned(), format!("[{:?}]", self.kafka)),

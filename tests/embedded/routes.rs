@@ -53,7 +53,10 @@ async fn a_record_becomes_its_own_row_and_those_of_its_routes() {
     let counters = &running.started.view.telemetry.counters;
     let rows_of = |route: &str| counters.routes.of(&route.into()).rows.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!((rows_of("latest"), rows_of("by_day")), (200, 100));
-    assert_eq!(counters.routes.of(&"by_day".into()).skipped.read(), [("expired", 0), ("filter", 100), ("tombstone", 0)]);
+    assert_eq!(
+        counters.routes.of(&"by_day".into()).skipped.read(),
+        [("expired", 0), ("filter", 100), ("tombstone", 0)]
+    );
     assert!(dead_letters(&site.config(), &*running.started.backends.log).is_empty());
 
     // An older event comes late: its row is there, and the latest state is not its.

@@ -47,9 +47,9 @@ async fn keeps_the_contract() -> TestResult {
     };
     check_all(&room).await;
     check_routed(&room).await;
-    let change = |sql: fn(&str, &str) -> String| -> Box<dyn Fn(&str, &str)> {
+    let change = |sql: fn(&str, &str) -> String| {
         let path = path.clone();
-        Box::new(move |table, column| {
+        Box::new(move |table: &str, column: &str| {
             let connection = rusqlite::Connection::open(&path).expect("open");
             connection.busy_timeout(Duration::from_secs(5)).expect("timeout");
             connection.execute_batch(&sql(table, column)).expect("altered");

@@ -24,5 +24,6 @@ mod kafka_others;
 mod kafka_topics;
 mod kafka_trace;
 mod log_kafka;
+mod routes;
 mod store_cassandra;
 mod store_cassandra_routed;
