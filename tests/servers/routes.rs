@@ -171,6 +171,6 @@ async fn records_of_others_become_rows_and_dead_letters_though_the_process_is_ki
     assert!(letters.iter().all(|letter| letter.reason_code == "key_missing"), "{letters:?}");
     assert!(letters.iter().all(|letter| letter.detail.contains("route user_events")), "{:?}", letters[0]);
     let buried: std::collections::BTreeSet<Vec<u8>> = letters.into_iter().map(|letter| letter.payload).collect();
-    let faulty = (0..3_000).filter(|number| number.is_multiple_of(7) && number % 10 != 0);
+    let faulty = (0..3_000).filter(|number| number % 7 == 0 && number % 10 != 0);
     assert_eq!(buried, faulty.map(|number| event(number).into_bytes()).collect());
 }
