@@ -147,13 +147,19 @@ impl TopicRoutes {
     /// # Errors
     /// Every problem of every route.
     pub fn compile(
-        _format: Format,
+        format: Format,
         specs: &[RouteSpec],
         describe: impl Fn(&RouteSpec) -> Option<TableDescription>,
         extractor: impl FnOnce(&[Path]) -> Box<dyn Extract>,
     ) -> Result<Self, Vec<RouteProblem>> {
         let mut paths = Vec::new();
         let plans = plans(specs, describe, &mut Origin::Paths(&mut paths))?;
+        if let Some(path) = paths.iter().find(|path| format == Format::Raw && !path.steps.is_empty()) {
+            let route = specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+            let reason =
+                format!("raw records have no {path}: $ is all of their bytes; is the topic's format \"json\"?");
+            return Err(vec![RouteProblem { route, reason }]);
+        }
         // Without a path the value is not looked at: it may be of any form.
         let extractor = (!paths.is_empty()).then(|| extractor(&paths));
         Ok(Self::new(plans, extractor))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::check::{self, resolve};
 use super::compile::{RecordView, RouteTable};
 use super::convert;
-use super::expression::Expression;
+use super::expression::{Expression, KafkaField};
 use super::filter::Filter;
 use super::functions::{Input, Node};
 use super::gives::{Gives, gives, own_column};
@@ -335,6 +335,10 @@ impl<'s> Planner<'s, '_, '_> {
                     }
                 },
             },
+            Expression::Header(_) | Expression::Kafka(KafkaField::Timestamp) if self.own().is_some() => {
+                self.fault(format!("{whose}: {} ({expression})", not_of_types()));
+                return None;
+            }
             Expression::Key => Node::Key,
             Expression::Header(name) => Node::Header(name.clone()),
             Expression::Kafka(field) => Node::Kafka(*field),
@@ -433,6 +437,11 @@ impl<'s> Planner<'s, '_, '_> {
             }
         }
     }
+}
+
+/// What is said of parts of a record that records of message types do not have.
+pub(super) fn not_of_types() -> &'static str {
+    "records of message types have no headers and no time of Kafka; their times are $.event_time and $.received_at"
 }
 
 /// The place of a path among those that are extracted.

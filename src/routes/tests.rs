@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::testing::{Record, columns, described, json, route, rows};
 use super::*;
+use crate::codec::raw::RawExtract;
+use crate::codec::value::{Extract, Path};
 use crate::schema::row::{Cell, ColumnPlace, RowOp, Span, TableDescription, TableName};
 
 fn user_events() -> (RouteSpec, TableDescription) {
@@ -378,6 +380,18 @@ fn test_a_route_with_a_key_describes_the_table_that_it_creates() {
 }
 
 #[test]
+fn test_raw_records_have_no_paths() {
+    let described = described(&[("id", "blob", ColumnPlace::Partition(0))]);
+    let compile = |from: &str| {
+        let spec = route(&[("id", from)]);
+        let extract = |paths: &[Path]| Box::new(RawExtract::new(paths)) as Box<dyn Extract>;
+        TopicRoutes::compile(Format::Raw, &[spec], |_| Some(described.clone()), extract).map(|_| ())
+    };
+    assert_eq!(compile("$"), Ok(()));
+    assert!(compile("$.id").unwrap_err()[0].reason.starts_with("raw records have no $.id"));
+}
+
+#[test]
 fn test_it_is_said_what_writing_twice_changes() {
     let table = described(&[
         ("id", "text", ColumnPlace::Partition(0)),
@@ -557,6 +571,12 @@ mod of_types {
                 "list<text>",
                 "$.axles",
                 "column c is list<text> and gets frozen<list<int>> ($.axles); take another expression or another column",
+            ),
+            (
+                "c",
+                "timestamp",
+                "kafka.timestamp",
+                "column c: records of message types have no headers and no time of Kafka; their times are $.event_time and $.received_at (kafka.timestamp)",
             ),
             (
                 "c",

@@ -14,7 +14,7 @@ use crate::codec::value::{Path, PathStep, Value};
 use crate::routes::expression::KafkaField;
 use crate::routes::functions::{Input, Node};
 use crate::routes::gives::own_column;
-use crate::routes::plan::{Origin, slot};
+use crate::routes::plan::{Origin, not_of_types, slot};
 
 const VARIABLES: &str = "value, key, headers, kafka";
 /// Names of types of CEL, to compare with what type() says.
@@ -215,6 +215,11 @@ impl Read {
                     }
                 },
             },
+            Self::Header(_) | Self::HasHeader(_) | Self::Headers | Self::Kafka(KafkaField::Timestamp)
+                if matches!(origin, Origin::Own(_)) =>
+            {
+                return Err(not_of_types().to_owned());
+            }
             Self::Key => Node::Key,
             Self::Header(name) | Self::HasHeader(name) => Node::Header(name.as_str().into()),
             Self::Headers => Node::Constant(Value::Absent),
