@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use surgetank::actors::gate::{Admission, WritePermits};
@@ -25,14 +25,18 @@ use surgetank::flow::clock::Trust;
 use surgetank::intake::routes::RecordLimits;
 use surgetank::intake::rules::IntakeRules;
 use surgetank::intake::unpack::{PackageRef, Unpacked, Unpacker};
-use surgetank::log::RecordLimit;
+use surgetank::log::{Headers, RecordLimit};
 use surgetank::protocol::device_id::DeviceId;
 use surgetank::protocol::frame::{self, Frame, PackageFrame};
 use surgetank::protocol::message::{Identity, MessageHeader};
 use surgetank::protocol::package::{Builder, PackageLimits};
 use surgetank::protocol::receipt::{Outcome, Receipt, ReceiptBuilder};
+use surgetank::routes::{
+    ColumnSpec, Format, Made, NullRule, RecordView, RouteSpec, Source, TimestampSpec, TopicRoutes,
+};
 use surgetank::schema::TypeId;
-use surgetank::schema::row::Cell;
+use surgetank::schema::cql::parse_type;
+use surgetank::schema::row::{Cell, ColumnPlace, DescribedColumn, Span, TableDescription, TableName};
 use surgetank::schema::{Bucket, Value};
 
 /// Messages, records and permits that one run goes through.
@@ -46,6 +50,8 @@ struct Baseline {
     events: u64,
     values: u64,
     rows: u64,
+    routes: u64,
+    filtered: u64,
     permits: u64,
     frame: u64,
     receipt: u64,
@@ -56,6 +62,8 @@ const BASELINE: Baseline = Baseline {
     events: 498_052,
     values: 443_700,
     rows: 152_690,
+    routes: 400_000,
+    filtered: 1_000_000,
     permits: 25_375,
     frame: 251,
     receipt: 1_836,
@@ -284,6 +292,106 @@ fn rows(mut records: Records) -> Records {
     records
 }
 
+/// JSON records of others in one buffer, and a route that makes rows of them.
+struct Routed {
+    routes: TopicRoutes,
+    data: Bytes,
+    values: Vec<Span>,
+}
+
+const NUM_OF_OTHERS: usize = 100;
+
+fn routed(filter: Option<&str>) -> Routed {
+    let columns = [
+        ("user_id", "text", "$.user.id", ColumnPlace::Partition(0)),
+        ("event_id", "uuid", "uuid($.id)", ColumnPlace::Clustering(0)),
+        ("event_type", "text", "$.type", ColumnPlace::Regular),
+        ("payload", "text", "json($.payload)", ColumnPlace::Regular),
+        ("timestamp", "timestamp", "timestamp($.ts, 'ms')", ColumnPlace::Regular),
+        ("source", "text", "'app'", ColumnPlace::Regular),
+        ("day", "timestamp", "bucket('day', timestamp)", ColumnPlace::Regular),
+    ];
+    let made_of =
+        columns.map(|(name, _, from, _)| (name.to_owned(), ColumnSpec { from: from.to_owned(), type_text: None }));
+    let spec = RouteSpec {
+        name: "user_events".to_owned(),
+        from: Source::Topics(vec!["app-events".to_owned()]),
+        table: TableName { keyspace: Some("app".to_owned()), name: "user_events".to_owned() },
+        filter: filter.map(str::to_owned),
+        columns: made_of.into(),
+        key: None,
+        timestamp: TimestampSpec::Record,
+        ttl: None,
+        consistency: None,
+        null: NullRule::Write,
+        on_tombstone: None,
+    };
+    let described = columns.map(|(name, type_text, _, place)| DescribedColumn {
+        name: name.to_owned(),
+        type_text: type_text.to_owned(),
+        kind: parse_type(type_text),
+        place,
+    });
+    let describe = |_: &RouteSpec| Some(TableDescription { columns: described.to_vec() });
+    let extractor = |paths: &[Path]| -> Box<dyn Extract> { Box::new(JsonExtract::new(paths)) };
+    let routes = TopicRoutes::compile(Format::Json, &[spec], describe, extractor).expect("a valid route");
+    let (mut data, mut values) = (String::new(), Vec::new());
+    for number in 0..NUM_OF_OTHERS {
+        let start = data.len() as u32;
+        data += &format!(
+            r#"{{"id":"6f9619ff-8b86-d011-b42d-00c04fc9{number:04x}","type":"page_view","user":{{"id":"user-{number}","plan":"pro"}},"#,
+        );
+        data += &format!(
+            r#""payload":{{"page":"/products/{number}","referrer":"https://example.org/","ms":{number}}},"ts":{}}}"#,
+            EVENT_TIME_MS + number as u64 * 1000,
+        );
+        values.push(Span { start, end: data.len() as u32 });
+    }
+    let mut routed = Routed { routes, data: data.into(), values };
+    // Its buffers are kept from one record to the next, and the names of members are where they were.
+    assert_eq!(route_all(&mut routed), NUM_OF_OTHERS, "the records are valid");
+    routed
+}
+
+/// How many records became rows.
+fn route_all(Routed { routes, data, values }: &mut Routed) -> usize {
+    let mut num_rows = 0;
+    for (offset, value) in values.iter().enumerate() {
+        let record = RecordView {
+            data,
+            key: None,
+            value: Some(*value),
+            headers: Headers::none(),
+            timestamp_ms: Some(EVENT_TIME_MS as i64),
+            topic: "app-events",
+            partition: 0,
+            offset: offset as u64,
+            now_ms: EVENT_TIME_MS as i64,
+        };
+        routes.apply(black_box(&record), |_, made, cells| {
+            num_rows += usize::from(matches!(made, Made::Row(_)));
+            black_box(cells);
+        });
+    }
+    num_rows
+}
+
+// JSON records of others to the cells of rows.
+#[library_benchmark(config = at_most(BASELINE.routes))]
+#[bench::records_100(routed(None))]
+fn routes(mut routed: Routed) -> Routed {
+    route_all(&mut routed);
+    routed
+}
+
+// The same with a filter.
+#[library_benchmark(config = at_most(BASELINE.filtered))]
+#[bench::records_100(routed(Some("value.type != 'ping' && kafka.partition < 10")))]
+fn filtered_routes(mut routed: Routed) -> Routed {
+    route_all(&mut routed);
+    routed
+}
+
 fn admission() -> Admission {
     WritePermits::new(128).join()
 }
@@ -325,5 +433,5 @@ fn receipt(mut builder: ReceiptBuilder) -> BytesMut {
     out
 }
 
-library_benchmark_group!(name = hot_paths; benchmarks = unpack, read_lines, values_at_paths, rows, permits, frame_of, receipt);
+library_benchmark_group!(name = hot_paths; benchmarks = unpack, read_lines, values_at_paths, rows, routes, filtered_routes, permits, frame_of, receipt);
 main!(library_benchmark_groups = hot_paths);
