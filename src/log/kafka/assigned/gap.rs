@@ -41,7 +41,8 @@ impl Assigned {
         if let Held::Removed(gone) = held {
             self.note_loss(Some(gone));
         }
-        tracing::error!(partition = %self.id, ?held, "reading stands: what was to be read next is gone");
+        // Health tells of it once for all partitions of the topic.
+        tracing::debug!(partition = %self.id, ?held, "reading stands: what was to be read next is gone");
         self.state.lock().held = Some(held);
         self.is_held.store(true, Ordering::Release);
     }
