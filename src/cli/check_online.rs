@@ -16,6 +16,9 @@ use crate::log::LogError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Counters;
 
+/// The code of a table that is not there. The next start creates it, unless the config says that it may not.
+const TABLE_MISSING: &str = "table_missing";
+
 /// What was found, in the order of the path.
 #[derive(Default)]
 struct Findings {
@@ -43,7 +46,7 @@ pub(super) fn check_online(path: &Path, config: &Config, codecs: &Codecs) -> Out
             tell!("{path}: online: not asked: {}", not_asked.join(" and "));
         }
         0 if degraded.is_empty() => tell!("{path}: online: fine"),
-        0 => {}
+        0 => tell!("{path}: online: degraded"),
         number => {
             return Err(Failure::Job(format!("{number} of the things that were asked keep rows from being written")));
         }
@@ -107,13 +110,29 @@ async fn check_store(config: &Config, codecs: &Codecs, findings: &mut Findings, 
         Err(error @ StoreError::Missing { .. }) if config.store.apply_on_start => {
             findings.notes.push(format!("{error}; the next start creates it"));
         }
+        // Routes that may not create their tables have said so.
+        Err(error @ StoreError::RouteTable { code: TABLE_MISSING, .. }) if config.store.apply_on_start => {
+            findings.notes.push(format!("{error}; the next start creates it"));
+        }
         Err(error) => findings.store_error(&error),
     }
     match store.inspect(&tables).await {
-        Ok(conditions) => findings.take(conditions),
+        Ok(mut conditions) => {
+            conditions.retain(|condition| !is_created_at_the_start(config, condition));
+            findings.take(conditions);
+        }
         Err(error) => findings.store_error(&error),
     }
     store.close().await;
+}
+
+/// Whether what is missing is there after the next start.
+fn is_created_at_the_start(config: &Config, condition: &Condition) -> bool {
+    let is_own_keyspace = match &config.store.kind {
+        StoreKind::Cassandra(store) => condition.code == "keyspace_missing" && condition.subject == store.keyspace,
+        StoreKind::Embedded(_) => false,
+    };
+    config.store.apply_on_start && (is_own_keyspace || condition.code == TABLE_MISSING)
 }
 
 // === impl Findings ===

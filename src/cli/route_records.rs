@@ -17,7 +17,8 @@ const READ: ReadLimit = ReadLimit { max_records: 4096, max_bytes: 4 << 20 };
 /// No topic has more partitions.
 const MAX_PARTITIONS: u32 = 100_000;
 
-/// The newest records of a topic, `count` of all partitions together, about as many of each.
+/// The newest records of a topic, `count` of all partitions together, about as many of each; what one partition lacks comes
+/// from the others.
 pub(super) async fn newest(
     ranges: &dyn Ranges,
     topic: &str,
@@ -33,18 +34,33 @@ pub(super) async fn newest(
             Err(error) => return Err(Failure::job(error)),
         }
     }
-    let share = count.div_ceil(partitions.len() as u64);
-    let (mut left, mut batches) = (count, Vec::new());
-    for (id, offsets) in partitions {
-        let first = offsets.end.saturating_sub(share.min(left)).max(offsets.start);
-        let to = RangeEnd::Offset(offsets.end);
+    let there: Vec<u64> = partitions.iter().map(|(_, offsets)| offsets.end.saturating_sub(offsets.start)).collect();
+    let mut batches = Vec::new();
+    for ((id, offsets), share) in partitions.into_iter().zip(shares(&there, count)) {
+        let (first, to) = (offsets.end - share, RangeEnd::Offset(offsets.end));
         let mut range = ranges.read_range(&id, RangeStart::Offset(first), to).await.map_err(Failure::job)?;
         while let Some(batch) = range.read(READ).await.map_err(Failure::job)? {
-            left = left.saturating_sub(batch.records.len() as u64);
             batches.push((id.clone(), batch));
         }
     }
     Ok(batches)
+}
+
+/// How many records are read of each partition, of those that are there.
+fn shares(there: &[u64], count: u64) -> Vec<u64> {
+    let (mut shares, mut left) = (vec![0; there.len()], count);
+    loop {
+        let open: Vec<usize> = (0..there.len()).filter(|index| shares[*index] < there[*index]).collect();
+        if left == 0 || open.is_empty() {
+            return shares;
+        }
+        let fair = (left / open.len() as u64).max(1);
+        for index in open {
+            let more = fair.min(there[index] - shares[index]).min(left);
+            shares[index] += more;
+            left -= more;
+        }
+    }
 }
 
 /// Each line of a file as a record without a key, of this moment; offsets are the lines' numbers, from 1. Empty lines are
@@ -80,6 +96,20 @@ pub(super) fn of_file(path: &Path, topic: &str, count: u64) -> Result<(TopicPart
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_what_one_partition_lacks_comes_from_the_others() {
+        for (there, count, expected) in [
+            (vec![100, 100], 10, vec![5, 5]),
+            (vec![0, 3, 0], 5, vec![0, 3, 0]),
+            (vec![1, 100, 100], 11, vec![1, 5, 5]),
+            (vec![9, 9, 9, 9], 3, vec![1, 1, 1, 0]),
+            (vec![2, 0, 7], 8, vec![2, 0, 6]),
+            (vec![], 8, vec![]),
+        ] {
+            assert_eq!(shares(&there, count), expected, "{there:?}");
+        }
+    }
 
     #[test]
     fn test_each_line_is_a_record_and_its_offset_is_its_number() {

@@ -96,6 +96,11 @@ pub fn check_routes(config: &Config, catalog: &Catalog) -> Result<(), String> {
         for name in spec.types() {
             let key = format!("routes.{}.types", spec.name);
             if catalog.by_name(name).is_none() {
+                if config.topics.own.is_empty() {
+                    return Err(format!(
+                        "{key}: message types are in topics of ours, and the config has none; add one, such as [topics.telemetry]"
+                    ));
+                }
                 return Err(format!("{key}: there is no layout for type {name:?} (allowed: {})", names()));
             }
         }

@@ -132,7 +132,8 @@ impl Plan {
         let node = match &column.made_of {
             MadeOf::Constant(cell) => return Ok(cell.clone()),
             MadeOf::Copy(index) => match &input.cells[*index] {
-                Cell::Null if column.is_key => return Err(column.missing("nothing")),
+                Cell::Null if column.is_key => return Err(column.missing("null")),
+                Cell::Null => return Ok(self.null()),
                 cell => return Ok(cell.clone()),
             },
             MadeOf::Node(node) => node,
@@ -142,11 +143,15 @@ impl Plan {
             Value::Absent if column.is_key => Err(column.missing("nothing")),
             Value::Null if column.is_key => Err(column.missing("null")),
             Value::Absent => Ok(Cell::Null),
-            Value::Null => Ok(match self.route.spec.null {
-                NullRule::Write => Cell::Clear,
-                NullRule::Unset => Cell::Null,
-            }),
+            Value::Null => Ok(self.null()),
             value => convert::cell(value, column.kind, input.record.data).map_err(|fault| column.fault(fault)),
+        }
+    }
+
+    fn null(&self) -> Cell {
+        match self.route.spec.null {
+            NullRule::Write => Cell::Clear,
+            NullRule::Unset => Cell::Null,
         }
     }
 

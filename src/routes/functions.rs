@@ -90,8 +90,8 @@ pub(super) fn micros(time_ms: i64) -> Result<i64, Fault> {
 fn of_cell<'v>(cell: &'v Cell, data: &'v [u8]) -> Result<Value<'v>, Fault> {
     let text = |span: &Span| Value::Text(Cow::Borrowed(span.text_of(data)));
     Ok(match cell {
-        Cell::Null => Value::Absent,
-        Cell::Clear => Value::Null,
+        // What a message leaves out is null in its own table, too.
+        Cell::Null | Cell::Clear => Value::Null,
         Cell::Bool(value) => Value::Bool(*value),
         Cell::Int(number) => Value::Long((*number).into()),
         Cell::Long(number) => Value::Long(*number),

@@ -122,8 +122,9 @@ impl<'s> Planner<'s, '_, '_> {
         let declared = self.declared();
         let described = match (described, declared) {
             (Some(described), declared) => {
-                if let Some(declared) = declared {
-                    self.compare(described, &declared);
+                match declared {
+                    Some(declared) => self.compare(described, &declared),
+                    None => self.compare_types(described),
                 }
                 described.clone()
             }
@@ -226,6 +227,21 @@ impl<'s> Planner<'s, '_, '_> {
                 self.fault(format!(
                     "column {} is {} in the database and {} in the route; change the type in the route",
                     own.name, column.type_text, own.type_text
+                ));
+            }
+        }
+    }
+
+    /// The same where the route declares types alone.
+    fn compare_types(&mut self, described: &TableDescription) {
+        for (name, spec) in &self.spec.columns {
+            let Some(said) = &spec.type_text else { continue };
+            let Some(column) = described.columns.iter().find(|column| column.name == *name) else { continue };
+            let kind = cql::parse_type(said);
+            if kind.is_none() || kind != column.kind {
+                self.fault(format!(
+                    "column {name} is {} in the database and {said} in the route; change the type in the route, or leave it out",
+                    column.type_text
                 ));
             }
         }

@@ -545,7 +545,8 @@ mod of_types {
             Cell::List(vec![Cell::Long(1), Cell::Long(2)]),
             Cell::OwnText("[1,2]".into()),
             Cell::Double(1.5),
-            Cell::Null,
+            // The message has left it out, which is null.
+            Cell::Clear,
             // The event time decides which row is the newer one.
             Cell::Long(3_600_001_000),
         ];

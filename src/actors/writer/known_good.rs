@@ -21,6 +21,9 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// the database remembers that, which is far longer.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
+/// The same for tables of routes.
+const MAX_ROUTED_AGE: Duration = Duration::from_secs(30);
+
 /// The longest that a row is used for, where rows live for so long themselves.
 pub(super) fn max_age(ttl_opt: Option<Duration>) -> Duration {
     ttl_opt.map_or(MAX_AGE, |ttl| (ttl / 2).min(MAX_AGE))
@@ -47,6 +50,8 @@ impl KnownGood {
     /// The row, if it was confirmed less than `max_age` ago.
     pub(super) fn get(&self, max_age: Duration, now: Duration) -> Option<Arc<RowGroup>> {
         let (row, at) = self.row.as_ref()?;
+        // The database may give rows of a route's table a life of its own, which is not known here.
+        let max_age = if row.table.routed.is_some() { max_age.min(MAX_ROUTED_AGE) } else { max_age };
         (now.saturating_sub(*at) < max_age).then(|| Arc::clone(row))
     }
 }

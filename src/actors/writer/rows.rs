@@ -22,7 +22,7 @@ use crate::actors::gate::{Admission, WritePermit};
 use crate::flow::backoff::Backoff;
 use crate::flow::sick::{Advice, Sickness};
 use crate::schema::row::RowGroup;
-use crate::store::WriteError;
+use crate::store::{RefusedRow, WriteError};
 use crate::supervision::jitter;
 
 /// The longest delay between two looks at a table that takes nothing, whatever `writer.retry_max` is.
@@ -55,6 +55,7 @@ impl<'a> RowWriter<'a> {
         let (mut is_suspect, mut trial, mut exploration) = (false, None, None);
         let (mut backoff, mut sickness) = (self.work.backoff(Duration::MAX), Sickness::default());
         let (mut slow_backoff, mut held_backoff) = (self.backoff(), self.backoff());
+        let mut refused_at = None;
         loop {
             if is_suspect && exploration.is_none() && self.table.known_good().is_none() {
                 // In this order: who explores may wait for the trial.
@@ -118,6 +119,12 @@ impl<'a> RowWriter<'a> {
                     self.ask.failed(&reason);
                     self.table.hold(&reason);
                     if was_suspect {
+                        // No row is kept of some tables of routes: another one that was taken between two refusals tells.
+                        if refused_at.is_some_and(|at| self.table.is_confirmed_since(at)) {
+                            let all = (0..rows.num_rows()).map(|row| RefusedRow { row, reason: reason.clone() });
+                            return all.map(Fault::refused).collect();
+                        }
+                        refused_at.get_or_insert_with(Instant::now);
                         drop((exploration.take(), trial.take()));
                         tokio::time::sleep(held_backoff.next_delay(jitter())).await;
                         // As a whole first: that is one request, and tells as much if it was a setting.

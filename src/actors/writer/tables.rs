@@ -178,6 +178,12 @@ impl TableState {
         Ask { state: Arc::clone(self), id_opt: None }
     }
 
+    /// Whether a row was confirmed after this moment.
+    pub(super) fn is_confirmed_since(&self, moment: Instant) -> bool {
+        let since_us = moment.saturating_duration_since(self.epoch).as_micros() as u64;
+        self.confirmed_us.load(Ordering::Relaxed) > since_us
+    }
+
     /// The store has confirmed rows of a group at `at`, this one among them.
     pub(super) fn confirmed(&self, group: &RowGroup, row: usize, at: Instant) {
         let now = at.saturating_duration_since(self.epoch);

@@ -9,8 +9,11 @@ use serde_json::value::RawValue;
 use super::number::is_json_number;
 use super::scalar;
 use crate::codec::value::Value;
-use crate::routes::reject::{Fault, MALFORMED, NULL_ITEM, WRONG_TYPE};
+use crate::routes::reject::{Fault, MALFORMED, NULL_ITEM, OUT_OF_RANGE, WRONG_TYPE};
 use crate::schema::row::{Cell, Items, ScalarKind};
+
+/// The most items of a collection.
+const MAX_ITEMS: usize = 65_535;
 
 /// The cell of a collection.
 pub(super) fn collection(value: &Value<'_>, items: Items, data: &[u8]) -> Result<Cell, Fault> {
@@ -28,6 +31,7 @@ pub(super) fn list(value: &Value<'_>, kind: ScalarKind, data: &[u8], needed: &st
         _ => return Err(Fault::of(WRONG_TYPE, value, &format!("an array for {needed}"))),
     };
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(malformed)?;
+    check_len(items.len())?;
     let cell = |(index, item): (usize, &&RawValue)| {
         item_cell(item.get(), kind, data).map_err(|fault| fault.at(&format!("item {index}")))
     };
@@ -41,12 +45,21 @@ fn map(value: &Value<'_>, keys: ScalarKind, values: ScalarKind, data: &[u8]) -> 
     };
     let Members(members) =
         serde_json::Deserializer::from_str(text).deserialize_map(MembersVisitor).map_err(malformed)?;
+    check_len(members.len())?;
     let entry = |(name, item): (Cow<'_, str>, &RawValue)| {
         let key = key_cell(&name, keys, data);
         let cells = key.and_then(|key| Ok((key, item_cell(item.get(), values, data)?)));
         cells.map_err(|fault| fault.at(&format!("item {name:?}")))
     };
     members.into_iter().map(entry).collect::<Result<_, _>>().map(Cell::Map)
+}
+
+/// Each item takes far more memory as a cell than it has bytes, and databases read no larger collections well.
+fn check_len(len: usize) -> Result<(), Fault> {
+    if len <= MAX_ITEMS {
+        return Ok(());
+    }
+    Err(Fault::new(OUT_OF_RANGE, format!("{len} items; a collection has at most {MAX_ITEMS}")))
 }
 
 /// A name of JSON is always text: for a map by numbers it is the number that it spells.

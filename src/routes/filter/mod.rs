@@ -29,6 +29,8 @@ use super::reject::{FILTER_FAILED, Fault};
 const MAX_LEN: usize = 4096;
 /// How deep the parser goes into parentheses and operators.
 const MAX_RECURSION: u16 = 64;
+/// The longest text of an error, in characters.
+const MAX_DETAIL: usize = 500;
 /// The stack of the thread that compiles, in bytes: what the parser does with the longest filter fits.
 const STACK: usize = 64 << 20;
 
@@ -77,6 +79,15 @@ fn syntax(errors: &cel::ParseErrors) -> String {
     }
 }
 
+/// What CEL says of an error may have whole values of the record in it.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_DETAIL) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 fn env() -> &'static Arc<Env> {
     ENV.get_or_init(|| Arc::new(Env::stdlib()))
 }
@@ -112,7 +123,7 @@ impl Filter {
                     Err(Fault::new(FILTER_FAILED, format!("filter: it says {kind:?}, neither true nor false")))
                 }
             },
-            Err(error) => Err(Fault::new(FILTER_FAILED, format!("filter: {}", self.describe(&error)))),
+            Err(error) => Err(Fault::new(FILTER_FAILED, shortened(format!("filter: {}", self.describe(&error))))),
         }
     }
 

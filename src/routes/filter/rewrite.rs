@@ -260,7 +260,9 @@ impl Variable {
         let found = self.node.value(input).ok()?;
         let is_there = !matches!(*found, Value::Absent);
         if matches!(self.read, Read::Has(_) | Read::HasHeader(_)) {
-            return Some(CowVal::owned(CelBool::from(is_there)));
+            // A message cannot tell null from what it leaves out.
+            let is_left_out = matches!((&self.node, &*found), (Node::Cell(_), Value::Null));
+            return Some(CowVal::owned(CelBool::from(is_there && !is_left_out)));
         }
         is_there.then(|| value::of(found)).flatten().map(CowVal::Owned)
     }

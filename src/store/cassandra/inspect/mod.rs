@@ -159,7 +159,8 @@ impl Cluster<'_> {
         let keyspace = place.keyspace;
         let mut found = Vec::new();
         let Some(Keyspace { replication, has_commit_log }) = keyspace::ask(session, keyspace).await? else {
-            if place.is_own {
+            // Without a table of our own nothing needs it.
+            if place.is_own && !place.tables.is_empty() {
                 let missing = StoreError::Missing { what: format!("keyspace {keyspace}") };
                 found.push(Condition::failing(Part::Store, "keyspace_missing", keyspace, missing.to_string()));
             }
