@@ -148,6 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn test_a_row_of_a_route_is_used_for_a_short_time_only() {
+        let (mut known, second) = (KnownGood::default(), Duration::from_secs(1));
+        let mut group = group();
+        let routed = Routed {
+            route: "r".to_owned(),
+            timestamp: WriteTime::Cell,
+            has_ttl: false,
+            consistency: None,
+            is_created: false,
+        };
+        group.table = Arc::new(Table { routed: Some(routed), ..Table::clone(&group.table) });
+        group.cells.insert(2, Cell::Long(1));
+        group.cells.push(Cell::Long(1));
+        known.keep(&group, 0, second);
+        assert!(known.get(MAX_AGE, second + MAX_ROUTED_AGE / 2).is_some());
+        assert!(known.get(MAX_AGE, second + MAX_ROUTED_AGE).is_none());
+    }
+
+    #[test]
     fn test_no_row_is_used_that_may_have_expired() {
         let minute = Duration::from_secs(60);
         assert_eq!(max_age(Some(minute)), minute / 2);
