@@ -12,6 +12,7 @@ use super::{Failure, Outcome, load, runtime};
 use crate::codec::avro::{Joined, LetterParts, NotDeadLetter, OwnedDeadLetter, OwnedHeader, OwnedSource};
 use crate::engine::{ReadableLog, dead_letter_topic};
 use crate::log::{RangeEnd, RangeStart, TopicPartition};
+use crate::schema::cell_text::hex;
 
 /// Payloads of letters of which parts are still to come, in bytes: parts lie side by side, so that few are open.
 const MAX_OPEN_BYTES: usize = 64 << 20;
@@ -179,10 +180,6 @@ fn time(at_us: u64) -> String {
     }
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_micros(at_us);
     humantime::format_rfc3339_millis(at).to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::compile::RouteTable;
 use super::spec::{RouteSpec, TimestampSpec, TombstoneRule, TtlSpec};
-use crate::schema::row::{ColumnKind, Items, Table};
+use crate::schema::row::Table;
 
 /// What writing a record twice does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +27,7 @@ impl Idempotence {
             );
         }
         for column in table.map_or(&[][..], |table| &table.columns) {
-            if let ColumnKind::Collection(collection) = column.kind
-                && matches!(collection.items, Items::List(_))
-                && !collection.is_frozen
-            {
+            if column.kind.is_list_of_cells() {
                 reasons.push(format!(
                     "column {} is a list that is not frozen: the database keeps the items of both writes, so that after a crash \
                      they are in it twice; make it frozen<list<…>>, or a set",
